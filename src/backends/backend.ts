@@ -1,0 +1,247 @@
+// The interface between the server and a compute engine. It is about tensors, adapters and tokens: it knows nothing of
+// HTTP, tenants, futures or checkpoint paths. A backend turns a base model into an engine; an engine may live in this
+// process, in a child process or on other machines (see remote-engine.ts and frames.ts).
+// `backend.conformance.ts` is the executable half of this contract.
+
+/** Names of one trainable LoRA adapter, of frozen adapter weights, and of one journalled operation. Chosen by the caller. */
+export type AdapterId = string
+export type SnapshotId = string
+export type OperationId = string
+
+/** A Hugging Face folder or a `.gguf` file on this machine. `name` is what clients call the model. */
+export interface ModelSource {
+  readonly name: string
+  readonly path: string
+}
+
+export interface LoraConfig {
+  readonly rank: number
+  /** Scale of the low-rank term is alpha / rank. 32 on the Tinker wire. */
+  readonly alpha: number
+  /** Any 64-bit integer in decimal. The same seed gives the same start for one `initVersion`. */
+  readonly seed: string
+  readonly trainAttention: boolean
+  readonly trainMlp: boolean
+  readonly trainUnembed: boolean
+}
+
+export type LossName = 'cross_entropy' | 'importance_sampling' | 'ppo' | 'cispo' | 'dro'
+
+/** A loss whose configuration is complete: defaults are filled in by `resolveLoss` (losses.ts), never by an engine. */
+export interface LossSpec {
+  readonly name: LossName
+  readonly config: Readonly<Record<string, number>>
+}
+
+/** One training example of N tokens. `targets` and `weights` are [N, width], row-major; the others are [N]. */
+export interface TrainingDatum {
+  readonly tokens: Int32Array
+  readonly targets: Int32Array
+  /** K: how many targets a position has. 1 for all losses but cross_entropy. */
+  readonly width: number
+  readonly weights?: Float32Array
+  /** Log-probabilities under the policy that sampled the tokens. */
+  readonly logprobs?: Float32Array
+  readonly advantages?: Float32Array
+}
+
+/** One forward or forward_backward operation. It is a transaction: it adds its whole gradient, or nothing. */
+export interface TrainingItem {
+  readonly operation: OperationId
+  readonly adapter: AdapterId
+  readonly backward: boolean
+  readonly loss: LossSpec
+  readonly datums: readonly TrainingDatum[]
+  /** The plan of an earlier run of this operation: computing by it gives the same bits, whoever shared the batch then. */
+  readonly plan?: TrainingPlan
+}
+
+/**
+ * Where an operation's tokens lay in the batches that computed it. Opaque to the caller, plain JSON, small. Reductions over
+ * tokens round differently at another place in the batch, so exact replay repeats the shapes of the batch.
+ */
+export type TrainingPlan = { readonly version: number; readonly runtime: string; readonly batches: readonly unknown[] }
+
+export interface TrainingResult {
+  /** Per datum, [N, width]: log p(target | tokens up to here) at every position, weighted or not. */
+  readonly logprobs: readonly Float32Array[]
+  /** Sum of the loss over all tokens and datums, computed in float64. */
+  readonly loss: number
+  readonly plan: TrainingPlan
+}
+
+export interface OptimStep {
+  readonly operation: OperationId
+  readonly adapter: AdapterId
+  readonly rule: 'adamw'
+  readonly learningRate: number
+  readonly beta1: number
+  readonly beta2: number
+  readonly epsilon: number
+  readonly weightDecay: number
+  /** Global L2 norm that gradients are clipped to; 0 = off. */
+  readonly clipNorm: number
+}
+
+export interface OptimResult {
+  /** False when there was no gradient: then nothing was changed. */
+  readonly applied: boolean
+  /** L2 norm of the whole gradient before clipping; 0 when there was none. */
+  readonly gradientNorm: number
+  /** Optimiser steps this adapter has taken. */
+  readonly step: number
+}
+
+/** What became of one operation: the failure of one is never the failure of its neighbours. */
+export type Outcome<T> =
+  | { readonly operation: OperationId; readonly result: T }
+  | { readonly operation: OperationId; readonly error: EngineFailure }
+
+export interface EngineFailure {
+  /** `user`: the request cannot be done as it stands. `server`: not the caller's fault. */
+  readonly category: 'user' | 'server'
+  readonly code: string
+  readonly message: string
+}
+
+/** Thrown by an engine's methods. Codes of engines: see `engine-errors.ts`. */
+export class EngineError extends Error implements EngineFailure {
+  readonly category: 'user' | 'server'
+  readonly code: string
+  constructor(failure: EngineFailure) {
+    super(failure.message)
+    this.name = 'EngineError'
+    this.category = failure.category
+    this.code = failure.code
+  }
+}
+
+export interface GenerationRequest {
+  readonly operation: OperationId
+  /** Null samples the base model. */
+  readonly snapshot: SnapshotId | null
+  readonly prompt: Int32Array
+  /** How many sequences to draw; 0 only scores the prompt. */
+  readonly samples: number
+  /** Tokens to draw at most, per sequence. The prompt and these must fit the context. */
+  readonly maxTokens: number
+  /** 0 = greedy, ties to the lower id; its logprobs are those of temperature 1. */
+  readonly temperature: number
+  /** 0 = all tokens. */
+  readonly topK: number
+  /** 1 = all tokens. */
+  readonly topP: number
+  /** Unsigned 64-bit integer in decimal; sequence i draws from its own stream of it. */
+  readonly seed: string
+  /** Generation ends after one of these tokens; it is part of the output. */
+  readonly stopTokens: readonly number[]
+  /** Generation ends with the token that completes one of these strings; it is part of the output. */
+  readonly stopStrings: readonly string[]
+  readonly promptLogprobs: boolean
+  /** 0 = none: how many best tokens to report for every prompt position after the first. */
+  readonly topkPromptLogprobs: number
+  /** 0 = none: how many best tokens to report for every sampled position. */
+  readonly topkSampleLogprobs: number
+}
+
+/** [length, k] pairs, best first, row-major. Logprobs are at temperature 1. */
+export interface TopK {
+  readonly k: number
+  readonly ids: Int32Array
+  readonly logprobs: Float32Array
+}
+
+export type GenerationEvent =
+  | {
+      readonly type: 'prompt'
+      /** [N]; element 0 is NaN (nothing comes before it). Never tempered. */
+      readonly logprobs?: Float32Array
+      /** [N, k]; row 0 is ids 0 and logprobs NaN. */
+      readonly topk?: TopK
+    }
+  | {
+      readonly type: 'sample'
+      readonly index: number
+      readonly tokens: Int32Array
+      /** log p of each token under softmax(logits / temperature), before top_k and top_p. */
+      readonly logprobs: Float32Array
+      readonly topk?: TopK
+      readonly stopReason: 'stop' | 'length'
+    }
+
+export interface AdapterFile {
+  readonly name: string
+  readonly bytes: number
+  readonly sha256: string
+}
+
+export type AdapterPart = 'weights' | 'weights+optimizer'
+
+export interface EngineInfo {
+  readonly backend: string
+  readonly model: string
+  /** `llama`, `qwen2`, `qwen3`, ... */
+  readonly architecture: string
+  readonly vocabulary: number
+  readonly maxContext: number
+  readonly endTokens: readonly number[]
+  readonly losses: readonly LossName[]
+  readonly optimizers: readonly OptimStep['rule'][]
+  readonly maxRank: number
+  readonly maxTopK: number
+  /** Identifies whatever decides the bits of a result: runtime version, threads, initialiser version. */
+  readonly runtime: string
+}
+
+/** What an engine holds and has spent, for metrics and `twinkle doctor`. Bytes and counts. */
+export interface EngineStatus {
+  readonly rssBytes: number
+  readonly adapters: number
+  readonly snapshots: number
+  readonly sampling: number
+  readonly trainedTokens: number
+  readonly sampledTokens: number
+}
+
+export interface Engine {
+  readonly info: EngineInfo
+  /** Settles when the engine is gone, by `close` or by itself; the error says why in the latter case. */
+  readonly closed: Promise<EngineError | null>
+  createAdapter(id: AdapterId, config: LoraConfig): Promise<{ parameters: number }>
+  releaseAdapter(id: AdapterId): Promise<void>
+  /** Writes a PEFT folder (and optimiser state) into `folder`, which must not exist; synced when it returns. */
+  saveAdapter(id: AdapterId, folder: string, part: AdapterPart): Promise<readonly AdapterFile[]>
+  /** Replaces the adapter's weights. Gradients are dropped; optimiser state is restored or reset. */
+  loadAdapter(id: AdapterId, folder: string, part: AdapterPart): Promise<void>
+  /** Outcomes come as operations are done. Aborting ends what has not been done as a `cancelled` outcome. */
+  train(items: readonly TrainingItem[], signal?: AbortSignal): AsyncIterable<Outcome<TrainingResult>>
+  optimStep(steps: readonly OptimStep[]): Promise<readonly Outcome<OptimResult>[]>
+  discardGradients(id: AdapterId): Promise<void>
+  /** Freezes the adapter's weights of this moment. Equal weights share one snapshot; each publish needs one release. */
+  publish(id: AdapterId): Promise<SnapshotId>
+  /** The same from a PEFT folder. */
+  loadSnapshot(folder: string): Promise<SnapshotId>
+  releaseSnapshot(id: SnapshotId): Promise<void>
+  /** Ends when the prompt event (if asked for) and all samples have come, or throws an EngineError. */
+  generate(request: GenerationRequest, signal?: AbortSignal): AsyncIterable<GenerationEvent>
+  status(): Promise<EngineStatus>
+  close(): Promise<void>
+}
+
+export interface BackendOptions {
+  /** Folder for files that can be made again, such as converted weights. */
+  readonly cacheDir: string
+  /** Compute threads; 0 = the engine decides and says why in its log. */
+  readonly threads: number
+  readonly log: (line: string) => void
+}
+
+export interface Backend {
+  readonly name: string
+  open(model: ModelSource, options: BackendOptions, signal?: AbortSignal): Promise<Engine>
+}
+
+/** Types a backend written elsewhere; it is registered by `registerBackend` or by the configuration. */
+export function defineBackend(backend: Backend): Backend {
+  return backend
+}
