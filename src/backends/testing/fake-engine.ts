@@ -1,0 +1,329 @@
+// A whole engine in memory for tests of whatever stands on one: the numbers of fake-model.ts, real accumulation, optimiser
+// steps, snapshots and files, no ONNX and no process. Tests hold calls (`block`), break them (`failNext`, `crash`) and read
+// what was asked (`calls`); methods are plain, so sinon can stub them too. Never part of a build (src/**/testing).
+
+import { createHash } from 'node:crypto'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type {
+  AdapterFile,
+  AdapterId,
+  AdapterPart,
+  Engine,
+  EngineError,
+  EngineInfo,
+  EngineStatus,
+  GenerationEvent,
+  GenerationRequest,
+  LoraConfig,
+  OptimResult,
+  OptimStep,
+  Outcome,
+  SnapshotId,
+  TrainingItem,
+  TrainingResult,
+} from '../backend.ts'
+import { engineError, toFailure } from '../engine-errors.ts'
+import { drawSample, scorePrompt } from './fake-generation.ts'
+import { adamw, addTable, FakeAdapter, norm, scoreDatum, type Table, tableFromJson, tableToJson } from './fake-model.ts'
+import { type Gate, Gates } from './gates.ts'
+
+/** Calls that can be held or broken: the engine's methods; `train` and `optimStep` pass once for each operation. */
+export type FakeOp = Exclude<keyof Engine, 'info' | 'closed' | 'close'>
+
+export interface FakeEngineOptions {
+  readonly info?: Partial<EngineInfo>
+  /** For stop strings; by default a token is a character code. */
+  readonly decode?: (tokens: readonly number[]) => string
+}
+
+interface Held {
+  readonly config: LoraConfig
+  readonly adapter: FakeAdapter
+}
+
+export class FakeEngine implements Engine {
+  readonly info: EngineInfo
+  readonly closed: Promise<EngineError | null>
+  /** What was asked, in order: method name and first argument. */
+  readonly calls: { readonly op: FakeOp; readonly arg: unknown }[] = []
+  readonly #adapters = new Map<AdapterId, Held>()
+  readonly #snapshots = new Map<SnapshotId, { table: Table; uses: number }>()
+  readonly #gates = new Gates<FakeOp>()
+  readonly #decode: (tokens: readonly number[]) => string
+  #end: EngineError | null = null
+  #settle!: (error: EngineError | null) => void
+  #trainedTokens = 0
+  #sampledTokens = 0
+  #sampling = 0
+
+  constructor(options: FakeEngineOptions = {}) {
+    this.info = {
+      backend: 'fake',
+      model: 'fake/bigram',
+      architecture: 'llama',
+      vocabulary: 512,
+      maxContext: 512,
+      endTokens: [2],
+      losses: ['cross_entropy', 'importance_sampling', 'ppo', 'cispo', 'dro'],
+      optimizers: ['adamw'],
+      maxRank: 64,
+      maxTopK: 64,
+      runtime: 'fake 1',
+      ...options.info,
+    }
+    this.#decode = options.decode ?? ((tokens) => String.fromCodePoint(...tokens))
+    this.closed = new Promise((resolve) => {
+      this.#settle = resolve
+    })
+  }
+
+  /** From now on calls of `op` wait; `await gate.entered`, then `gate.open()`. */
+  block(op: FakeOp): Gate {
+    return this.#gates.block(op)
+  }
+  failNext(op: FakeOp, error?: Error): void {
+    this.#gates.failNext(op, error)
+  }
+  /** The engine dies by itself: `closed` settles with the error, waiting and later calls throw it. */
+  crash(message = 'the fake engine was told to crash'): void {
+    this.#finish(engineError('ENGINE_LOST', message), true)
+  }
+
+  async createAdapter(id: AdapterId, config: LoraConfig): Promise<{ parameters: number }> {
+    await this.#enter('createAdapter', id)
+    if (this.#adapters.has(id)) throw engineError('ADAPTER_EXISTS', `adapter ${id} exists already`)
+    if (!(Number.isInteger(config.rank) && config.rank >= 1 && config.rank <= this.info.maxRank)) {
+      throw engineError('INVALID_ADAPTER', `rank ${config.rank} is not an integer from 1 to ${this.info.maxRank}`)
+    }
+    this.#adapters.set(id, { config, adapter: new FakeAdapter() })
+    return { parameters: config.rank * 2 * this.info.vocabulary }
+  }
+
+  async releaseAdapter(id: AdapterId): Promise<void> {
+    await this.#enter('releaseAdapter', id)
+    this.#adapter(id)
+    this.#adapters.delete(id)
+  }
+
+  async saveAdapter(id: AdapterId, folder: string, part: AdapterPart): Promise<readonly AdapterFile[]> {
+    await this.#enter('saveAdapter', id)
+    const { adapter, config } = this.#adapter(id)
+    const files: Record<string, unknown> = {
+      'adapter_config.json': { peft_type: 'LORA', r: config.rank, lora_alpha: config.alpha },
+      'fake_weights.json': tableToJson(adapter.weights),
+    }
+    if (part === 'weights+optimizer') {
+      const { first, second, step } = adapter
+      files['fake_optimizer.json'] = { first: tableToJson(first), second: tableToJson(second), step }
+    }
+    await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
+      throw error.code === 'EEXIST' ? engineError('FOLDER_EXISTS', `folder ${folder} exists already`) : error
+    })
+    const written: AdapterFile[] = []
+    for (const [name, content] of Object.entries(files)) {
+      const bytes = Buffer.from(JSON.stringify(content))
+      await writeFile(join(folder, name), bytes)
+      written.push({ name, bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') })
+    }
+    return written
+  }
+
+  async loadAdapter(id: AdapterId, folder: string, part: AdapterPart): Promise<void> {
+    await this.#enter('loadAdapter', id)
+    const { adapter } = this.#adapter(id)
+    const weights = await readTable(folder)
+    const moments = part === 'weights+optimizer' ? await readJson(folder, 'fake_optimizer.json') : null
+    adapter.weights = weights
+    adapter.gradient = null
+    adapter.first = tableFromJson(moments?.first ?? [])
+    adapter.second = tableFromJson(moments?.second ?? [])
+    adapter.step = moments?.step ?? 0
+  }
+
+  async *train(items: readonly TrainingItem[], signal?: AbortSignal): AsyncIterable<Outcome<TrainingResult>> {
+    for (const item of items) {
+      const { operation } = item
+      try {
+        await this.#enter('train', item, signal)
+        yield { operation, result: this.#train(item) }
+      } catch (error) {
+        if (this.#end) throw this.#end
+        yield { operation, error: toFailure(error) }
+      }
+    }
+  }
+
+  #train(item: TrainingItem): TrainingResult {
+    const { adapter } = this.#adapter(item.adapter)
+    const gradient: Table | null = item.backward ? new Map() : null
+    for (const [i, datum] of item.datums.entries()) this.#check(`datum ${i}`, datum)
+    const scored = item.datums.map((d) => scoreDatum(this.info.vocabulary, adapter.weights, item.loss, d, gradient))
+    const loss = scored.reduce((sum, s) => sum + s.loss, 0)
+    if (!Number.isFinite(loss)) throw engineError('NON_FINITE', `the loss of adapter ${item.adapter} is ${loss}`)
+    if (gradient) adapter.gradient = addTable(adapter.gradient ?? new Map(), gradient)
+    this.#trainedTokens += item.datums.reduce((sum, d) => sum + d.tokens.length, 0)
+    return {
+      logprobs: scored.map((s) => s.logprobs),
+      loss,
+      plan: { version: 1, runtime: this.info.runtime, batches: [] },
+    }
+  }
+
+  #check(what: string, { tokens, targets, weights, logprobs, advantages }: TrainingItem['datums'][number]): void {
+    const { vocabulary } = this.info
+    const strange = [...tokens, ...targets].find((token) => token < 0 || token >= vocabulary)
+    if (strange !== undefined) {
+      throw engineError('INVALID_INPUT', `${what}: token ${strange} is outside the vocabulary of ${vocabulary}`)
+    }
+    for (const [name, values] of Object.entries({ weights, logprobs, advantages })) {
+      if (values?.some((value) => !Number.isFinite(value))) {
+        throw engineError('INVALID_INPUT', `${what}: ${name} holds a number that is not finite`)
+      }
+    }
+  }
+
+  async optimStep(steps: readonly OptimStep[]): Promise<readonly Outcome<OptimResult>[]> {
+    const outcomes: Outcome<OptimResult>[] = []
+    for (const step of steps) {
+      const { operation } = step
+      try {
+        await this.#enter('optimStep', step)
+        outcomes.push({ operation, result: this.#step(step) })
+      } catch (error) {
+        if (this.#end) throw this.#end
+        outcomes.push({ operation, error: toFailure(error) })
+      }
+    }
+    return outcomes
+  }
+
+  #step(step: OptimStep): OptimResult {
+    const { adapter } = this.#adapter(step.adapter)
+    const gradient = adapter.gradient
+    adapter.gradient = null
+    if (!gradient) return { applied: false, gradientNorm: 0, step: adapter.step }
+    const moments = [structuredClone(adapter.first), structuredClone(adapter.second)] as const
+    const weights = adamw(adapter, gradient, step)
+    if (!weights) {
+      ;[adapter.first, adapter.second] = moments
+      throw engineError(
+        'NON_FINITE',
+        `the step would make weights of adapter ${step.adapter} non-finite; nothing changed`,
+      )
+    }
+    adapter.weights = weights
+    adapter.step += 1
+    return { applied: true, gradientNorm: norm(gradient), step: adapter.step }
+  }
+
+  async discardGradients(id: AdapterId): Promise<void> {
+    await this.#enter('discardGradients', id)
+    this.#adapter(id).adapter.gradient = null
+  }
+
+  async publish(id: AdapterId): Promise<SnapshotId> {
+    await this.#enter('publish', id)
+    return this.#hold(this.#adapter(id).adapter.weights)
+  }
+
+  async loadSnapshot(folder: string): Promise<SnapshotId> {
+    await this.#enter('loadSnapshot', folder)
+    return this.#hold(await readTable(folder))
+  }
+
+  async releaseSnapshot(id: SnapshotId): Promise<void> {
+    await this.#enter('releaseSnapshot', id)
+    const snapshot = this.#snapshot(id)
+    snapshot.uses -= 1
+    if (!snapshot.uses) this.#snapshots.delete(id)
+  }
+
+  async *generate(request: GenerationRequest, signal?: AbortSignal): AsyncIterable<GenerationEvent> {
+    this.#sampling += 1
+    try {
+      await this.#enter('generate', request, signal)
+      const table = request.snapshot === null ? undefined : this.#snapshot(request.snapshot).table
+      const { prompt } = request
+      if (prompt.length + request.maxTokens > this.info.maxContext) {
+        throw engineError('INVALID_INPUT', `prompt and max_tokens exceed the context of ${this.info.maxContext}`)
+      }
+      if (request.promptLogprobs || request.topkPromptLogprobs) yield scorePrompt(this.info.vocabulary, table, request)
+      for (let index = 0; index < request.samples; index++) {
+        if (index) await this.#gates.pass('generate', signal)
+        if (this.#end) throw this.#end
+        const sample = drawSample(this.info.vocabulary, table, request, index, this.#decode)
+        this.#sampledTokens += sample.tokens.length
+        yield sample
+      }
+    } finally {
+      this.#sampling -= 1
+    }
+  }
+
+  async status(): Promise<EngineStatus> {
+    await this.#enter('status', undefined)
+    return {
+      rssBytes: process.memoryUsage.rss(),
+      adapters: this.#adapters.size,
+      snapshots: this.#snapshots.size,
+      sampling: this.#sampling,
+      trainedTokens: this.#trainedTokens,
+      sampledTokens: this.#sampledTokens,
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#finish(engineError('ENGINE_CLOSED', 'the engine was closed'), false)
+  }
+
+  #finish(error: EngineError, byItself: boolean): void {
+    if (this.#end) return
+    this.#end = error
+    this.#gates.abandon(error)
+    this.#settle(byItself ? error : null)
+  }
+
+  async #enter(op: FakeOp, arg: unknown, signal?: AbortSignal): Promise<void> {
+    if (this.#end) throw this.#end
+    this.calls.push({ op, arg })
+    await this.#gates.pass(op, signal)
+    if (this.#end) throw this.#end
+  }
+
+  #adapter(id: AdapterId): Held {
+    const held = this.#adapters.get(id)
+    if (held) return held
+    throw engineError(
+      'ADAPTER_NOT_FOUND',
+      `no adapter ${id}; there are: ${[...this.#adapters.keys()].join(', ') || 'none'}`,
+    )
+  }
+
+  #hold(table: Table): SnapshotId {
+    const frozen = structuredClone(table)
+    const id = createHash('sha256')
+      .update(JSON.stringify(tableToJson(frozen)))
+      .digest('hex')
+      .slice(0, 32)
+    const known = this.#snapshots.get(id) ?? { table: frozen, uses: 0 }
+    known.uses += 1
+    this.#snapshots.set(id, known)
+    return id
+  }
+
+  #snapshot(id: SnapshotId): { table: Table; uses: number } {
+    const snapshot = this.#snapshots.get(id)
+    if (!snapshot) throw engineError('SNAPSHOT_NOT_FOUND', `no snapshot ${id}`)
+    return snapshot
+  }
+}
+
+const readTable = async (folder: string): Promise<Table> => tableFromJson(await readJson(folder, 'fake_weights.json'))
+
+async function readJson(folder: string, name: string) {
+  const text = await readFile(join(folder, name), 'utf8').catch((error: Error) => {
+    throw engineError('INVALID_ADAPTER', `${folder} holds no ${name}: ${error.message}`)
+  })
+  return JSON.parse(text)
+}

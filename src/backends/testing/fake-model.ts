@@ -1,0 +1,144 @@
+// The mathematics of the fake engine: a table of next-token logits for each last token ("bigram"), plus an adapter's own
+// table on top. Small enough to compute by hand, true enough that losses fall, gradients add up and samples follow training.
+
+import type { LossSpec, OptimStep, TrainingDatum } from '../backend.ts'
+
+/** Rows of an adapter's table, or of its gradient, by last token; an absent row is zeros. */
+export type Table = Map<number, Float32Array>
+
+export class FakeAdapter {
+  weights: Table = new Map()
+  gradient: Table | null = null
+  first: Table = new Map()
+  second: Table = new Map()
+  step = 0
+}
+
+/** Logits of the base model after `last`, in [-2, 2); any function that looks random and never changes. */
+function baseLogits(last: number, vocabulary: number): Float64Array {
+  return Float64Array.from({ length: vocabulary }, (_, next) => {
+    let h = Math.imul(last + 1, 0x9e3779b1) ^ Math.imul(next + 1, 0x85ebca6b)
+    h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d)
+    h = Math.imul(h ^ (h >>> 12), 0x297a2d39)
+    return ((h ^ (h >>> 15)) >>> 0) / 2 ** 30 - 2
+  })
+}
+
+/** log softmax(logits / temperature) of what follows `last`. */
+export function logSoftmax(vocabulary: number, table: Table | undefined, last: number, temperature = 1): Float64Array {
+  const logits = baseLogits(last, vocabulary)
+  const row = table?.get(last)
+  if (row) for (let i = 0; i < vocabulary; i++) logits[i]! += row[i]!
+  for (let i = 0; i < vocabulary; i++) logits[i]! /= temperature
+  const max = logits.reduce((a, b) => Math.max(a, b), -Infinity)
+  let sum = 0
+  for (const logit of logits) sum += Math.exp(logit - max)
+  const shift = max + Math.log(sum)
+  return logits.map((logit) => logit - shift)
+}
+
+/** Loss of one target and d(-loss)/dp, as engine.md's table has them. p, q: current and old log-probability. */
+function lossOf(loss: LossSpec, p: number, q: number, advantage: number, weight: number): [number, number] {
+  const [lowest, highest] = loss.name === 'cispo' ? ([0, 4] as const) : ([0.8, 1.2] as const)
+  const { clip_low_threshold: low = lowest, clip_high_threshold: high = highest, beta = 0 } = loss.config
+  const ratio = Math.exp(Math.min(p - q, 80))
+  const clamped = Math.min(Math.max(ratio, low), high)
+  switch (loss.name) {
+    case 'cross_entropy':
+      return [-p * weight, weight]
+    case 'importance_sampling':
+      return [-ratio * advantage, ratio * advantage]
+    case 'ppo': {
+      const inside = advantage >= 0 ? ratio <= high : ratio >= low
+      return [-Math.min(ratio * advantage, clamped * advantage), inside ? ratio * advantage : 0]
+    }
+    case 'cispo':
+      return [-clamped * p * advantage, clamped * advantage]
+    case 'dro':
+      return [-(p * advantage - (beta / 2) * (p - q) ** 2), advantage - beta * (p - q)]
+  }
+}
+
+/** Log-probabilities and loss of one datum; adds d(loss)/d(table) to `gradient` where one is given. */
+export function scoreDatum(
+  vocabulary: number,
+  table: Table,
+  loss: LossSpec,
+  datum: TrainingDatum,
+  gradient: Table | null,
+): { logprobs: Float32Array; loss: number } {
+  const { tokens, targets, width } = datum
+  const logprobs = new Float32Array(tokens.length * width)
+  let total = 0
+  for (let n = 0; n < tokens.length; n++) {
+    const last = tokens[n]!
+    const p = logSoftmax(vocabulary, table, last)
+    for (let i = n * width; i < (n + 1) * width; i++) {
+      const target = targets[i]!
+      logprobs[i] = p[target]!
+      const [value, pull] = lossOf(
+        loss,
+        p[target]!,
+        datum.logprobs?.[n] ?? 0,
+        datum.advantages?.[n] ?? 0,
+        datum.weights?.[i] ?? 1,
+      )
+      total += value
+      if (!gradient || pull === 0) continue
+      const row = rowOf(gradient, last, vocabulary)
+      for (let v = 0; v < vocabulary; v++) row[v]! += pull * (Math.exp(p[v]!) - (v === target ? 1 : 0))
+    }
+  }
+  return { logprobs, loss: total }
+}
+
+/** Adds `from` to `into` and returns `into`. */
+export function addTable(into: Table, from: Table): Table {
+  for (const [last, row] of from) {
+    const sum = rowOf(into, last, row.length)
+    for (let i = 0; i < row.length; i++) sum[i]! += row[i]!
+  }
+  return into
+}
+
+export function norm(table: Table): number {
+  let sum = 0
+  for (const row of table.values()) for (const g of row) sum += g * g
+  return Math.sqrt(sum)
+}
+
+/** The adapter's weights after one AdamW step, or null where they would leave the range of floats. Moments are updated. */
+export function adamw(adapter: FakeAdapter, gradient: Table, step: OptimStep): Table | null {
+  const size = norm(gradient)
+  const scale = step.clipNorm > 0 ? Math.min(1, step.clipNorm / (size + 1e-6)) : 1
+  const next: Table = new Map([...adapter.weights].map(([last, row]) => [last, row.slice()]))
+  const count = adapter.step + 1
+  for (const last of new Set([...gradient.keys(), ...adapter.first.keys()])) {
+    const vocabulary = (gradient.get(last) ?? adapter.first.get(last))!.length
+    const m = rowOf(adapter.first, last, vocabulary)
+    const v = rowOf(adapter.second, last, vocabulary)
+    const w = rowOf(next, last, vocabulary)
+    for (let i = 0; i < vocabulary; i++) {
+      const g = (gradient.get(last)?.[i] ?? 0) * scale
+      m[i] = step.beta1 * m[i]! + (1 - step.beta1) * g
+      v[i] = step.beta2 * v[i]! + (1 - step.beta2) * g * g
+      const mean = m[i]! / (1 - step.beta1 ** count)
+      const deviation = Math.sqrt(v[i]! / (1 - step.beta2 ** count)) + step.epsilon
+      w[i] = w[i]! * (1 - step.learningRate * step.weightDecay) - (step.learningRate * mean) / deviation
+      if (!Number.isFinite(w[i])) return null
+    }
+  }
+  return next
+}
+
+export const tableToJson = (table: Table): [number, number[]][] =>
+  [...table].sort(([a], [b]) => a - b).map(([last, row]) => [last, Array.from(row)])
+
+export const tableFromJson = (rows: [number, number[]][]): Table =>
+  new Map(rows.map(([last, row]) => [last, Float32Array.from(row)]))
+
+function rowOf(table: Table, last: number, vocabulary: number): Float32Array {
+  const row = table.get(last) ?? new Float32Array(vocabulary)
+  table.set(last, row)
+  return row
+}
