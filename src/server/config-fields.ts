@@ -1,0 +1,139 @@
+// The settings of a server as data: for each one its reader, its default and its line of help. Everything else follows
+// from the name: `stateDir` is `--state-dir`, TWINKLE_STATE_DIR and `state_dir` in a file. The command line builds its
+// flags from this table, so it imports nothing slow.
+
+import { fileURLToPath } from 'node:url'
+import type { ModelSource } from '../backends/backend.ts'
+import { backend, bytes, flag, folder, integer, keys, models, oneOf, type Reader, text } from './config-values.ts'
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
+export type LogLevel = (typeof LOG_LEVELS)[number]
+
+export interface ServerConfig {
+  readonly host: string
+  /** 0 = a free one. */
+  readonly port: number
+  /** Absolute. */
+  readonly stateDir: string
+  /** `path` is absolute, or `hf:org/name` until the command line has fetched it. */
+  readonly models: readonly ModelSource[]
+  /** A built-in backend's name, or the absolute path of a module. */
+  readonly backend: string
+  /** Compute threads of each engine; 0 = the engine decides. */
+  readonly threads: number
+  /** `sha256:<64 hex digits>` of each API key. Empty: any key is a tenant of its own. */
+  readonly keys: readonly string[]
+  /** True lets a server without keys listen beyond this machine. */
+  readonly open: boolean
+  /** How long retrieve_future waits for a result before it says "not yet". */
+  readonly holdSeconds: number
+  /** A session without heartbeats for this long is over. */
+  readonly sessionTimeoutSeconds: number
+  /** Largest request body, as sent and as decoded. */
+  readonly bodyLimitBytes: number
+  /** Largest sum of request bodies that are being worked on. */
+  readonly bytesInFlight: number
+  readonly logLevel: LogLevel
+  /** Which logprobs a sampled token gets at temperature != 1: of the tempered distribution, or of the model's own. */
+  readonly sampledLogprobs: 'tempered' | 'raw'
+}
+
+export type Setting = keyof ServerConfig
+
+export interface Field<T> {
+  readonly read: Reader<T>
+  readonly fallback: T
+  readonly help: string
+  /** How the flag shows its value in help; absent: a switch without value; null: no flag (keys would show in `ps`). */
+  readonly placeholder?: string | null
+  /** Its flag's name, where that is not the setting's. */
+  readonly flag?: string
+}
+
+/** The model that comes with the package, so that `twinkle serve` needs nothing else. */
+export const EMBEDDED_MODEL: ModelSource = {
+  name: 'twinkle/tiny',
+  path: fileURLToPath(new URL('../../models/tiny', import.meta.url)).replace(/[\\/]$/, ''),
+}
+
+export const BUILT_IN_BACKENDS = ['transformers'] as const
+
+export const FIELDS: { readonly [K in Setting]: Field<ServerConfig[K]> } = {
+  host: { read: text, fallback: '127.0.0.1', placeholder: 'ADDRESS', help: 'address to listen on' },
+  port: { read: integer(0, 65_535), fallback: 8000, placeholder: 'N', help: 'port to listen on; 0 picks a free one' },
+  stateDir: {
+    read: folder,
+    fallback: '.twinkle',
+    placeholder: 'DIR',
+    help: 'where runs, checkpoints and the journal are kept',
+  },
+  models: {
+    read: models,
+    fallback: [EMBEDDED_MODEL],
+    flag: 'model',
+    placeholder: 'NAME=REF',
+    help: 'one more base model: a Hugging Face folder, a .gguf file or hf:org/name (repeatable)',
+  },
+  backend: {
+    read: backend(BUILT_IN_BACKENDS),
+    fallback: 'transformers',
+    placeholder: 'NAME',
+    help: `what computes: ${BUILT_IN_BACKENDS.join(', ')}, or the path of a module`,
+  },
+  threads: { read: integer(0, 1024), fallback: 0, placeholder: 'N', help: 'compute threads; 0 lets the engine decide' },
+  keys: { read: keys, fallback: [], placeholder: null, help: 'API keys, plain or as sha256:<hex>' },
+  open: { read: flag, fallback: false, help: 'listen beyond this machine although no keys are set' },
+  holdSeconds: {
+    read: integer(1, 44),
+    fallback: 30,
+    placeholder: 'S',
+    help: 'how long a poll for a result may wait (clients give up at 45)',
+  },
+  sessionTimeoutSeconds: {
+    read: integer(30),
+    fallback: 300,
+    placeholder: 'S',
+    help: 'a session that is silent for this long is over',
+  },
+  bodyLimitBytes: {
+    read: bytes(1024),
+    fallback: 64 * 2 ** 20,
+    placeholder: 'BYTES',
+    help: 'largest request body (64MiB)',
+  },
+  bytesInFlight: {
+    read: bytes(1024),
+    fallback: 512 * 2 ** 20,
+    placeholder: 'BYTES',
+    help: 'largest sum of request bodies being worked on (512MiB)',
+  },
+  logLevel: { read: oneOf(LOG_LEVELS), fallback: 'info', placeholder: 'LEVEL', help: LOG_LEVELS.join(', ') },
+  sampledLogprobs: {
+    read: oneOf(['tempered', 'raw'] as const),
+    fallback: 'tempered',
+    placeholder: 'KIND',
+    help: 'logprobs of sampled tokens: tempered or raw',
+  },
+}
+
+export const SETTINGS = Object.keys(FIELDS) as Setting[]
+
+/** `stateDir` -> `--state-dir`; null where there is no flag. */
+export function flagOf(setting: Setting): string | null {
+  const field: Field<unknown> = FIELDS[setting]
+  return field.placeholder === null ? null : `--${field.flag ?? snake(setting).replaceAll('_', '-')}`
+}
+
+/** `stateDir` -> `TWINKLE_STATE_DIR`. */
+export function variableOf(setting: Setting): string {
+  return `TWINKLE_${snake(setting).toUpperCase()}`
+}
+
+/** `stateDir` -> `state_dir`, the key in a configuration file. */
+export function fileKeyOf(setting: Setting): string {
+  return snake(setting)
+}
+
+function snake(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+}

@@ -1,0 +1,129 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { ConfigError, type ConfigInput, loadConfig } from './config.ts'
+import { EMBEDDED_MODEL, fileKeyOf, flagOf, variableOf } from './config-fields.ts'
+
+let folder: string
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'twinkle-config-'))
+})
+afterEach(() => rmSync(folder, { recursive: true }))
+
+function yaml(content: string): string {
+  writeFileSync(join(folder, 'twinkle.yaml'), content)
+  return 'twinkle.yaml'
+}
+
+/** What a configuration is refused with: the sentence and the next step. */
+async function refusal(input: ConfigInput): Promise<string> {
+  const error = await loadConfig({ cwd: folder, ...input }).catch((reason: unknown) => reason)
+  expect(error).toBeInstanceOf(ConfigError)
+  return `${(error as ConfigError).message} ${(error as ConfigError).next}`
+}
+
+describe('loadConfig', () => {
+  it('serves the embedded model on the loopback address when nothing is given', async () => {
+    const { config, sources } = await loadConfig({ cwd: folder })
+    expect(config).toMatchObject({ host: '127.0.0.1', port: 8000, backend: 'transformers', threads: 0, keys: [] })
+    expect(config.models).toEqual([{ name: 'twinkle/tiny', path: EMBEDDED_MODEL.path }])
+    expect(config.stateDir).toBe(join(folder, '.twinkle'))
+    expect(config.bodyLimitBytes).toBe(67_108_864)
+    expect(sources.port).toBe('default')
+  })
+
+  it('takes a flag before the environment before the file, and says which', async () => {
+    const file = yaml('port: 1001\nhold_seconds: 11\nlog_level: debug')
+    const env = { TWINKLE_PORT: '1002', TWINKLE_HOLD_SECONDS: '12' }
+    const { config, sources } = await loadConfig({ cwd: folder, file, env, flags: { port: '1003' } })
+    expect([config.port, config.holdSeconds, config.logLevel]).toEqual([1003, 12, 'debug'])
+    expect([sources.port, sources.holdSeconds, sources.logLevel]).toEqual([
+      '--port',
+      'TWINKLE_HOLD_SECONDS',
+      'twinkle.yaml',
+    ])
+  })
+
+  it('takes port 0, and an empty variable as absent', async () => {
+    const { config } = await loadConfig({ cwd: folder, env: { TWINKLE_HOST: '' }, flags: { port: 0 } })
+    expect([config.host, config.port]).toEqual(['127.0.0.1', 0])
+  })
+
+  it('reads relative paths of a file from the folder of the file', async () => {
+    yaml('state_dir: state\nmodels:\n  org/mine: models/mine\nbackend: ./own.mjs')
+    const { config } = await loadConfig({ cwd: tmpdir(), file: join(folder, 'twinkle.yaml') })
+    expect(config.stateDir).toBe(join(folder, 'state'))
+    expect(config.models).toEqual([{ name: 'org/mine', path: join(folder, 'models/mine') }])
+    expect(config.backend).toBe(join(folder, 'own.mjs'))
+  })
+
+  it('adds the models of flags to the others, and lets them replace one of the same name', async () => {
+    const flags = { models: ['org/a=./a', 'hf:org/hub', 'models/b.gguf', 'twinkle/tiny=other'] }
+    const { config } = await loadConfig({ cwd: folder, flags })
+    expect(config.models).toEqual([
+      { name: 'twinkle/tiny', path: join(folder, 'other') },
+      { name: 'org/a', path: join(folder, 'a') },
+      { name: 'org/hub', path: 'hf:org/hub' },
+      { name: 'b', path: join(folder, 'models/b.gguf') },
+    ])
+  })
+
+  it('keeps keys as hashes only', async () => {
+    const hash = `sha256:${'ab'.repeat(32)}`
+    const { config } = await loadConfig({ cwd: folder, env: { TWINKLE_KEYS: `abc, ${hash}` } })
+    expect(config.keys).toEqual(['sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad', hash])
+  })
+
+  it.each([
+    ['port: 70000', /port in twinkle\.yaml cannot be 70000.*from 0 to 65535/],
+    ['port: 80.5', /port in twinkle\.yaml cannot be 80\.5/],
+    ['open: maybe', /open in twinkle\.yaml cannot be "maybe".*true or false/],
+    ['log_level: worn', /one of trace, .*did you mean warn\?/],
+    ['prot: 8000', /unknown key `prot` \(did you mean port\?\).*The keys are host, port/],
+    ['body_limit_bytes: 1TB', /body_limit_bytes in twinkle\.yaml.*KiB, MiB or GiB/],
+    ['hold_seconds: 60', /from 1 to 44/],
+    ['backend: megatron', /backend in twinkle\.yaml cannot be "megatron".*transformers, or the path of a module/],
+    ['models: []', /No models are configured/],
+    ['models: [{name: a, paht: b}]', /not paht/],
+    ['models: [{name: "a/b/c", path: d}]', /a model name such as org\/name.*"a\/b\/c"/],
+    ['models: ["a=x", "a=y"]', /a is there twice/],
+    ['models: ["a=hf:nothing"]', /hf:org\/name/],
+    ['keys: [""]', /keys in twinkle\.yaml cannot be a key/],
+    ['keys: ["sha256:123"]', /64 hexadecimal digits/],
+    ['applications:\n  - import_path: server', /`applications`.*short form only/],
+    ['use_megatron: true', /`use_megatron`.*short form only/],
+    ['a: [', /not valid YAML/],
+    ['just words', /holds no settings/],
+  ])('refuses %j in words', async (content, sentence) => {
+    expect(await refusal({ file: yaml(content) })).toMatch(sentence)
+  })
+
+  it('never shows a key in a refusal', async () => {
+    expect(await refusal({ file: yaml('keys: ["sha256:secret"]') })).not.toMatch(/secret/)
+  })
+
+  it('names a configuration file that is not there', async () => {
+    expect(await refusal({ file: 'gone.yaml' })).toMatch(/gone\.yaml does not exist/)
+  })
+
+  it.each(['0.0.0.0', '::', '192.168.1.5', 'example.org'])('refuses host %s without keys', async (host) => {
+    expect(await refusal({ flags: { host } })).toMatch(/can be reached from other machines.*--open/)
+  })
+
+  it('listens beyond this machine with keys, or when told that it is open', async () => {
+    await loadConfig({ cwd: folder, flags: { host: '0.0.0.0' }, env: { TWINKLE_KEYS: 'tml-a' } })
+    await loadConfig({ cwd: folder, flags: { host: '0.0.0.0', open: true } })
+    await loadConfig({ cwd: folder, flags: { host: '127.1.2.3' } })
+  })
+})
+
+it('names a setting in all its places by one rule', () => {
+  expect([flagOf('stateDir'), variableOf('stateDir'), fileKeyOf('stateDir')]).toEqual([
+    '--state-dir',
+    'TWINKLE_STATE_DIR',
+    'state_dir',
+  ])
+  expect(flagOf('models')).toBe('--model')
+  expect(flagOf('keys')).toBeNull()
+})

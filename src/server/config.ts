@@ -1,0 +1,175 @@
+// Puts a server's configuration together: flag before environment before file before default, with the source of each
+// value. Refuses what it does not know, by name. It knows the short form of `server_config.yaml` only, reads no model and
+// opens no port. The settings themselves are data in `config-fields.ts`.
+
+import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { dirname, resolve } from 'node:path'
+import type { ModelSource } from '../backends/backend.ts'
+import {
+  FIELDS,
+  type Field,
+  fileKeyOf,
+  flagOf,
+  SETTINGS,
+  type ServerConfig,
+  type Setting,
+  variableOf,
+} from './config-fields.ts'
+import { ConfigError, ExpectedError, isMapping } from './config-values.ts'
+import { didYouMean } from './nearest.ts'
+
+export type { LogLevel, ServerConfig } from './config-fields.ts'
+export { ConfigError } from './config-values.ts'
+
+export interface ConfigInput {
+  /** By setting name; undefined = not given. `models` are NAME=REF texts and add to the other models. */
+  readonly flags?: { readonly [K in Setting]?: unknown }
+  readonly env?: Readonly<Record<string, string | undefined>>
+  /** Path of a YAML file. */
+  readonly file?: string
+  /** What relative paths of flags and variables start from. */
+  readonly cwd?: string
+}
+
+export interface LoadedConfig {
+  readonly config: ServerConfig
+  /** Where each value came from, in words: `--port`, `TWINKLE_PORT`, `twinkle.yaml`, `default`. */
+  readonly sources: Readonly<Record<Setting, string>>
+}
+
+/** One given value before it is read. */
+interface Given {
+  readonly value: unknown
+  /** How the user knows it: `--port`, `TWINKLE_PORT`, `port in twinkle.yaml`. */
+  readonly name: string
+  readonly source: string
+  readonly base: string
+}
+
+const TWINKLE_FORM = ['applications', 'server_type', 'use_megatron', 'proxy_location', 'http_options']
+
+/** Throws ConfigError for a value, key or combination that cannot be used. */
+export async function loadConfig(input: ConfigInput = {}): Promise<LoadedConfig> {
+  const cwd = input.cwd ?? process.cwd()
+  const file = input.file === undefined ? {} : await readFile(resolve(cwd, input.file), input.file)
+  const values: Partial<Record<Setting, unknown>> = {}
+  const sources: Partial<Record<Setting, string>> = {}
+  for (const setting of SETTINGS) {
+    const given = givenFor(setting, input, file, cwd)
+    values[setting] = resolved(setting, given, cwd)
+    sources[setting] = given?.source ?? 'default'
+  }
+  const added = input.flags?.models
+  if (added !== undefined) {
+    const more = read('models', { value: added, name: '--model', source: '--model', base: cwd }) as ModelSource[]
+    values.models = merged(values.models as readonly ModelSource[], more)
+    sources.models = sources.models === 'default' ? '--model' : `${sources.models} and --model`
+  }
+  const config = values as unknown as ServerConfig
+  checkExposure(config)
+  return { config, sources: sources as Record<Setting, string> }
+}
+
+function givenFor(setting: Setting, input: ConfigInput, file: FileValues, cwd: string): Given | undefined {
+  const flagged = setting === 'models' ? undefined : input.flags?.[setting]
+  const flag = flagOf(setting)
+  if (flagged !== undefined && flag !== null) return { value: flagged, name: flag, source: flag, base: cwd }
+  const variable = variableOf(setting)
+  const value = input.env?.[variable]
+  if (value !== undefined && value !== '') return { value, name: variable, source: variable, base: cwd }
+  return file[setting]
+}
+
+function resolved(setting: Setting, given: Given | undefined, cwd: string): unknown {
+  if (given) return read(setting, given)
+  const fallback = FIELDS[setting].fallback
+  return setting === 'stateDir' ? resolve(cwd, String(fallback)) : fallback
+}
+
+function read(setting: Setting, given: Given): unknown {
+  const field: Field<unknown> = FIELDS[setting]
+  try {
+    return field.read(given.value, { base: given.base })
+  } catch (error) {
+    if (!(error instanceof ExpectedError)) throw error
+    const shown = setting === 'keys' ? 'a key' : JSON.stringify(given.value)
+    throw new ConfigError(`${given.name} cannot be ${shown}.`, `Give ${error.message}.`)
+  }
+}
+
+type FileValues = { readonly [K in Setting]?: Given }
+
+async function readFile(path: string, shown: string): Promise<FileValues> {
+  const content = await parseFile(path, shown)
+  const foreign = TWINKLE_FORM.find((key) => key in content)
+  if (foreign !== undefined) {
+    throw new ConfigError(
+      `${shown} has \`${foreign}\`, which belongs to Twinkle's own form of server_config.yaml; this version reads the short form only.`,
+      `Use the keys ${SETTINGS.map(fileKeyOf).join(', ')}.`,
+    )
+  }
+  const known = new Map(SETTINGS.map((setting) => [fileKeyOf(setting), setting]))
+  const values: { [K in Setting]?: Given } = {}
+  for (const [key, value] of Object.entries(content)) {
+    const setting = known.get(key)
+    if (setting === undefined) {
+      const names = [...known.keys()]
+      throw new ConfigError(
+        `${shown} has the unknown key \`${key}\`${didYouMean(key, names)}.`,
+        `The keys are ${names.join(', ')}.`,
+      )
+    }
+    values[setting] = { value, name: `${key} in ${shown}`, source: shown, base: dirname(path) }
+  }
+  return values
+}
+
+async function parseFile(path: string, shown: string): Promise<Record<string, unknown>> {
+  const source = readText(path, shown)
+  const { parse } = await import('yaml')
+  let content: unknown
+  try {
+    content = parse(source)
+  } catch (error) {
+    const [line] = (error as Error).message.split('\n')
+    throw new ConfigError(`${shown} is not valid YAML: ${line}`, 'Mend that line.')
+  }
+  if (content === null || content === undefined) return {}
+  if (isMapping(content)) return content
+  throw new ConfigError(`${shown} holds no settings.`, 'Write one `key: value` a line, such as `port: 8000`.')
+}
+
+function readText(path: string, shown: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    const reason = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'does not exist' : 'cannot be read'
+    throw new ConfigError(`The configuration file ${shown} ${reason}.`, 'Check the path behind --config.')
+  }
+}
+
+/** Later models win over earlier ones of the same name. */
+function merged(base: readonly ModelSource[], more: readonly ModelSource[]): readonly ModelSource[] {
+  return [...new Map([...base, ...more].map((model) => [model.name, model])).values()]
+}
+
+function checkExposure(config: ServerConfig): void {
+  if (config.models.length === 0) {
+    throw new ConfigError(
+      'No models are configured.',
+      'Name one under models, or leave the key out to serve twinkle/tiny.',
+    )
+  }
+  if (config.open || config.keys.length > 0 || isLoopback(config.host)) return
+  throw new ConfigError(
+    `Host ${config.host} can be reached from other machines, and no keys are configured.`,
+    'Set TWINKLE_KEYS or keys in a configuration file; or say --open if everyone may use it.',
+  )
+}
+
+/** True for addresses that only this machine can reach. */
+export function isLoopback(host: string): boolean {
+  if (host === 'localhost' || host === '::1') return true
+  return isIP(host) === 4 && host.startsWith('127.')
+}
