@@ -66,7 +66,7 @@ const SPLITTINGS: Readonly<Record<string, Splitting>> = {
   llama3: LLAMA3,
 }
 
-export function ggufTokenizerFiles(metadata: GgufMetadata, config: ModelConfig): Map<string, Uint8Array> {
+export function ggufTokenizerFiles(metadata: GgufMetadata, config: ModelConfig): Record<string, Uint8Array> {
   const special = specialTokens(metadata)
   const files: Record<string, unknown> = {
     'config.json': configJson(config, special.ids),
@@ -75,7 +75,7 @@ export function ggufTokenizerFiles(metadata: GgufMetadata, config: ModelConfig):
     'generation_config.json': { ...special.ids, eos_token_id: oneOrMany(config.eosTokenIds) },
   }
   const encoder = new TextEncoder()
-  return new Map(Object.entries(files).map(([name, json]) => [name, encoder.encode(JSON.stringify(json))]))
+  return Object.fromEntries(Object.entries(files).map(([name, json]) => [name, encoder.encode(JSON.stringify(json))]))
 }
 
 function tokenizerJson(metadata: GgufMetadata): unknown {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { parseModelConfig } from './model-config.ts'
-import { LLAMA_CONFIG } from './testdata/tiny-model.ts'
+import { LLAMA_CONFIG } from './testing/tiny-model.ts'
 
 const parse = (changes: Record<string, unknown>, generation?: Record<string, unknown>) =>
   parseModelConfig('config.json', { ...LLAMA_CONFIG, ...changes }, generation)

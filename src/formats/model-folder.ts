@@ -1,81 +1,42 @@
 /**
- * A Hugging Face model folder: config.json, safetensors weights, tokenizer files.
- * Knows which files make up a folder; what is in them is known by the readers it composes.
+ * A base model as the engine sees it, whatever it is stored in: configuration, tensors by Hugging Face name, and the
+ * files a tokenizer needs. Opening reads and checks headers only; weights are read tensor by tensor.
  */
-import { createHash } from 'node:crypto'
 import * as fs from 'node:fs'
-import * as path from 'node:path'
-import { fileSize, readBytes, readJsonObject } from './file-bytes.ts'
-import { corrupt, missing } from './format-error.ts'
-import { parseModelConfig } from './model-config.ts'
-import type { ModelFiles } from './model-source.ts'
-import { checkTensors, expectedTensors } from './model-tensors.ts'
-import { openSafetensorsFolder } from './safetensors-folder.ts'
+import { missing, unsupported } from './format-error.ts'
+import { openHuggingFaceFolder } from './hugging-face-folder.ts'
+import type { ModelConfig } from './model-config.ts'
+import { openModelGguf } from './model-gguf.ts'
+import type { LazyTensor } from './tensor.ts'
 
-const REQUIRED = ['config.json', 'tokenizer.json', 'tokenizer_config.json'] as const
-const OPTIONAL = [
-  'generation_config.json',
-  'chat_template.jinja',
-  'chat_template.json',
-  'special_tokens_map.json',
-  'added_tokens.json',
-] as const
+export interface ModelFiles {
+  /** Absolute path of the folder or the .gguf file. */
+  readonly path: string
+  readonly kind: 'folder' | 'gguf'
+  readonly config: ModelConfig
+  /** The tensors that the engine needs, by Hugging Face names, sorted. */
+  names(): string[]
+  /** Throws a FormatError for a name that is not in `names()`. */
+  tensor(name: string): LazyTensor
+  /**
+   * A key for caches of converted weights, 64 hex digits: changes whenever the files may have changed. Cheap, since no
+   * weights are read; a copy of the same model elsewhere has another key.
+   */
+  contentHash(): string
+  /**
+   * What a Hugging Face tokenizer is loaded from, by file name: config.json, tokenizer.json, tokenizer_config.json, and
+   * the rest as far as the model has it. Built from the metadata for a GGUF file.
+   */
+  tokenizerFiles(): Record<string, Uint8Array>
+}
 
-export function openModelFolder(folder: string): ModelFiles {
-  const root = path.resolve(folder)
-  for (const name of REQUIRED) requireFile(root, name)
-  const configFile = path.join(root, 'config.json')
-  const config = parseModelConfig(configFile, readJsonObject(configFile), readGenerationConfig(root))
-  const { tensors, files } = openSafetensorsFolder(root)
-  checkTensors(root, config, tensors)
-  return {
-    path: root,
-    kind: 'folder',
-    config,
-    names: () => [...expectedTensors(config).keys()].sort(),
-    tensor(name) {
-      const tensor = tensors.get(name)
-      if (!tensor) throw corrupt(root, `has no tensor "${name}"`)
-      return tensor
-    },
-    contentHash: () => hashFiles([configFile, ...files]),
-    tokenizerFiles: () => readTokenizerFiles(root),
+/** Opens a Hugging Face folder or a .gguf file and checks it as a whole. Throws FormatError. */
+export function openModelSource(path: string): ModelFiles {
+  const stat = fs.statSync(path, { throwIfNoEntry: false })
+  if (!stat) {
+    throw missing(path, 'no such model; give a Hugging Face folder (config.json, *.safetensors) or a .gguf file')
   }
-}
-
-/**
- * Identity of files without reading them: device, inode, size and both times. A change of content always moves the
- * change time, which programs cannot set, so equal keys mean equal contents on one machine.
- */
-export function hashFiles(files: readonly string[]): string {
-  const hash = createHash('sha256')
-  for (const file of files) {
-    const real = fs.realpathSync(file)
-    const { dev, ino, size, mtimeNs, ctimeNs } = fs.statSync(real, { bigint: true })
-    hash.update(JSON.stringify([real, `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`]))
-  }
-  return hash.digest('hex')
-}
-
-function requireFile(root: string, name: string): void {
-  if (fs.existsSync(path.join(root, name))) return
-  const hint = name.startsWith('tokenizer')
-    ? "; a folder saved with transformers' AutoTokenizer.save_pretrained has it"
-    : '; is this a Hugging Face model folder?'
-  throw missing(root, `has no ${name}${hint}`)
-}
-
-function readGenerationConfig(root: string): Record<string, unknown> {
-  const file = path.join(root, 'generation_config.json')
-  return fs.existsSync(file) ? readJsonObject(file) : {}
-}
-
-function readTokenizerFiles(root: string): Map<string, Uint8Array> {
-  const present = [...REQUIRED, ...OPTIONAL].filter((name) => fs.existsSync(path.join(root, name)))
-  return new Map(
-    present.map((name) => {
-      const file = path.join(root, name)
-      return [name, readBytes(file, 0, fileSize(file))]
-    }),
-  )
+  if (stat.isDirectory()) return openHuggingFaceFolder(path)
+  if (path.endsWith('.gguf')) return openModelGguf(path)
+  throw unsupported(path, 'this kind of model file', ['a Hugging Face folder', 'a .gguf file'])
 }

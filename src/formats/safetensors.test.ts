@@ -2,7 +2,7 @@ import * as fs from 'node:fs'
 import * as path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { openSafetensors, readSafetensorsHeader, readTensorFloat64, writeSafetensors } from './safetensors.ts'
-import { temporaryFolder } from './testdata/temporary-folder.ts'
+import { temporaryFolder } from './testing/temporary-folder.ts'
 
 const file = () => path.join(temporaryFolder(), 'weights.safetensors')
 

@@ -1,10 +1,10 @@
 import * as fs from 'node:fs'
 import * as path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { openModelSource } from './model-source.ts'
+import { openModelSource } from './model-folder.ts'
 import { writeSafetensors } from './safetensors.ts'
-import { temporaryFolder } from './testdata/temporary-folder.ts'
-import { LLAMA_CONFIG, tinyTensors, writeJson, writeTinyModel } from './testdata/tiny-model.ts'
+import { temporaryFolder } from './testing/temporary-folder.ts'
+import { LLAMA_CONFIG, tinyTensors, writeJson, writeTinyModel } from './testing/tiny-model.ts'
 
 describe('a model folder', () => {
   it('gives configuration, tensors by name, and tokenizer files as they are', () => {
@@ -19,14 +19,14 @@ describe('a model folder', () => {
     expect(tensor.shape).toEqual([16, 32])
     expect(tensor.read()).toEqual(tinyTensors().get('model.layers.1.self_attn.k_proj.weight')?.data)
     const files = model.tokenizerFiles()
-    expect([...files.keys()].sort()).toEqual([
+    expect(Object.keys(files).sort()).toEqual([
       'chat_template.jinja',
       'config.json',
       'generation_config.json',
       'tokenizer.json',
       'tokenizer_config.json',
     ])
-    expect(new TextDecoder().decode(files.get('chat_template.jinja'))).toBe('{{ messages }}')
+    expect(new TextDecoder().decode(files['chat_template.jinja'])).toBe('{{ messages }}')
   })
 
   it('reads shards through the index', () => {
