@@ -56,7 +56,7 @@ function exactIntegers(code) {
     .replaceAll(/\$util\.Long \? \$util\.Long\.fromBits\(0,\s*0,\s*(?:true|false)\) : 0/g, '0')
   if (converted === code || converted.includes('Long.')) throw new Error('pbjs writes 64-bit integers in a new way')
   const firstExport = converted.indexOf('export const')
-  return converted.slice(0, firstExport) + exactly.trimStart() + '\n' + converted.slice(firstExport)
+  return `${converted.slice(0, firstExport)}${exactly.trimStart()}\n${converted.slice(firstExport)}`
 }
 
 function withoutLong(declarations) {

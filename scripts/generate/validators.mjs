@@ -1,14 +1,16 @@
 // Validators compiled ahead of time by ajv (dialect 2020): one module for JSON bodies, one for query and path parameters.
 // Bodies are only checked. Query parameters arrive as text, so theirs convert and fill in defaults.
 
-import standaloneCode from 'ajv/dist/standalone/index.js'
 import { Ajv2020 } from 'ajv/dist/2020.js'
+import standaloneCode from 'ajv/dist/standalone/index.js'
 import { header, operationsOf } from './documents.mjs'
 
 export function writeValidators(documents) {
   const operations = operationsOf(documents)
   const files = documents.map(({ file }) => file).join(', ')
-  const bodies = Object.fromEntries(operations.map((operation) => [operation.id, bodySchema(operation)]).filter(hasSchema))
+  const bodies = Object.fromEntries(
+    operations.map((operation) => [operation.id, bodySchema(operation)]).filter(hasSchema),
+  )
   const queries = parameterSchemas(operations, 'query')
   const paths = parameterSchemas(operations, 'path')
   const suffixed = (schemas, suffix) => Object.fromEntries(Object.entries(schemas).map(([id, s]) => [id + suffix, s]))
