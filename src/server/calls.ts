@@ -12,6 +12,8 @@ export interface TrainingCall {
   readonly lossName: string
   readonly lossConfig: Readonly<Record<string, number | string>>
   readonly datums: readonly TrainingDatum[]
+  /** Per datum: targets came as (N, K), also with K = 1, so that log-probabilities go back as (N, K). */
+  readonly matrix: readonly boolean[]
 }
 
 export interface TrainingReply {

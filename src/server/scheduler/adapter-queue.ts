@@ -1,0 +1,61 @@
+// The order of one adapter's operations. Sequence numbers start at 1 and may arrive in any order; a number that was
+// refused counts as done; operations without a number go behind what is ready when they come. Plain data: no engine, no
+// clock, no promises.
+
+export class AdapterQueue<T> {
+  #next = 1
+  readonly #early = new Map<number, T>()
+  readonly #skipped = new Set<number>()
+  readonly #ready: T[] = []
+
+  /** Returns false when the number has had its turn already. */
+  push(operation: T, seq: number): boolean {
+    if (seq === 0) {
+      this.#ready.push(operation)
+      return true
+    }
+    if (seq < this.#next || this.#early.has(seq)) return false
+    this.#early.set(seq, operation)
+    this.#advance()
+    return true
+  }
+
+  /** Marks a number as done whose request was refused. */
+  skip(seq: number): void {
+    if (seq < this.#next) return
+    this.#skipped.add(seq)
+    this.#advance()
+  }
+
+  #advance(): void {
+    for (;;) {
+      const operation = this.#early.get(this.#next)
+      if (operation !== undefined) {
+        this.#early.delete(this.#next)
+        this.#ready.push(operation)
+      } else if (!this.#skipped.delete(this.#next)) return
+      this.#next++
+    }
+  }
+
+  /** Operations whose turn it is, in order. */
+  get ready(): readonly T[] {
+    return this.#ready
+  }
+  /** How many wait for a lower number to arrive. */
+  get early(): number {
+    return this.#early.size
+  }
+  take(count: number): T[] {
+    return this.#ready.splice(0, count)
+  }
+  /** Removes everything, also what waits for lower numbers. */
+  drain(): T[] {
+    const all = [
+      ...this.#ready.splice(0),
+      ...[...this.#early.entries()].sort((a, b) => a[0] - b[0]).map(([, op]) => op),
+    ]
+    this.#early.clear()
+    return all
+  }
+}

@@ -1,0 +1,137 @@
+// Checkpoints: adapter weights (and optimiser state) on disk under a `tinker://` path. A row is written only when its
+// files are synced, so what is registered can be read. Knows rows and folders; engines write and read the files.
+
+import { randomUUID } from 'node:crypto'
+import { mkdirSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import type { Kysely, Selectable, Transaction } from 'kysely'
+import type { AdapterFile } from '../../backends/backend.ts'
+import { serviceError } from '../errors.ts'
+import type { CheckpointKind, CheckpointTable, Database } from '../store/schema.ts'
+import type { Run } from './runs.ts'
+
+export type Checkpoint = Selectable<CheckpointTable>
+
+const KINDS: readonly CheckpointKind[] = ['weights', 'sampler_weights', 'external_weights']
+const NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/
+
+export function checkName(name: string): void {
+  if (!NAME.test(name)) throw serviceError('INVALID_CHECKPOINT_NAME', { name })
+}
+
+export function tinkerPath({ run, kind, name }: { run: string; kind: CheckpointKind; name: string }): string {
+  return `tinker://${run}/${kind}/${name}`
+}
+
+export function parseTinkerPath(path: string): { run: string; kind: CheckpointKind; name: string } {
+  const [, run, kind, name, rest] = /^tinker:\/\/([^/]+)\/([^/]+)\/([^/]+)(.*)$/.exec(path) ?? []
+  if (!run || !name || rest || !KINDS.includes(kind as CheckpointKind)) {
+    throw serviceError('INVALID_TINKER_PATH', { path })
+  }
+  return { run, kind: kind as CheckpointKind, name }
+}
+
+export interface NewCheckpoint {
+  readonly kind: CheckpointKind
+  readonly name: string
+  readonly overwrite: boolean
+  readonly ttlSeconds: number | null
+  readonly userMetadata: Readonly<Record<string, string>>
+  readonly hasOptimizer: boolean
+}
+
+export class Checkpoints {
+  readonly #db: Kysely<Database>
+  readonly #stateDir: string
+  constructor(db: Kysely<Database>, stateDir: string) {
+    this.#db = db
+    this.#stateDir = stateDir
+  }
+
+  /** A folder that does not exist yet, below the state directory; its parent does. */
+  newFolder(run: string, kind: string): { relative: string; absolute: string } {
+    const relative = join('checkpoints', run.replaceAll(':', '_'), kind, randomUUID())
+    const absolute = join(this.#stateDir, relative)
+    mkdirSync(dirname(absolute), { recursive: true })
+    return { relative, absolute }
+  }
+
+  absolute(folder: string): string {
+    return join(this.#stateDir, folder)
+  }
+
+  /** Of the tenant's own checkpoints; throws CHECKPOINT_NOT_FOUND. */
+  async find(tenant: string, path: string): Promise<Checkpoint> {
+    const { run, kind, name } = parseTinkerPath(path)
+    const row = await this.#select(tenant, run, kind, name)
+    if (!row || (row.expires_at !== null && row.expires_at <= Date.now())) {
+      throw serviceError('CHECKPOINT_NOT_FOUND', { path })
+    }
+    return row
+  }
+
+  async #select(tenant: string, run: string, kind: CheckpointKind, name: string): Promise<Checkpoint | undefined> {
+    return this.#db
+      .selectFrom('checkpoints')
+      .selectAll()
+      .where('tenant', '=', tenant)
+      .where('run', '=', run)
+      .where('kind', '=', kind)
+      .where('name', '=', name)
+      .executeTakeFirst()
+  }
+
+  /** Throws CHECKPOINT_EXISTS when the name is taken and may not be replaced. Asked before the files are written. */
+  async checkFree(run: Run, checkpoint: NewCheckpoint): Promise<Checkpoint | undefined> {
+    const existing = await this.#select(run.tenant, run.id, checkpoint.kind, checkpoint.name)
+    if (existing && !checkpoint.overwrite) {
+      throw serviceError('CHECKPOINT_EXISTS', { path: tinkerPath(existing) })
+    }
+    return existing
+  }
+
+  /** Part of the transaction that ends the save: the row and the answer become visible together. */
+  async register(
+    trx: Transaction<Database>,
+    run: Run,
+    checkpoint: NewCheckpoint,
+    folder: string,
+    files: readonly AdapterFile[],
+  ): Promise<void> {
+    const { kind, name, ttlSeconds } = checkpoint
+    const now = Date.now()
+    await trx
+      .deleteFrom('checkpoints')
+      .where('run', '=', run.id)
+      .where('kind', '=', kind)
+      .where('name', '=', name)
+      .execute()
+    await trx
+      .insertInto('checkpoints')
+      .values({
+        tenant: run.tenant,
+        run: run.id,
+        kind,
+        name,
+        folder,
+        files: JSON.stringify(files),
+        bytes: files.reduce((sum, f) => sum + f.bytes, 0),
+        base_model: run.base_model,
+        rank: run.rank,
+        alpha: run.alpha,
+        train_attention: run.train_attention,
+        train_mlp: run.train_mlp,
+        train_unembed: run.train_unembed,
+        has_optimizer: checkpoint.hasOptimizer ? 1 : 0,
+        user_metadata: JSON.stringify(checkpoint.userMetadata),
+        created_at: now,
+        expires_at: ttlSeconds === null ? null : now + ttlSeconds * 1000,
+      })
+      .execute()
+  }
+
+  async removeFiles(checkpoint: Checkpoint): Promise<void> {
+    await rm(this.absolute(checkpoint.folder), { recursive: true, force: true })
+  }
+}

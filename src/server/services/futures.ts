@@ -1,0 +1,94 @@
+// Futures: what a client gets for a submitted operation. Waiting is an event: whoever waits is woken in the tick in which
+// the result became durable. The only timer is the limit of one held request.
+
+import type { EngineFailure } from '../../backends/backend.ts'
+import type { Reply } from '../calls.ts'
+import { serviceError, toServiceError } from '../errors.ts'
+import type { Finished, Journal, OperationRow } from '../store/journal.ts'
+import { encodeReply } from '../wire/reply.ts'
+
+export type FutureState =
+  | { readonly state: 'pending' }
+  | { readonly state: 'done'; readonly type: Reply['type']; readonly bytes: Uint8Array }
+  | { readonly state: 'failed'; readonly error: EngineFailure }
+
+type Also = Parameters<Journal['finish']>[1]
+
+export class Futures {
+  readonly #journal: Journal
+  /** Operations that have not ended, with the wake-up calls of those who wait. */
+  readonly #live = new Map<string, Set<() => void>>()
+  constructor(journal: Journal) {
+    this.#journal = journal
+  }
+
+  get pending(): number {
+    return this.#live.size
+  }
+
+  /** Makes an acknowledged operation awaitable. */
+  open(id: string): void {
+    this.#live.set(id, new Set())
+  }
+
+  async resolve(id: string, reply: Reply, plan?: unknown, also?: Also): Promise<void> {
+    await this.#settle({ id, result: { type: reply.type, bytes: encodeReply(reply) }, plan }, also)
+  }
+
+  async reject(id: string, cause: unknown, also?: Also): Promise<void> {
+    const { code, category, message } = toServiceError(cause)
+    await this.#settle({ id, error: { code, category, message } }, also)
+  }
+
+  async #settle(finished: Finished, also?: Also): Promise<void> {
+    await this.#journal.finish(finished, also)
+    const waiters = this.#live.get(finished.id)
+    this.#live.delete(finished.id)
+    for (const wake of waiters ?? []) wake()
+  }
+
+  /**
+   * The state of a tenant's future, held until it ends, `holdMs` pass or `signal` aborts.
+   * Unknown ids, and those of other tenants, throw UNKNOWN_FUTURE.
+   */
+  async retrieve(tenant: string, id: string, holdMs: number, signal: AbortSignal): Promise<FutureState> {
+    const row = await this.#row(tenant, id)
+    const waiters = this.#live.get(id)
+    if (!waiters) return this.#ended(row.finished_at === null ? await this.#row(tenant, id) : row)
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        clearTimeout(timer)
+        signal.removeEventListener('abort', done)
+        waiters.delete(done)
+        resolve()
+      }
+      const timer = setTimeout(done, holdMs)
+      signal.addEventListener('abort', done)
+      waiters.add(done)
+      if (signal.aborted) done()
+    })
+    if (this.#live.has(id)) return { state: 'pending' }
+    return this.#ended(await this.#row(tenant, id))
+  }
+
+  async #row(tenant: string, id: string): Promise<OperationRow> {
+    const row = await this.#journal.find(tenant, id)
+    if (!row) throw serviceError('UNKNOWN_FUTURE', { id })
+    return row
+  }
+
+  async #ended(row: OperationRow): Promise<FutureState> {
+    if (row.state === 'done') {
+      return { state: 'done', type: row.result_type ?? 'json', bytes: await this.#journal.resultOf(row) }
+    }
+    if (row.state !== 'failed') return { state: 'pending' }
+    return {
+      state: 'failed',
+      error: {
+        code: row.error_code ?? 'INTERNAL',
+        category: row.error_category ?? 'server',
+        message: row.error_message ?? '',
+      },
+    }
+  }
+}

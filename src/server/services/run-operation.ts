@@ -1,0 +1,42 @@
+// One acknowledged operation on a training run, decoded and on its way to the engine. Data only.
+
+import type { OptimStep, TrainingItem } from '../../backends/backend.ts'
+import type { BatchClass, Schedulable } from '../scheduler/batch.ts'
+import type { Checkpoint, NewCheckpoint } from './checkpoints.ts'
+import type { Run } from './runs.ts'
+
+export type RunWork =
+  | { readonly kind: 'create_model'; readonly from?: Restore }
+  | { readonly kind: 'train'; readonly item: TrainingItem; readonly matrix: readonly boolean[] }
+  | { readonly kind: 'optim_step'; readonly step: OptimStep }
+  | { readonly kind: 'save'; readonly checkpoint: NewCheckpoint }
+  /** Weights for a sampling session without a name. */
+  | { readonly kind: 'save_ephemeral'; readonly samplingSession: string }
+  | { readonly kind: 'load_weights'; readonly from: Restore }
+  | { readonly kind: 'unload_model' }
+
+export interface Restore {
+  readonly checkpoint: Checkpoint
+  readonly path: string
+  readonly optimizer: boolean
+}
+
+export interface RunOperation extends Schedulable {
+  /** The request id; null for work of the server's own, which nobody waits for. */
+  readonly id: string | null
+  readonly run: Run
+  readonly work: RunWork
+}
+
+export function runOperation(id: string | null, run: Run, work: RunWork): RunOperation {
+  return { id, run, work, batchClass: batchClass(work), tokens: tokens(work) }
+}
+
+function batchClass(work: RunWork): BatchClass {
+  if (work.kind === 'train') return 'train'
+  return work.kind === 'optim_step' ? 'optim' : 'single'
+}
+
+function tokens(work: RunWork): number {
+  return work.kind === 'train' ? work.item.datums.reduce((sum, d) => sum + d.tokens.length, 0) : 0
+}

@@ -1,0 +1,75 @@
+// Training runs: rows about adapters, their owners and their state. Knows the table; lanes do the work.
+
+import type { Kysely, Selectable, Transaction } from 'kysely'
+import type { LoraConfig } from '../../backends/backend.ts'
+import { serviceError } from '../errors.ts'
+import type { Database, RunTable } from '../store/schema.ts'
+
+export type Run = Selectable<RunTable>
+
+export function loraConfig(run: Run): LoraConfig {
+  return {
+    rank: run.rank,
+    alpha: run.alpha,
+    seed: run.seed,
+    trainAttention: run.train_attention === 1,
+    trainMlp: run.train_mlp === 1,
+    trainUnembed: run.train_unembed === 1,
+  }
+}
+
+export class Runs {
+  readonly #db: Kysely<Database>
+  constructor(db: Kysely<Database>) {
+    this.#db = db
+  }
+
+  async insert(trx: Transaction<Database>, run: Run): Promise<void> {
+    await trx.insertInto('runs').values(run).execute()
+  }
+
+  /** The tenant's run, whatever its state. Throws UNKNOWN_MODEL_ID. */
+  async find(tenant: string, id: string): Promise<Run> {
+    const run = await this.#db
+      .selectFrom('runs')
+      .selectAll()
+      .where('id', '=', id)
+      .where('tenant', '=', tenant)
+      .executeTakeFirst()
+    if (!run) throw serviceError('UNKNOWN_MODEL_ID', { id })
+    return run
+  }
+
+  /** A run that takes operations. Throws MODEL_GONE with the reason when it does not. */
+  async require(tenant: string, id: string): Promise<Run> {
+    const run = await this.find(tenant, id)
+    const reason = {
+      creating: null,
+      ready: null,
+      failed: 'it could not be created',
+      unloaded: 'it was unloaded or its session is over',
+      lost: 'the server or its engine was restarted',
+    }[run.state]
+    if (reason) throw serviceError('MODEL_GONE', { id, reason })
+    return run
+  }
+
+  async setState(id: string, state: Run['state'], trx: Kysely<Database> = this.#db): Promise<void> {
+    await trx.updateTable('runs').set({ state }).where('id', '=', id).execute()
+  }
+
+  async touch(trx: Transaction<Database>, id: string): Promise<void> {
+    await trx.updateTable('runs').set({ last_request_at: Date.now() }).where('id', '=', id).execute()
+  }
+
+  async ofSession(session: string): Promise<Run[]> {
+    return this.#db.selectFrom('runs').selectAll().where('session', '=', session).execute()
+  }
+
+  /** Adapters live in engines: what was live in one that is gone can only be resumed from a checkpoint. */
+  async markLost(baseModel?: string): Promise<void> {
+    let query = this.#db.updateTable('runs').set({ state: 'lost' }).where('state', 'in', ['creating', 'ready'])
+    if (baseModel !== undefined) query = query.where('base_model', '=', baseModel)
+    await query.execute()
+  }
+}

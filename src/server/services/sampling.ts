@@ -1,0 +1,231 @@
+// Sampling sessions and samples. A sampling session draws from weights that were frozen when it was made: a checkpoint's or
+// an ephemeral save's files, loaded into the engine on first use and shared by content.
+
+import type { Kysely, Selectable } from 'kysely'
+import type { GenerationRequest, SnapshotId } from '../../backends/backend.ts'
+import { checkGeneration } from '../../backends/generation.ts'
+import type { SampleCall, SampleReply } from '../calls.ts'
+import { serviceError } from '../errors.ts'
+import type { Journal } from '../store/journal.ts'
+import type { Database, SamplingSessionTable } from '../store/schema.ts'
+import { encodeSampleCall } from '../wire/sample.ts'
+import type { BaseModels } from './base-models.ts'
+import type { Checkpoints } from './checkpoints.ts'
+import type { Futures } from './futures.ts'
+import type { Sessions } from './sessions.ts'
+import { drawSeed } from './training.ts'
+
+export type SamplingSession = Selectable<SamplingSessionTable>
+/** What a request draws from. */
+type Source = Pick<SamplingSession, 'base_model' | 'folder'>
+
+export interface SamplingParts {
+  readonly db: Kysely<Database>
+  readonly journal: Journal
+  readonly futures: Futures
+  readonly sessions: Sessions
+  readonly models: BaseModels
+  readonly checkpoints: Checkpoints
+  readonly log: (cause: unknown) => void
+}
+
+export class Sampling {
+  readonly #parts: SamplingParts
+  /** Frozen weights in the engines, by folder: every sampling session of one folder shares them. */
+  readonly #snapshots = new Map<string, { baseModel: string; id: Promise<SnapshotId> }>()
+  readonly #running = new Set<Promise<void>>()
+
+  constructor(parts: SamplingParts) {
+    this.#parts = parts
+    parts.sessions.onEnd((session) => void this.#release(session))
+    parts.models.onLost((name) => {
+      for (const [folder, { baseModel }] of this.#snapshots) if (baseModel === name) this.#snapshots.delete(folder)
+    })
+  }
+
+  get running(): number {
+    return this.#running.size
+  }
+
+  /** Repeating a session's sequence number gives the same sampling session. */
+  async open(
+    tenant: string,
+    call: { sessionId: string; seqId: number; baseModel?: string; modelPath?: string },
+  ): Promise<string> {
+    await this.#parts.sessions.require(tenant, call.sessionId)
+    const source = await this.#source(tenant, call.baseModel, call.modelPath)
+    const id = `${call.sessionId}:sample:${call.seqId}`
+    const row: SamplingSession = {
+      id,
+      tenant,
+      session: call.sessionId,
+      ...source,
+      model_path: call.modelPath ?? null,
+      created_at: Date.now(),
+    }
+    await this.#parts.db
+      .insertInto('sampling_sessions')
+      .values(row)
+      .onConflict((conflict) => conflict.column('id').doNothing())
+      .execute()
+    const known = await this.find(tenant, id)
+    if (known.base_model !== row.base_model || known.model_path !== row.model_path) {
+      throw serviceError('SEQ_CONFLICT', { identity: id })
+    }
+    return id
+  }
+
+  /** Throws UNKNOWN_SAMPLER. */
+  async find(tenant: string, id: string): Promise<SamplingSession> {
+    const row = await this.#parts.db
+      .selectFrom('sampling_sessions')
+      .selectAll()
+      .where('id', '=', id)
+      .where('tenant', '=', tenant)
+      .executeTakeFirst()
+    if (!row) throw serviceError('UNKNOWN_SAMPLER', { id })
+    return row
+  }
+
+  async #source(tenant: string, baseModel?: string, modelPath?: string): Promise<Source> {
+    if (modelPath !== undefined) {
+      const checkpoint = await this.#parts.checkpoints.find(tenant, modelPath)
+      if (baseModel !== undefined && baseModel !== checkpoint.base_model) {
+        throw serviceError('CHECKPOINT_MISMATCH', {
+          path: modelPath,
+          reason: `it belongs to base model ${checkpoint.base_model}, not ${baseModel}`,
+        })
+      }
+      this.#parts.models.get(checkpoint.base_model)
+      return { base_model: checkpoint.base_model, folder: checkpoint.folder }
+    }
+    if (baseModel === undefined) throw serviceError('NOTHING_TO_SAMPLE')
+    this.#parts.models.get(baseModel)
+    return { base_model: baseModel, folder: null }
+  }
+
+  async sample(tenant: string, call: SampleCall): Promise<{ requestId: string; sequenceIds: string[] }> {
+    const session = call.samplingSessionId === undefined ? null : await this.find(tenant, call.samplingSessionId)
+    if (session) await this.#parts.sessions.require(tenant, session.session)
+    const source = session ?? (await this.#source(tenant, call.baseModel, call.modelPath))
+    const { info } = this.#parts.models.get(source.base_model).engine
+    const request = generationRequest(call, info)
+    checkGeneration(request, info)
+    const identity = session && call.seqId !== undefined ? `sample:${session.id}:${call.seqId}` : null
+    const { id, isNew } = await this.#parts.journal.append({
+      tenant,
+      session: session?.session ?? null,
+      subject: session?.id ?? null,
+      kind: 'sample',
+      identity,
+      payload: encodeSampleCall({ ...call, seed: request.seed }),
+      digest: encodeSampleCall(call),
+    })
+    if (isNew) {
+      this.#parts.futures.open(id)
+      this.#start(id, source, call, { ...request, operation: id })
+    }
+    const prefix = session && call.seqId !== undefined ? `${session.id}:${call.seqId}` : id
+    return { requestId: id, sequenceIds: Array.from({ length: call.samples }, (_, i) => `${prefix}:${i}`) }
+  }
+
+  #start(id: string, source: Source, call: SampleCall, request: GenerationRequest): void {
+    const run = this.#run(id, source, call, request).finally(() => this.#running.delete(run))
+    this.#running.add(run)
+  }
+
+  async #run(id: string, source: Source, call: SampleCall, request: GenerationRequest): Promise<void> {
+    try {
+      await this.#parts.journal.start([id])
+      const { engine } = this.#parts.models.get(source.base_model)
+      const snapshot = source.folder === null ? null : await this.#snapshot(source.base_model, source.folder)
+      const sequences: SampleReply['sequences'][number][] = new Array(request.samples)
+      let scores: Pick<SampleReply, 'promptLogprobs' | 'promptTopk'> = {}
+      for await (const event of engine.generate({ ...request, snapshot })) {
+        if (event.type === 'prompt') {
+          const { logprobs, topk } = event
+          scores = { ...(logprobs && { promptLogprobs: lastOnly(logprobs, call) }), ...(topk && { promptTopk: topk }) }
+        } else {
+          const { index, type: _, ...sequence } = event
+          sequences[index] = sequence
+        }
+      }
+      await this.#parts.futures.resolve(id, {
+        type: 'sample',
+        value: { sequences, ...scores, promptCacheHitTokens: 0 },
+      })
+    } catch (cause) {
+      this.#parts.log(cause)
+      await this.#parts.futures.reject(id, cause)
+    }
+  }
+
+  #snapshot(baseModel: string, folder: string): Promise<SnapshotId> {
+    const known = this.#snapshots.get(folder)
+    if (known) return known.id
+    const id = this.#parts.models.get(baseModel).engine.loadSnapshot(this.#parts.checkpoints.absolute(folder))
+    this.#snapshots.set(folder, { baseModel, id })
+    id.catch(() => this.#snapshots.delete(folder))
+    return id
+  }
+
+  /** Sampling sessions of a session that is over give back what no other session draws from. */
+  async #release(session: string): Promise<void> {
+    const rows = await this.#parts.db
+      .selectFrom('sampling_sessions as own')
+      .select(['own.folder', 'own.base_model'])
+      .where('own.session', '=', session)
+      .where('own.folder', 'is not', null)
+      .where(({ not, exists, selectFrom }) =>
+        not(
+          exists(
+            selectFrom('sampling_sessions as other')
+              .innerJoin('sessions', 'sessions.id', 'other.session')
+              .select('other.id')
+              .whereRef('other.folder', '=', 'own.folder')
+              .where('sessions.state', '=', 'active'),
+          ),
+        ),
+      )
+      .execute()
+    for (const { folder, base_model } of rows) {
+      const snapshot = this.#snapshots.get(folder as string)
+      if (!snapshot) continue
+      this.#snapshots.delete(folder as string)
+      const { engine } = this.#parts.models.get(base_model)
+      await snapshot.id.then((id) => engine.releaseSnapshot(id)).catch(this.#parts.log)
+    }
+  }
+
+  async drain(): Promise<void> {
+    await Promise.all(this.#running)
+  }
+}
+
+function generationRequest(
+  call: SampleCall,
+  info: { endTokens: readonly number[]; maxContext: number },
+): GenerationRequest {
+  return {
+    operation: '',
+    snapshot: null,
+    prompt: call.prompt,
+    samples: call.samples,
+    maxTokens: call.maxTokens ?? Math.max(0, info.maxContext - call.prompt.length),
+    temperature: call.temperature,
+    topK: call.topK,
+    topP: call.topP,
+    seed: BigInt.asUintN(64, BigInt(call.seed ?? drawSeed())).toString(),
+    stopTokens: call.stop?.tokens ?? info.endTokens,
+    stopStrings: call.stop?.strings ?? [],
+    promptLogprobs: call.promptLogprobs,
+    topkPromptLogprobs: call.topkPromptLogprobs,
+    topkSampleLogprobs: call.topkSampleLogprobs,
+  }
+}
+
+/** prompt_logprobs_last_n: what was not asked for is NaN on the wire. */
+function lastOnly(logprobs: Float32Array, { promptLogprobsLastN: n }: SampleCall): Float32Array {
+  if (n === undefined) return logprobs
+  return logprobs.map((p, i) => (i < logprobs.length - n ? Number.NaN : p))
+}

@@ -1,0 +1,365 @@
+// Training runs from the outside: submissions are checked, journalled and put into the order of their adapter; the answer
+// comes through the future. Everything that can be refused is refused here, before anything is written.
+
+import { randomBytes } from 'node:crypto'
+import type { OptimStep } from '../../backends/backend.ts'
+import { checkDatums } from '../../backends/datum-check.ts'
+import { resolveLoss } from '../../backends/losses.ts'
+import type { TrainingCall } from '../calls.ts'
+import { serviceError } from '../errors.ts'
+import type { Journal } from '../store/journal.ts'
+import type { OperationKind } from '../store/schema.ts'
+import { encodeTrainingCall } from '../wire/training.ts'
+import type { BaseModels } from './base-models.ts'
+import { type Checkpoint, type Checkpoints, checkName, type NewCheckpoint } from './checkpoints.ts'
+import type { Futures } from './futures.ts'
+import { Lane } from './lane.ts'
+import type { RunExecutor } from './run-executor.ts'
+import { type RunWork, runOperation } from './run-operation.ts'
+import type { Run, Runs } from './runs.ts'
+import type { Sessions } from './sessions.ts'
+
+/** LoRA's scale on the Tinker wire is alpha / rank with this alpha; clients cannot choose it. */
+const TINKER_ALPHA = 32
+/** The SDK's own default of create_lora_training_client, for callers that leave the configuration out. */
+const DEFAULT_RANK = 32
+
+export interface NewRun {
+  readonly sessionId: string
+  readonly modelSeqId: number
+  readonly baseModel: string
+  readonly rank?: number
+  readonly seed?: string
+  readonly trainAttention: boolean
+  readonly trainMlp: boolean
+  readonly trainUnembed: boolean
+  readonly userMetadata: Readonly<Record<string, string>>
+}
+
+export interface ResumedRun {
+  readonly sessionId: string
+  readonly modelSeqId: number
+  readonly path: string
+  readonly optimizer: boolean
+  readonly baseModel?: string
+  readonly userMetadata: Readonly<Record<string, string>>
+}
+
+export interface SamplerSave {
+  readonly modelId: string
+  readonly seqId: number
+  /** Exactly one of the two: a named checkpoint, or a sampling session of this number without a name. */
+  readonly path?: string
+  readonly samplingSessionSeqId?: number
+  readonly ttlSeconds: number | null
+  readonly userMetadata: Readonly<Record<string, string>>
+}
+
+export interface TrainingParts {
+  readonly journal: Journal
+  readonly futures: Futures
+  readonly runs: Runs
+  readonly sessions: Sessions
+  readonly models: BaseModels
+  readonly checkpoints: Checkpoints
+  readonly executor: RunExecutor
+}
+
+export interface Submitted {
+  readonly requestId: string
+  readonly modelId: string
+}
+
+export class Training {
+  readonly #parts: TrainingParts
+  readonly #lanes = new Map<string, Lane>()
+
+  constructor(parts: TrainingParts) {
+    this.#parts = parts
+    parts.sessions.onEnd((session) => void this.#release(session))
+    parts.models.onLost((name, cause) => void this.#lose(name, cause))
+  }
+
+  get waiting(): number {
+    return [...this.#lanes.values()].reduce((sum, lane) => sum + lane.waiting, 0)
+  }
+
+  async createModel(tenant: string, call: NewRun): Promise<Submitted> {
+    await this.#parts.sessions.require(tenant, call.sessionId)
+    const { info } = this.#parts.models.get(call.baseModel).engine
+    const rank = call.rank ?? DEFAULT_RANK
+    if (!Number.isInteger(rank) || rank < 1 || rank > info.maxRank) {
+      throw serviceError('INVALID_RANK', { rank, max: info.maxRank })
+    }
+    if (!call.trainAttention && !call.trainMlp && !call.trainUnembed) throw serviceError('NOTHING_TO_TRAIN')
+    const run = newRun(tenant, call, {
+      base_model: call.baseModel,
+      rank,
+      alpha: TINKER_ALPHA,
+      seed: call.seed ?? drawSeed(),
+      train_attention: call.trainAttention ? 1 : 0,
+      train_mlp: call.trainMlp ? 1 : 0,
+      train_unembed: call.trainUnembed ? 1 : 0,
+      parent: null,
+    })
+    const { modelSeqId: _, ...same } = call
+    return this.#submitRun(run, { kind: 'create_model' }, same)
+  }
+
+  /** A new run from a checkpoint: rank and switches come from the checkpoint. */
+  async resume(tenant: string, call: ResumedRun): Promise<Submitted> {
+    await this.#parts.sessions.require(tenant, call.sessionId)
+    const checkpoint = await this.#parts.checkpoints.find(tenant, call.path)
+    if (call.baseModel !== undefined && call.baseModel !== checkpoint.base_model) {
+      throw serviceError('CHECKPOINT_MISMATCH', {
+        path: call.path,
+        reason: `it belongs to base model ${checkpoint.base_model}, not ${call.baseModel}`,
+      })
+    }
+    if (call.optimizer && !checkpoint.has_optimizer) throw serviceError('NO_OPTIMIZER_STATE', { path: call.path })
+    this.#parts.models.get(checkpoint.base_model)
+    const run = newRun(tenant, call, {
+      base_model: checkpoint.base_model,
+      rank: checkpoint.rank,
+      alpha: checkpoint.alpha,
+      seed: drawSeed(),
+      train_attention: checkpoint.train_attention,
+      train_mlp: checkpoint.train_mlp,
+      train_unembed: checkpoint.train_unembed,
+      parent: call.path,
+    })
+    const from = { checkpoint, path: call.path, optimizer: call.optimizer }
+    const { modelSeqId: _, ...same } = call
+    return this.#submitRun(run, { kind: 'create_model', from }, same)
+  }
+
+  async #submitRun(run: Run, work: RunWork, call: unknown): Promise<Submitted> {
+    const payload = jsonBytes({ call, run })
+    const { id, isNew } = await this.#parts.journal.append(
+      {
+        tenant: run.tenant,
+        session: run.session,
+        subject: run.id,
+        kind: 'create_model',
+        identity: `model:${run.id}`,
+        payload,
+        digest: jsonBytes(call),
+      },
+      (trx) => this.#parts.runs.insert(trx, run),
+    )
+    if (isNew) {
+      this.#parts.futures.open(id)
+      this.#lane(run.base_model).push(runOperation(id, run, work), 0)
+    }
+    return { requestId: id, modelId: run.id }
+  }
+
+  async train(tenant: string, call: TrainingCall): Promise<Submitted> {
+    return this.#inOrder(tenant, call.modelId, call.seqId, async (run) => {
+      const { info } = this.#parts.models.get(run.base_model).engine
+      const loss = resolveLoss(call.lossName, call.lossConfig)
+      checkDatums(call.datums, loss, info)
+      const kind = call.forwardOnly ? 'forward' : 'forward_backward'
+      return {
+        kind,
+        payload: encodeTrainingCall(call),
+        work: (operation) => ({
+          kind: 'train',
+          item: { operation, adapter: run.id, backward: !call.forwardOnly, loss, datums: call.datums },
+          matrix: call.matrix,
+        }),
+      }
+    })
+  }
+
+  async optimStep(
+    tenant: string,
+    modelId: string,
+    seqId: number,
+    step: Omit<OptimStep, 'operation' | 'adapter'>,
+  ): Promise<Submitted> {
+    return this.#inOrder(tenant, modelId, seqId, async (run) => ({
+      kind: 'optim_step',
+      payload: jsonBytes(step),
+      work: (operation) => ({ kind: 'optim_step', step: { ...step, operation, adapter: run.id } }),
+    }))
+  }
+
+  async saveWeights(tenant: string, modelId: string, seqId: number, checkpoint: NewCheckpoint): Promise<Submitted> {
+    return this.#inOrder(tenant, modelId, seqId, async () => {
+      checkName(checkpoint.name)
+      return { kind: 'save_weights', payload: jsonBytes(checkpoint), work: () => ({ kind: 'save', checkpoint }) }
+    })
+  }
+
+  async saveForSampler(tenant: string, call: SamplerSave): Promise<Submitted> {
+    return this.#inOrder(tenant, call.modelId, call.seqId, async (run) => {
+      const { path, samplingSessionSeqId: seq } = call
+      if ((path === undefined) === (seq === undefined)) throw serviceError('NAME_OR_SESSION')
+      if (path !== undefined) checkName(path)
+      const work: RunWork =
+        path === undefined
+          ? { kind: 'save_ephemeral', samplingSession: `${run.session}:sample:${seq}` }
+          : {
+              kind: 'save',
+              checkpoint: {
+                kind: 'sampler_weights',
+                name: path,
+                overwrite: false,
+                ttlSeconds: call.ttlSeconds,
+                userMetadata: call.userMetadata,
+                hasOptimizer: false,
+              },
+            }
+      return { kind: 'save_weights_for_sampler', payload: jsonBytes(work), work: () => work }
+    })
+  }
+
+  /** Replaces the weights of a live run by those of a checkpoint of the same shape. */
+  async loadWeights(
+    tenant: string,
+    modelId: string,
+    seqId: number,
+    path: string,
+    optimizer: boolean,
+  ): Promise<Submitted> {
+    return this.#inOrder(tenant, modelId, seqId, async (run) => {
+      const checkpoint = await this.#parts.checkpoints.find(tenant, path)
+      const reason = mismatch(run, checkpoint)
+      if (reason) throw serviceError('CHECKPOINT_MISMATCH', { path, reason })
+      if (optimizer && !checkpoint.has_optimizer) throw serviceError('NO_OPTIMIZER_STATE', { path })
+      return {
+        kind: 'load_weights',
+        payload: jsonBytes({ path, optimizer }),
+        work: () => ({ kind: 'load_weights', from: { checkpoint, path, optimizer } }),
+      }
+    })
+  }
+
+  async unload(tenant: string, modelId: string): Promise<Submitted> {
+    return this.#inOrder(tenant, modelId, 0, async () => ({
+      kind: 'unload_model',
+      payload: jsonBytes({ modelId }),
+      work: () => ({ kind: 'unload_model' }),
+    }))
+  }
+
+  /**
+   * A request with a number takes that number whatever becomes of it: the SDK never sends a refused number again, so later
+   * ones must not wait for it.
+   */
+  async #inOrder(
+    tenant: string,
+    modelId: string,
+    seqId: number,
+    prepare: (run: Run) => Promise<Prepared>,
+  ): Promise<Submitted> {
+    const run = await this.#parts.runs.require(tenant, modelId)
+    const lane = this.#lane(run.base_model)
+    try {
+      await this.#parts.sessions.require(tenant, run.session)
+      const { kind, payload, work } = await prepare(run)
+      const { id, isNew } = await this.#parts.journal.append(
+        {
+          tenant,
+          session: run.session,
+          subject: run.id,
+          kind,
+          identity: seqId > 0 ? `run:${run.id}:${seqId}` : null,
+          payload,
+        },
+        (trx) => this.#parts.runs.touch(trx, run.id),
+      )
+      if (isNew) {
+        this.#parts.futures.open(id)
+        if (!lane.push(runOperation(id, run, work(id)), seqId)) {
+          await this.#parts.futures.reject(id, serviceError('SEQ_TAKEN', { seq: seqId, id: modelId }))
+        }
+      }
+      return { requestId: id, modelId: run.id }
+    } catch (cause) {
+      lane.skip(run.id, seqId)
+      throw cause
+    }
+  }
+
+  /** Marks the number of a request that could not even be read as done, where its owner and number are known. */
+  async refuse(tenant: string, modelId: string, seqId: number): Promise<void> {
+    const run = await this.#parts.runs.require(tenant, modelId).catch(() => null)
+    if (run) this.#lane(run.base_model).skip(run.id, seqId)
+  }
+
+  #lane(baseModel: string): Lane {
+    let lane = this.#lanes.get(baseModel)
+    if (!lane) {
+      lane = new Lane((batch) => this.#parts.executor.carry(batch))
+      this.#lanes.set(baseModel, lane)
+    }
+    return lane
+  }
+
+  /** The runs of a session that is over give their adapters back, after what was acknowledged has been done. */
+  async #release(session: string): Promise<void> {
+    for (const run of await this.#parts.runs.ofSession(session)) {
+      if (run.state !== 'creating' && run.state !== 'ready') continue
+      const lane = this.#lane(run.base_model)
+      lane.push(runOperation(null, run, { kind: 'unload_model' }), 0)
+    }
+  }
+
+  async #lose(baseModel: string, cause: unknown): Promise<void> {
+    await this.#parts.runs.markLost(baseModel)
+    for (const operation of this.#lane(baseModel).dropAll()) {
+      if (operation.id) await this.#parts.futures.reject(operation.id, cause)
+    }
+  }
+
+  /** Settles when all that was ready has been carried out. */
+  async drain(): Promise<void> {
+    await Promise.all([...this.#lanes.values()].map((lane) => lane.idle()))
+  }
+}
+
+interface Prepared {
+  readonly kind: OperationKind
+  readonly payload: Uint8Array
+  readonly work: (operation: string) => RunWork
+}
+
+function newRun(
+  tenant: string,
+  call: { sessionId: string; modelSeqId: number; userMetadata: Readonly<Record<string, string>> },
+  shape: Pick<
+    Run,
+    'base_model' | 'rank' | 'alpha' | 'seed' | 'train_attention' | 'train_mlp' | 'train_unembed' | 'parent'
+  >,
+): Run {
+  const now = Date.now()
+  return {
+    // The SDK computes this id by itself when it resumes (0.38): the form is part of the protocol.
+    id: `${call.sessionId}:train:${call.modelSeqId}`,
+    tenant,
+    session: call.sessionId,
+    ...shape,
+    user_metadata: JSON.stringify(call.userMetadata),
+    state: 'creating',
+    created_at: now,
+    last_request_at: now,
+  }
+}
+
+function mismatch(run: Run, checkpoint: Checkpoint): string | null {
+  for (const key of ['base_model', 'rank', 'train_attention', 'train_mlp', 'train_unembed'] as const) {
+    if (run[key] !== checkpoint[key]) return `its ${key} is ${checkpoint[key]}, that of ${run.id} is ${run[key]}`
+  }
+  return null
+}
+
+/** 63 bits, so that it fits signed readers too. */
+export function drawSeed(): string {
+  return (randomBytes(8).readBigUInt64LE() >> 1n).toString()
+}
+
+export function jsonBytes(value: unknown): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(value))
+}

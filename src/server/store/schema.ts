@@ -1,0 +1,125 @@
+// The tables, as Kysely sees them. Times are milliseconds since 1970. 64-bit integers of the wire are TEXT: SQLite drivers
+// and JSON round them otherwise. Every row that a client can name carries its tenant, and every query asks for it.
+
+import type { Generated } from 'kysely'
+
+export interface Database {
+  sessions: SessionTable
+  runs: RunTable
+  operations: OperationTable
+  checkpoints: CheckpointTable
+  sampling_sessions: SamplingSessionTable
+}
+
+export interface SessionTable {
+  id: string
+  tenant: string
+  /** JSON. */
+  tags: string
+  user_metadata: string
+  sdk_version: string | null
+  project_id: string | null
+  display_name: string | null
+  created_at: number
+  heartbeat_at: number
+  state: 'active' | 'finished' | 'expired'
+  finish_reason: string | null
+  finish_detail: string | null
+}
+
+/** A training run: the life of one adapter. Its id is the `model_id` of the wire. */
+export interface RunTable {
+  id: string
+  tenant: string
+  session: string
+  base_model: string
+  rank: number
+  alpha: number
+  seed: string
+  train_attention: number
+  train_mlp: number
+  train_unembed: number
+  user_metadata: string
+  /** The checkpoint it started from, if any. */
+  parent: string | null
+  /** `lost`: its adapter was in an engine that is gone. */
+  state: 'creating' | 'ready' | 'failed' | 'unloaded' | 'lost'
+  created_at: number
+  last_request_at: number
+}
+
+export type OperationKind =
+  | 'create_model'
+  | 'unload_model'
+  | 'forward'
+  | 'forward_backward'
+  | 'optim_step'
+  | 'save_weights'
+  | 'save_weights_for_sampler'
+  | 'load_weights'
+  | 'sample'
+
+/** The journal: one row for each acknowledged operation. */
+export interface OperationTable {
+  /** The `request_id` of the wire. */
+  id: string
+  tenant: string
+  session: string | null
+  /** The run or sampling session that it is about. */
+  subject: string | null
+  kind: OperationKind
+  /** Protocol identity, such as `run:<model_id>:<seq_id>`: a repeated submission finds the first. Null = none given. */
+  identity: string | null
+  payload_hash: string
+  /** The call in its canonical encoding; large ones are in a file of the state directory. */
+  payload: Uint8Array | null
+  payload_file: string | null
+  /** TrainingPlan as JSON: what a replay needs to compute the same bits. */
+  plan: string | null
+  state: 'queued' | 'running' | 'done' | 'failed'
+  result_type: 'json' | 'training' | 'sample' | null
+  result: Uint8Array | null
+  result_file: string | null
+  error_code: string | null
+  error_category: 'user' | 'server' | null
+  error_message: string | null
+  created_at: number
+  started_at: number | null
+  finished_at: number | null
+}
+
+export type CheckpointKind = 'weights' | 'sampler_weights' | 'external_weights'
+
+export interface CheckpointTable {
+  id: Generated<number>
+  tenant: string
+  run: string
+  kind: CheckpointKind
+  name: string
+  /** Below the state directory. */
+  folder: string
+  /** JSON: [{name, bytes, sha256}]. */
+  files: string
+  bytes: number
+  base_model: string
+  rank: number
+  alpha: number
+  train_attention: number
+  train_mlp: number
+  train_unembed: number
+  has_optimizer: number
+  user_metadata: string
+  created_at: number
+  expires_at: number | null
+}
+
+export interface SamplingSessionTable {
+  id: string
+  tenant: string
+  session: string
+  base_model: string
+  model_path: string | null
+  /** Below the state directory: the frozen adapter; null samples the base model. */
+  folder: string | null
+  created_at: number
+}

@@ -1,0 +1,50 @@
+// Opens the SQLite database of a state directory: libsql through Kysely, write-ahead log, every commit synced.
+// libsql answers synchronously, on the thread of the server: rows stay small, large payloads are files (blobs.ts).
+
+import { Kysely, Migrator, SqliteDialect } from 'kysely'
+import { serviceError } from '../errors.ts'
+import { migrationProvider } from './migrations.ts'
+import type { Database } from './schema.ts'
+
+/** The part of the better-sqlite3 interface that we need; libsql has the same. */
+interface SqliteDriver {
+  exec(sql: string): unknown
+  close(): void
+  prepare(sql: string): { readonly reader: boolean; all(parameters: readonly unknown[]): unknown[] }
+}
+
+export async function openSqlite(file: string): Promise<Kysely<Database>> {
+  const database = await openDriver(file)
+  // FULL: an acknowledged row survives power loss too. The setting belongs to the connection and there is one.
+  database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000')
+  const db = new Kysely<Database>({ dialect: new SqliteDialect({ database: withoutExtras(database) as never }) })
+  const { error } = await new Migrator({ db, provider: migrationProvider }).migrateToLatest()
+  if (error) throw error
+  return db
+}
+
+async function openDriver(file: string): Promise<SqliteDriver> {
+  const libsql = await import('libsql').catch((cause) => {
+    throw serviceError('MISSING_PACKAGE', { package: 'libsql', use: 'the SQLite database' }, { cause })
+  })
+  return new libsql.default(file) as unknown as SqliteDriver
+}
+
+/** libsql adds a `_metadata` key to rows and gives blobs as ArrayBuffer; neither may leave this file. */
+function withoutExtras(driver: SqliteDriver): SqliteDriver {
+  const prepare: SqliteDriver['prepare'] = (sql) => {
+    const statement = driver.prepare(sql)
+    const all = statement.all.bind(statement)
+    statement.all = (parameters) => all(parameters).map((row) => cleanRow(row as Record<string, unknown>))
+    return statement
+  }
+  return { exec: (sql) => driver.exec(sql), close: () => driver.close(), prepare }
+}
+
+function cleanRow(row: Record<string, unknown>): Record<string, unknown> {
+  const clean: Record<string, unknown> = {}
+  for (const [key, value] of Object.entries(row)) {
+    if (key !== '_metadata') clean[key] = value instanceof ArrayBuffer ? new Uint8Array(value) : value
+  }
+  return clean
+}
