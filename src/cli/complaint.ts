@@ -1,0 +1,48 @@
+// Turns whatever was thrown into the one line a user sees: what is wrong, and what to do next. Errors of the project
+// carry their own next step; those of the operating system get theirs here. No stack trace unless it was asked for.
+
+export interface Complaint {
+  readonly message: string
+  readonly next: string
+}
+
+/** An error that a command raises on purpose. */
+export class CommandError extends Error implements Complaint {
+  override readonly name = 'CommandError'
+  readonly next: string
+  constructor(message: string, next: string) {
+    super(message)
+    this.next = next
+  }
+}
+
+const BY_CODE: Readonly<Record<string, string>> = {
+  EACCES: 'Check who may read or write there.',
+  ENOSPC: 'Free some space, or choose another folder with --state-dir.',
+  FILE_MISSING: 'Check the path behind --model.',
+  FILE_CORRUPT: 'Fetch the model again, or choose another one with --model.',
+  NOT_SUPPORTED: 'Choose a model of a supported kind.',
+}
+
+export function complaintOf(error: unknown): Complaint {
+  const { message, next, code } = (error instanceof Error ? error : new Error(String(error))) as Error & {
+    next?: unknown
+    code?: unknown
+  }
+  if (typeof next === 'string') return { message: sentence(message), next }
+  const known = typeof code === 'string' ? BY_CODE[code] : undefined
+  return { message: sentence(message), next: known ?? 'Run it again with --debug to see where this happened.' }
+}
+
+/** `Error: sentence. Next: step`, on one line. */
+export function printed(error: unknown, debug: boolean): string {
+  const { message, next } = complaintOf(error)
+  const line = `Error: ${message} Next: ${next}`.replaceAll(/\s*\n\s*/g, ' ')
+  return debug && error instanceof Error ? `${line}\n${error.stack}` : line
+}
+
+function sentence(message: string): string {
+  const text = message.trim()
+  const capital = /^[a-z][a-z]* /.test(text) ? text[0]!.toUpperCase() + text.slice(1) : text
+  return /[.!?]$/.test(capital) ? capital : `${capital}.`
+}

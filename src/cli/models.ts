@@ -1,0 +1,84 @@
+// `twinkle models`: the base models of a running server, or with `--local` those that `twinkle serve` would serve.
+
+import { openModelSource } from '../formats/model-folder.ts'
+import { loadConfig } from '../server/config.ts'
+import { CommandError } from './complaint.ts'
+import type { ServeFlags } from './serve.ts'
+import { table } from './table.ts'
+
+export interface ModelsOptions {
+  readonly url?: string
+  readonly local?: boolean
+  readonly config?: string
+  readonly models?: unknown
+  readonly json?: boolean
+}
+
+interface ServedModel {
+  readonly model_name: string
+  readonly max_context_length?: number
+  readonly trainable?: boolean
+  readonly sampleable?: boolean
+}
+
+export async function models(options: ModelsOptions): Promise<void> {
+  if (options.local) return listLocal(options)
+  const served = await servedModels(addressOf(options))
+  if (options.json) return print(JSON.stringify({ models: served }))
+  const rows = served.map((model) => [
+    model.model_name,
+    String(model.max_context_length ?? '?'),
+    yesNo(model.trainable),
+    yesNo(model.sampleable),
+  ])
+  print(table(['MODEL', 'CONTEXT', 'TRAINS', 'SAMPLES'], rows))
+}
+
+function addressOf(options: ModelsOptions): string {
+  return (options.url ?? process.env.TINKER_BASE_URL ?? 'http://127.0.0.1:8000').replace(/\/+$/, '')
+}
+
+async function servedModels(url: string): Promise<ServedModel[]> {
+  const key = process.env.TINKER_API_KEY ?? 'tml-local'
+  const response = await ask(`${url}/api/v1/get_server_capabilities`, key, url)
+  if (response.status === 401) {
+    throw new CommandError(`The server at ${url} does not take this key.`, 'Set TINKER_API_KEY to one of its keys.')
+  }
+  const body = (await response.json().catch(() => null)) as { supported_models?: ServedModel[] } | null
+  if (!response.ok || !body?.supported_models) {
+    throw new CommandError(`${url} answers with status ${response.status}, not with models.`, 'Check --url.')
+  }
+  return body.supported_models
+}
+
+async function ask(address: string, key: string, url: string): Promise<Response> {
+  try {
+    return await fetch(address, { headers: { 'x-api-key': key }, signal: AbortSignal.timeout(10_000) })
+  } catch {
+    throw new CommandError(`No server answers at ${url}.`, 'Start one with `twinkle serve`, or pass --url.')
+  }
+}
+
+async function listLocal(options: ModelsOptions): Promise<void> {
+  const flags: ServeFlags = options.models === undefined ? {} : { models: options.models }
+  const file = options.config === undefined ? {} : { file: options.config }
+  const { config } = await loadConfig({ flags, env: process.env, ...file })
+  const found = config.models.map(({ name, path }) => ({ name, path, ...factsOf(path) }))
+  if (options.json) return print(JSON.stringify({ models: found }))
+  const rows = found.map((model) => [model.name, model.architecture ?? '?', String(model.context ?? '?'), model.path])
+  print(table(['MODEL', 'FAMILY', 'CONTEXT', 'FROM'], rows))
+}
+
+function factsOf(path: string): { architecture?: string; context?: number } {
+  if (path.startsWith('hf:')) return {}
+  const { config } = openModelSource(path)
+  return { architecture: config.family, context: config.maxContext }
+}
+
+function yesNo(value: boolean | undefined): string {
+  return value === undefined ? '?' : value ? 'yes' : 'no'
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`)
+}
