@@ -1,0 +1,320 @@
+// Every error the server can give, in one table: who is to blame, the HTTP status, what happened and what to do next.
+// Handlers throw `serviceError(code, parameters)`; the HTTP boundary and failed futures write the same sentences.
+// Knows nothing of Koa. Engines have a table of their own (`backends/engine-errors.ts`): their errors pass through.
+
+import { EngineError, type EngineFailure } from '../backends/backend.ts'
+import type { EngineErrorCode } from '../backends/engine-errors.ts'
+import { nearest } from './nearest.ts'
+
+export type ErrorCategory = 'user' | 'server'
+
+interface ErrorKind {
+  /** Never 409: the SDK retries it for five minutes, whatever it means. */
+  readonly status: number
+  readonly category: ErrorCategory
+  readonly message: string
+  readonly next: string
+}
+
+const user = <const M extends string, const N extends string>(status: number, message: M, next: N) =>
+  ({ status, category: 'user', message, next }) as const
+const server = <const M extends string, const N extends string>(status: number, message: M, next: N) =>
+  ({ status, category: 'server', message, next }) as const
+
+export const ERRORS = {
+  // The door
+  MISSING_KEY: user(401, 'The request has no API key.', 'Send one in the header X-API-Key.'),
+  WRONG_KEY: user(401, 'This API key is not known here.', 'Use a key that the server was configured with.'),
+  NOT_FOUND: user(404, 'There is no {method} {path} here.', '{hint}'),
+  METHOD_NOT_ALLOWED: user(405, '{path} does not take {method}.', 'It takes {allowed}.'),
+  PLANNED_OPERATION: user(
+    404,
+    '{operation} ({method} {path}) is described in the API but not served yet: it is planned.',
+    'Leave the call out, or use a later version of this server.',
+  ),
+  BUSY: server(
+    429,
+    'The server holds as many request bytes as it may ({limit} bytes).',
+    'Send the request again after a second.',
+  ),
+  SHUTTING_DOWN: server(503, 'The server is shutting down.', 'Send the request again when it is back.'),
+  INTERNAL: server(500, 'The server made a mistake.', 'Its log has the details under this request id.'),
+  STORAGE: server(500, 'The state directory could not be {action}: {problem}.', 'Check its disk and permissions.'),
+
+  MISSING_PACKAGE: server(
+    500,
+    'The optional package {package} is not installed; it is needed for {use}.',
+    'Install it with `npm install {package}`.',
+  ),
+
+  // Bodies
+  BODY_TOO_LARGE: user(413, 'The body is larger than {limit} bytes.', 'Send fewer datums in a request.'),
+  DECODED_BODY_TOO_LARGE: user(
+    413,
+    'The body decodes ({encoding}) to more than {limit} bytes.',
+    'Send fewer datums in a request.',
+  ),
+  BODY_INCOMPLETE: user(400, 'The body ended after {received} of {expected} bytes.', 'Send the request again.'),
+  UNSUPPORTED_MEDIA_TYPE: user(415, 'This operation takes no body of type {given}.', 'It takes {accepted}.'),
+  UNSUPPORTED_CONTENT_ENCODING: user(415, 'The content encoding {given} is not known.', 'Known are {accepted}.'),
+  MALFORMED_ZSTD: user(400, 'The body is not one complete zstd frame: {problem}.', 'Send one frame, or no encoding.'),
+  MALFORMED_GZIP: user(400, 'The body is not valid gzip: {problem}.', 'Encode it anew, or send it plain.'),
+  MALFORMED_JSON: user(400, 'The body is not valid JSON: {problem}.', 'Send one JSON value in UTF-8.'),
+  JSON_TOO_DEEP: user(400, 'The JSON body is nested deeper than {limit} levels.', 'Send a flatter one.'),
+  MALFORMED_PROTOBUF: user(
+    400,
+    'The body is not a valid {message}: {problem}.',
+    'Compare it with openapi/tinker_public.proto.',
+  ),
+  INVALID_BODY: user(400, 'The body does not fit {operation}: {problem}.', 'See its schema in openapi/tinker.yaml.'),
+  INVALID_QUERY: user(400, 'The query does not fit {operation}: {problem}.', 'See openapi/tinker.yaml.'),
+  INVALID_PATH: user(400, 'The path {path} is not valid percent-encoding.', 'Encode it as UTF-8.'),
+
+  // Sessions, models, futures
+  UNKNOWN_SESSION: user(404, 'There is no session {id}.', 'Start one with create_session.'),
+  SESSION_OVER: user(410, 'The session {id} is over.', 'Start a new one with create_session.'),
+  UNKNOWN_MODEL_ID: user(404, 'There is no model {id}.', 'Create it with create_model or load_weights.'),
+  MODEL_GONE: user(
+    410,
+    'The model {id} is gone: {reason}.',
+    'Create a new one, from a checkpoint of it if there is one.',
+  ),
+  UNKNOWN_SAMPLER: user(
+    404,
+    'There is no sampling session {id}.',
+    'Start one with create_sampling_session or save_weights_for_sampler.',
+  ),
+  UNKNOWN_FUTURE: user(404, 'There is no request {id}.', 'Poll with a request_id that this server gave you.'),
+  FUTURE_GONE: user(410, 'The result of request {id} is kept no longer.', 'Submit the request again.'),
+  SEQ_CONFLICT: user(
+    400,
+    '{identity} was used before, for another request.',
+    'Use the next number, or repeat the first request unchanged.',
+  ),
+  SEQ_TAKEN: user(
+    400,
+    'Number {seq} of model {id} was used before, or its turn is over.',
+    'Number requests upwards from 1, each number once.',
+  ),
+  SEQ_GAP: user(
+    400,
+    'Request {seq} of {model} waited for request {missing}, which never came.',
+    'Submit it again on a new client.',
+  ),
+  CANCELLED: user(400, '{what} was cancelled before it was done.', 'Submit it again if it is still wanted.'),
+
+  // Base models and training
+  UNKNOWN_BASE_MODEL: user(400, 'The base model {name} is not served here.', '{models~name}'),
+  BASE_MODEL_UNAVAILABLE: server(
+    503,
+    'The base model {name} could not be loaded: {problem}.',
+    'See the server log, or run `twinkle doctor`.',
+  ),
+  ENGINE_LOST: server(
+    503,
+    'The engine of {name} ended before the request was done.',
+    'Submit the request again: the engine is being restarted.',
+  ),
+  INVALID_RANK: user(400, 'The LoRA rank {rank} is not possible.', 'Use a whole number from 1 to {max}.'),
+  NOTHING_TO_TRAIN: user(
+    400,
+    'train_attn, train_mlp and train_unembed are all false: there is nothing to train.',
+    'Set at least one of them.',
+  ),
+  INVALID_SEED: user(400, 'The seed {seed} is not a 64-bit integer.', 'Use one from -2^63 to 2^64 - 1.'),
+  UNKNOWN_OPTIMIZER: user(400, 'The optimizer {optimizer} is not available.', '{optimizers~optimizer}'),
+  INVALID_OPTIMIZER_PARAMETER: user(400, '{parameter} = {value} is not possible.', 'It must be {expected}.'),
+  UNKNOWN_LOSS: user(400, 'The loss {loss} is not available.', '{losses~loss}'),
+  UNKNOWN_LOSS_CONFIG: user(400, 'The loss {loss} has no configuration key {key}.', '{keys~key}'),
+  MISSING_LOSS_CONFIG: user(
+    400,
+    'The loss {loss} needs loss_fn_config.{key}: it has no documented default.',
+    'Send it; a common value is {example}.',
+  ),
+  INVALID_LOSS_CONFIG: user(400, 'loss_fn_config.{key} = {value} is not possible.', 'It must be {expected}.'),
+  UNKNOWN_LOSS_INPUT: user(400, 'Datum {datum}: there is no loss_fn_inputs.{name}.', '{names~name}'),
+  MISSING_LOSS_INPUT: user(
+    400,
+    'Datum {datum}: the loss {loss} needs loss_fn_inputs.{name}.',
+    'Send it with one value for each token.',
+  ),
+  NO_DATA: user(400, 'The request has no datums.', 'Send at least one.'),
+  EMPTY_INPUT: user(400, '{where} has no tokens.', 'Send at least one.'),
+  UNSUPPORTED_CHUNK: user(
+    400,
+    '{where} has a chunk of type {type}, which the text models served here cannot read.',
+    'Send chunks of type encoded_text only.',
+  ),
+  INVALID_TOKENS: user(400, '{where}: {problem}.', 'Tokens are whole numbers from 0 to 2^31 - 1.'),
+  TOKEN_OUT_OF_RANGE: user(
+    400,
+    '{where}: token {token} is outside the vocabulary of {model}.',
+    'Its tokens are 0 to {max}; encode the text with its own tokenizer.',
+  ),
+  CONTEXT_EXCEEDED: user(
+    400,
+    '{where} needs {tokens} tokens, and the context of {model} holds {max}.',
+    'Shorten it, or ask for fewer tokens.',
+  ),
+  INVALID_TENSOR: user(400, 'Datum {datum}: loss_fn_inputs.{name} {problem}.', 'Expected is {expected}.'),
+  NON_FINITE_TENSOR: user(
+    400,
+    'Datum {datum}: loss_fn_inputs.{name} has {value} at position {position}.',
+    'Send finite numbers; use weight 0 to leave a position out.',
+  ),
+  TENSOR_TOO_LARGE: user(
+    413,
+    'Datum {datum}: loss_fn_inputs.{name} brings the sparse tensors of this request to more than {limit} cells.',
+    'Send fewer columns or fewer datums in a request.',
+  ),
+
+  // Sampling
+  NOTHING_TO_SAMPLE: user(
+    400,
+    'The request names nothing to sample from.',
+    'Send sampling_session_id, model_path or base_model.',
+  ),
+  INVALID_SAMPLING: user(400, '{field} = {value} is not possible.', 'It must be {expected}.'),
+  UNSUPPORTED_FIELD: user(400, 'The field {field} of {operation} is not supported yet.', 'Leave it out.'),
+
+  // Checkpoints
+  INVALID_CHECKPOINT_NAME: user(
+    400,
+    'The checkpoint name {name} is not possible.',
+    'Use 1 to 128 letters, digits, ".", "_" and "-", the first one no "." or "-".',
+  ),
+  INVALID_TINKER_PATH: user(
+    400,
+    'The path {path} is not a checkpoint path.',
+    'Use tinker://RUN/weights/NAME or tinker://RUN/sampler_weights/NAME.',
+  ),
+  CHECKPOINT_EXISTS: user(400, 'The checkpoint {path} is there already.', 'Use another name, or overwrite=true.'),
+  CHECKPOINT_NOT_FOUND: user(404, 'There is no checkpoint {path}.', 'Save it first, or check its run, kind and name.'),
+  CHECKPOINT_MISMATCH: user(400, 'The checkpoint {path} does not fit: {reason}.', 'Use one that was made for it.'),
+  CHECKPOINT_DAMAGED: server(
+    500,
+    'The files of checkpoint {path} are damaged: {problem}.',
+    'Restore them from a backup, or use another checkpoint.',
+  ),
+  NO_OPTIMIZER_STATE: user(
+    400,
+    'The checkpoint {path} has no optimizer state.',
+    'Load its weights only, or a checkpoint under weights/.',
+  ),
+  NAME_OR_SESSION: user(
+    400,
+    'A save for sampling has either a path (a name) or a sampling_session_seq_id.',
+    'Send exactly one of the two.',
+  ),
+  INVALID_TTL: user(
+    400,
+    'ttl_seconds = {ttl} is not possible.',
+    'It must be a whole number of seconds from {min} to {max}.',
+  ),
+} as const satisfies Record<string, ErrorKind>
+
+export type ErrorCode = keyof typeof ERRORS
+
+/** The names in braces of a template. `{list~word}` is a list of what there is, headed by the entry nearest to the word. */
+type Placeholder<T extends string> = T extends `${string}{${infer Name}}${infer Rest}`
+  ? Words<Name> | Placeholder<Rest>
+  : never
+type Words<T extends string> = T extends `${infer List}~${infer Word}` ? List | Word : T
+type PlaceholderOf<C extends ErrorCode> = Placeholder<(typeof ERRORS)[C]['message'] | (typeof ERRORS)[C]['next']>
+export type ErrorParameters<C extends ErrorCode> = Readonly<
+  Record<PlaceholderOf<C>, string | number | readonly string[]>
+>
+
+/** An error that may be shown to the caller as it is: `message` is what the wire shows, the next step included. */
+export class ServiceError extends Error {
+  /** Of `ERRORS`, or of `ENGINE_ERRORS` where an engine said it. */
+  readonly code: string
+  readonly status: number
+  readonly category: ErrorCategory
+  /** What to do about it, in sentences; empty where the message says it all. */
+  readonly next: string
+  /** The parameters, for logs and for callers in the same process. */
+  readonly details: Readonly<Record<string, unknown>>
+
+  constructor(
+    kind: { code: string; status: number; category: ErrorCategory; message: string; next: string },
+    options: { details?: Readonly<Record<string, unknown>>; cause?: unknown } = {},
+  ) {
+    const message = kind.next === '' ? kind.message : `${kind.message} ${kind.next}`
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'ServiceError'
+    this.code = kind.code
+    this.status = kind.status
+    this.category = kind.category
+    this.next = kind.next
+    this.details = options.details ?? {}
+  }
+}
+
+/**
+ * An error of the catalogue. Whatever a client sent is cut to a readable length.
+ *
+ * @example throw serviceError('INVALID_RANK', { rank: 0, max: 128 })
+ */
+export function serviceError<C extends ErrorCode>(
+  code: C,
+  ...[parameters, options]: PlaceholderOf<C> extends never
+    ? [parameters?: Record<never, never>, options?: { cause?: unknown }]
+    : [parameters: ErrorParameters<C>, options?: { cause?: unknown }]
+): ServiceError {
+  const { status, category, message, next }: ErrorKind = ERRORS[code]
+  const details: Readonly<Record<string, unknown>> = parameters ?? {}
+  return new ServiceError(
+    { code, status, category, message: fill(message, details), next: fill(next, details) },
+    { details, ...options },
+  )
+}
+
+/** What was thrown, as an error that may be shown. An unforeseen one tells the caller nothing; its cause is for the log. */
+export function toServiceError(thrown: unknown): ServiceError {
+  if (thrown instanceof ServiceError) return thrown
+  if (thrown instanceof EngineError) return fromEngine(thrown)
+  return serviceError('INTERNAL', {}, { cause: thrown })
+}
+
+/** A failed future, as every SDK reads it. */
+export function failureBody(failure: EngineFailure): { error: string; category: ErrorCategory; code: string } {
+  return { error: failure.message, category: failure.category, code: failure.code }
+}
+
+/** `Did you mean "qwen3"? There is: "llama", "qwen3".` */
+export function choices(given: string, known: readonly string[]): string {
+  if (known.length === 0) return 'There is none.'
+  const [near] = nearest(given.slice(0, MAX_SHOWN), known, 1)
+  const shown = known.slice(0, MAX_CHOICES).map((name) => `"${name}"`)
+  const more = known.length > MAX_CHOICES ? ` and ${known.length - MAX_CHOICES} more` : ''
+  return `${near === undefined ? '' : `Did you mean "${near}"? `}There is: ${shown.join(', ')}${more}.`
+}
+
+const MAX_CHOICES = 12
+const MAX_SHOWN = 200
+
+/** Engines name the thing and the way out in their own sentence: nothing is added. */
+function fromEngine(error: EngineError): ServiceError {
+  const { code, category, message } = error
+  return new ServiceError({ code, status: engineStatus(error), category, message, next: '' }, { cause: error })
+}
+
+/** The status that an engine's failure gets on the wire. What is worth sending again is a 503. */
+export function engineStatus({ code, category }: { code: string; category: ErrorCategory }): number {
+  if (RETRYABLE.has(code)) return 503
+  return category === 'user' ? 400 : 500
+}
+
+const RETRYABLE: ReadonlySet<string> = new Set<EngineErrorCode>(['ENGINE_CLOSED', 'ENGINE_LOST', 'STALE_EPOCH'])
+
+function fill(template: string, values: Readonly<Record<string, unknown>>): string {
+  return template.replace(/\{(\w+)(?:~(\w+))?\}/g, (_, name: string, word: string | undefined) =>
+    word === undefined ? show(values[name]) : choices(String(values[word]), values[name] as readonly string[]),
+  )
+}
+
+function show(value: unknown): string {
+  const text = Array.isArray(value) ? value.join(', ') : String(value)
+  return text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}...`
+}
