@@ -1,0 +1,85 @@
+// Puts the services of one server together over its state directory, and takes them apart in order. No HTTP here.
+
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import type { Backend } from '../../backends/backend.ts'
+import type { ServerConfig } from '../config.ts'
+import { serviceError, toServiceError } from '../errors.ts'
+import { Journal } from '../store/journal.ts'
+import { openSqlite } from '../store/sqlite.ts'
+import { BaseModels } from './base-models.ts'
+import { Checkpoints } from './checkpoints.ts'
+import { Futures } from './futures.ts'
+import { RunExecutor } from './run-executor.ts'
+import { Runs } from './runs.ts'
+import { Sampling } from './sampling.ts'
+import { Sessions } from './sessions.ts'
+import { Tenants } from './tenants.ts'
+import { Training } from './training.ts'
+
+export interface Services {
+  readonly tenants: Tenants
+  readonly models: BaseModels
+  readonly sessions: Sessions
+  readonly runs: Runs
+  readonly checkpoints: Checkpoints
+  readonly training: Training
+  readonly sampling: Sampling
+  readonly futures: Futures
+  /** How long a request may wait for its future. */
+  readonly holdMs: number
+  readonly log: Logger
+  /** Lets what was acknowledged and is ready be done, then closes engines and database. */
+  close(): Promise<void>
+}
+
+export async function openServices(config: ServerConfig, backend: Backend, log: Logger): Promise<Services> {
+  const { stateDir } = config
+  mkdirSync(stateDir, { recursive: true })
+  const db = await openSqlite(join(stateDir, 'twinkle.db'))
+  const journal = new Journal(db, stateDir)
+  const runs = new Runs(db)
+  // Adapters lived in the engines of the last run of this server: what was open then cannot be done any more.
+  await journal.failOpen(toServiceError(serviceError('RESTARTED')))
+  await runs.markLost()
+
+  const models = new BaseModels(backend, {
+    cacheDir: join(stateDir, 'cache'),
+    threads: config.threads,
+    log: (line) => log.info(line),
+  })
+  await models.open(config.models)
+  const futures = new Futures(journal)
+  const sessions = new Sessions(db, config.sessionTimeoutSeconds * 1000)
+  await sessions.restore()
+  const checkpoints = new Checkpoints(db, stateDir)
+  const logFailure = (cause: unknown) => {
+    const { category, cause: inner } = toServiceError(cause)
+    if (category === 'server') log.error({ err: inner ?? cause }, 'an operation failed')
+  }
+  const engine = (name: string) => models.get(name).engine
+  const executor = new RunExecutor({ db, journal, futures, runs, checkpoints, engine, log: logFailure })
+  const training = new Training({ journal, futures, runs, sessions, models, checkpoints, executor })
+  const sampling = new Sampling({ db, journal, futures, sessions, models, checkpoints, log: logFailure })
+  const close = async () => {
+    sessions.close()
+    await training.drain()
+    await sampling.drain()
+    await models.close()
+    await db.destroy()
+  }
+  return {
+    tenants: new Tenants(config.keys),
+    models,
+    sessions,
+    runs,
+    checkpoints,
+    training,
+    sampling,
+    futures,
+    holdMs: config.holdSeconds * 1000,
+    log,
+    close,
+  }
+}

@@ -1,0 +1,28 @@
+// Sessions: open, heartbeat, finish.
+
+import type { Services } from '../services/services.ts'
+import type { TinkerHandlers } from './handlers.ts'
+
+export function sessionHandlers({ sessions }: Services) {
+  return {
+    createSession: async ({ tenant, body }) => ({
+      session_id: await sessions.create(tenant.id, {
+        tags: body.tags ?? [],
+        userMetadata: body.user_metadata ?? {},
+        sdkVersion: body.sdk_version ?? null,
+        projectId: body.project_id ?? null,
+        displayName: body.display_name ?? null,
+      }),
+      type: 'create_session',
+    }),
+    // SESSION_OVER is a 410, which ends the SDK's heartbeats.
+    sessionHeartbeat: async ({ tenant, body }) => {
+      await sessions.heartbeat(tenant.id, body.session_id)
+      return { type: 'session_heartbeat' }
+    },
+    finishSession: async ({ tenant, params, body }) => {
+      await sessions.finish(tenant.id, params.session_id, body.reason.type, body.detail ?? null)
+      return {}
+    },
+  } satisfies Partial<TinkerHandlers>
+}

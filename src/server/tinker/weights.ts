@@ -1,0 +1,71 @@
+// Saving and loading weights, and what a checkpoint is of.
+
+import { serviceError } from '../errors.ts'
+import type { Services } from '../services/services.ts'
+import type { TinkerHandlers } from './handlers.ts'
+import { checkOptimizer } from './models.ts'
+import { seqNumber } from './seq-number.ts'
+
+export function weightsHandlers({ checkpoints, training }: Services) {
+  return {
+    saveWeights: async ({ tenant, body }) => {
+      const { requestId, modelId } = await training.saveWeights(tenant.id, body.model_id, seqNumber(body.seq_id), {
+        kind: 'weights',
+        name: body.path,
+        overwrite: body.overwrite ?? false,
+        ttlSeconds: body.ttl_seconds ?? null,
+        userMetadata: body.user_metadata ?? {},
+        hasOptimizer: true,
+      })
+      return { request_id: requestId, model_id: modelId }
+    },
+    // kind "inflight" is served as a snapshot: its clients see their save's weights, which is what they may rely on.
+    saveWeightsForSampler: async ({ tenant, body }) => {
+      const { requestId, modelId } = await training.saveForSampler(tenant.id, {
+        modelId: body.model_id,
+        seqId: seqNumber(body.seq_id),
+        ...(body.path != null && { path: body.path }),
+        ...(body.sampling_session_seq_id != null && { samplingSessionSeqId: body.sampling_session_seq_id }),
+        ttlSeconds: body.ttl_seconds ?? null,
+        userMetadata: body.user_metadata ?? {},
+      })
+      return { request_id: requestId, model_id: modelId }
+    },
+    loadWeights: async ({ tenant, body }) => {
+      if (body.weights_access_token != null) {
+        throw serviceError('UNSUPPORTED_FIELD', { field: 'weights_access_token', operation: 'load_weights' })
+      }
+      checkOptimizer(body.optimizer_config?.type)
+      const optimizer = body.optimizer ?? true
+      const { requestId, modelId } =
+        body.model_id != null
+          ? await training.loadWeights(tenant.id, body.model_id, seqNumber(body.seq_id), body.path, optimizer)
+          : await training.resume(tenant.id, {
+              ...newModel(body),
+              path: body.path,
+              optimizer,
+              ...(body.base_model != null && { baseModel: body.base_model }),
+              userMetadata: body.user_metadata ?? {},
+            })
+      return { request_id: requestId, model_id: modelId }
+    },
+    weightsInfo: async ({ tenant, body }) => {
+      const checkpoint = await checkpoints.find(tenant.id, body.tinker_path)
+      return {
+        base_model: checkpoint.base_model,
+        is_lora: true,
+        lora_rank: checkpoint.rank,
+        train_unembed: checkpoint.train_unembed === 1,
+        train_mlp: checkpoint.train_mlp === 1,
+        train_attn: checkpoint.train_attention === 1,
+        optimizer_config: { type: 'adamw' },
+      }
+    },
+  } satisfies Partial<TinkerHandlers>
+}
+
+function newModel({ session_id, model_seq_id }: { session_id?: string | null; model_seq_id?: number | null }) {
+  if (session_id != null && model_seq_id != null) return { sessionId: session_id, modelSeqId: model_seq_id }
+  const problem = 'it needs model_id, or session_id with model_seq_id'
+  throw serviceError('INVALID_BODY', { operation: 'load_weights', problem })
+}
