@@ -42,6 +42,10 @@ interface Held {
   readonly adapter: FakeAdapter
 }
 
+// Taken before any test can put a fake clock in its place.
+const realSetImmediate = setImmediate
+const breathe = () => new Promise<void>((resolve) => realSetImmediate(resolve))
+
 export class FakeEngine implements Engine {
   readonly info: EngineInfo
   readonly closed: Promise<EngineError | null>
@@ -144,6 +148,7 @@ export class FakeEngine implements Engine {
   async *train(items: readonly TrainingItem[], signal?: AbortSignal): AsyncIterable<Outcome<TrainingResult>> {
     for (const item of items) {
       const { operation } = item
+      await breathe()
       try {
         await this.#enter('train', item, signal)
         yield { operation, result: this.#train(item) }
@@ -250,7 +255,8 @@ export class FakeEngine implements Engine {
       }
       if (request.promptLogprobs || request.topkPromptLogprobs) yield scorePrompt(this.info.vocabulary, table, request)
       for (let index = 0; index < request.samples; index++) {
-        if (index) await this.#gates.pass('generate', signal)
+        await breathe()
+        await this.#gates.pass('generate', signal)
         if (this.#end) throw this.#end
         const sample = drawSample(this.info.vocabulary, table, request, index, this.#decode)
         this.#sampledTokens += sample.tokens.length

@@ -1,0 +1,263 @@
+// An engine at the other end of a stream: a child process, a worker group on other machines. It turns method calls into
+// the messages of engine-messages.ts and keeps track of calls under way. It computes nothing and knows no transport: when
+// the stream ends, whatever was under way fails at once, and `closed` says why.
+
+import type { Duplex } from 'node:stream'
+import {
+  type AdapterFile,
+  type AdapterId,
+  type AdapterPart,
+  type BackendOptions,
+  type Engine,
+  EngineError,
+  type EngineInfo,
+  type EngineStatus,
+  type GenerationEvent,
+  type GenerationRequest,
+  type LoraConfig,
+  type ModelSource,
+  type OptimResult,
+  type OptimStep,
+  type Outcome,
+  type SnapshotId,
+  type TrainingItem,
+  type TrainingResult,
+} from './backend.ts'
+import { cancelled, engineError, toEngineError } from './engine-errors.ts'
+import {
+  type Answer,
+  type EngineMethod,
+  type Op,
+  type OpenResult,
+  PROTOCOL_VERSION,
+  type Request,
+} from './engine-messages.ts'
+import { EventQueue } from './event-queue.ts'
+import { FrameWriter, readFrames } from './frames.ts'
+
+/** A call under way. */
+interface Call {
+  event(event: unknown): void
+  resolve(result: unknown): void
+  reject(error: EngineError): void
+}
+
+export interface ConnectOptions extends Pick<BackendOptions, 'cacheDir' | 'threads'> {
+  /** Why the stream ended, if more is known than that it did: a launcher knows how its process died. */
+  readonly reason?: () => Promise<string>
+}
+
+/** Opens `model` in the engine behind `stream`. The stream is destroyed when that fails or `signal` aborts. */
+export async function connectEngine(
+  stream: Duplex,
+  model: ModelSource,
+  options: ConnectOptions,
+  signal?: AbortSignal,
+): Promise<Engine> {
+  const connection = new Connection(stream, options.reason)
+  const abort = () => connection.end(cancelled(`opening ${model.name}`))
+  signal?.addEventListener('abort', abort)
+  try {
+    if (signal?.aborted) throw cancelled(`opening ${model.name}`)
+    const { cacheDir, threads } = options
+    const request = { protocol: PROTOCOL_VERSION, model, options: { cacheDir, threads } }
+    const { protocol, epoch, info } = (await connection.call('open', [request])) as OpenResult
+    if (protocol !== PROTOCOL_VERSION) {
+      throw engineError(
+        'PROTOCOL',
+        `the engine speaks version ${protocol} of the protocol, this is ${PROTOCOL_VERSION}`,
+      )
+    }
+    connection.epoch = epoch
+    return new RemoteEngine(connection, info)
+  } catch (error) {
+    connection.end(toEngineError(error))
+    throw error
+  } finally {
+    signal?.removeEventListener('abort', abort)
+  }
+}
+
+class RemoteEngine implements Engine {
+  readonly info: EngineInfo
+  readonly closed: Promise<EngineError | null>
+  readonly #connection: Connection
+
+  constructor(connection: Connection, info: EngineInfo) {
+    this.#connection = connection
+    this.info = info
+    this.closed = connection.closed
+  }
+
+  async createAdapter(id: AdapterId, config: LoraConfig): Promise<{ parameters: number }> {
+    return (await this.#call('createAdapter', id, config)) as { parameters: number }
+  }
+  async releaseAdapter(id: AdapterId): Promise<void> {
+    await this.#call('releaseAdapter', id)
+  }
+  async saveAdapter(id: AdapterId, folder: string, part: AdapterPart): Promise<readonly AdapterFile[]> {
+    return (await this.#call('saveAdapter', id, folder, part)) as AdapterFile[]
+  }
+  async loadAdapter(id: AdapterId, folder: string, part: AdapterPart): Promise<void> {
+    await this.#call('loadAdapter', id, folder, part)
+  }
+  train(items: readonly TrainingItem[], signal?: AbortSignal): AsyncIterable<Outcome<TrainingResult>> {
+    return this.#connection.stream('train', [items], signal) as AsyncIterable<Outcome<TrainingResult>>
+  }
+  async optimStep(steps: readonly OptimStep[]): Promise<readonly Outcome<OptimResult>[]> {
+    return (await this.#call('optimStep', steps)) as Outcome<OptimResult>[]
+  }
+  async discardGradients(id: AdapterId): Promise<void> {
+    await this.#call('discardGradients', id)
+  }
+  async publish(id: AdapterId): Promise<SnapshotId> {
+    return (await this.#call('publish', id)) as SnapshotId
+  }
+  async loadSnapshot(folder: string): Promise<SnapshotId> {
+    return (await this.#call('loadSnapshot', folder)) as SnapshotId
+  }
+  async releaseSnapshot(id: SnapshotId): Promise<void> {
+    await this.#call('releaseSnapshot', id)
+  }
+  generate(request: GenerationRequest, signal?: AbortSignal): AsyncIterable<GenerationEvent> {
+    return this.#connection.stream('generate', [request], signal) as AsyncIterable<GenerationEvent>
+  }
+  async status(): Promise<EngineStatus> {
+    return (await this.#call('status')) as EngineStatus
+  }
+  async close(): Promise<void> {
+    await this.#connection.close()
+  }
+
+  #call(op: EngineMethod, ...args: unknown[]): Promise<unknown> {
+    return this.#connection.call(op, args)
+  }
+}
+
+/** Calls over one stream, by id. */
+class Connection {
+  epoch = 0
+  readonly closed: Promise<EngineError | null>
+  readonly #stream: Duplex
+  readonly #writer: FrameWriter
+  readonly #calls = new Map<number, Call>()
+  #lastId = 0
+  #ended: EngineError | null = null
+  #closing = false
+  #settle!: (error: EngineError | null) => void
+
+  constructor(stream: Duplex, reason?: () => Promise<string>) {
+    this.#stream = stream
+    this.#writer = new FrameWriter(stream)
+    this.closed = new Promise((resolve) => {
+      this.#settle = resolve
+    })
+    // What breaks while nobody reads or writes is seen by the next one who does.
+    stream.on('error', () => {})
+    this.#read(reason)
+  }
+
+  call(op: Op, args: readonly unknown[]): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      this.#start(op, args, { event: () => this.#violated(`${op} does not stream`), resolve, reject })
+    })
+  }
+
+  /** Yields the events of a call. Leaving early, or an abort, cancels it; it is over for both sides when this returns. */
+  async *stream(op: Op, args: readonly unknown[], signal?: AbortSignal): AsyncGenerator<unknown> {
+    const events = new EventQueue<unknown>()
+    const call = {
+      event: (event: unknown) => events.push(event),
+      resolve: () => events.end(),
+      reject: (error: EngineError) => events.fail(error),
+    }
+    const id = this.#start(op, args, call, signal?.aborted)
+    const cancel = () => {
+      if (!events.ended) this.#writer.write({ cancel: id })
+    }
+    signal?.addEventListener('abort', cancel)
+    let done = false
+    try {
+      yield* events
+      done = true
+    } finally {
+      signal?.removeEventListener('abort', cancel)
+      if (!done && !events.ended) {
+        cancel()
+        await drained(events)
+      }
+    }
+  }
+
+  /** Ends the connection from this side: calls under way get `error`, and so do later ones. */
+  end(error: EngineError, byItself = false): void {
+    if (this.#ended) return
+    this.#ended = error
+    this.#stream.destroy()
+    for (const call of this.#calls.values()) call.reject(error)
+    this.#calls.clear()
+    this.#settle(byItself ? error : null)
+  }
+
+  async close(): Promise<void> {
+    if (this.#ended || this.#closing) return void (await this.closed)
+    this.#closing = true
+    const closed = engineError('ENGINE_CLOSED', 'the engine was closed')
+    // An engine that dies while it closes is closed as well.
+    await this.call('close', []).catch(() => undefined)
+    this.end(closed)
+  }
+
+  #start(op: Op, args: readonly unknown[], call: Call, aborted = false): number {
+    const id = ++this.#lastId
+    if (this.#ended) {
+      call.reject(this.#ended)
+      return id
+    }
+    this.#calls.set(id, call)
+    const request: Request = { id, epoch: this.epoch, op, args, ...(aborted && { aborted }) }
+    this.#writer.write(request).catch((error) => {
+      this.#calls.delete(id)
+      call.reject(toEngineError(error))
+    })
+    return id
+  }
+
+  async #read(reason?: () => Promise<string>): Promise<void> {
+    let why = 'the stream to the engine ended'
+    try {
+      for await (const message of readFrames(this.#stream)) this.#receive(message as Answer)
+    } catch (error) {
+      if (error instanceof EngineError) return this.end(error, true)
+      why = `the stream to the engine broke: ${(error as Error).message}`
+    }
+    if (this.#closing) return this.end(engineError('ENGINE_CLOSED', 'the engine was closed'))
+    if (!this.#ended) this.end(engineError('ENGINE_LOST', (await reason?.()) ?? why), true)
+  }
+
+  #receive(answer: Answer): void {
+    const call = this.#calls.get(answer?.id)
+    if (!call) {
+      this.#violated(`it answered a call ${answer?.id} that is not under way`)
+    } else if ('event' in answer) {
+      call.event(answer.event)
+    } else {
+      this.#calls.delete(answer.id)
+      if ('result' in answer) call.resolve(answer.result)
+      else call.reject(new EngineError(answer.error))
+    }
+  }
+
+  #violated(sentence: string): void {
+    this.end(engineError('PROTOCOL', `the engine broke the protocol: ${sentence}`), true)
+  }
+}
+
+/** Settles at the end of a queue that nobody wants any more. */
+async function drained(events: AsyncIterable<unknown>): Promise<void> {
+  try {
+    for await (const _ of events);
+  } catch {
+    // The consumer has left: how the call ended is nobody's concern.
+  }
+}

@@ -1,0 +1,66 @@
+// Requests that any engine with a vocabulary of 16 or more takes, for tests to vary.
+
+import type { GenerationRequest, LoraConfig, OptimStep, TrainingItem } from '../backend.ts'
+
+export const LORA: LoraConfig = {
+  rank: 4,
+  alpha: 32,
+  seed: '1',
+  trainAttention: true,
+  trainMlp: true,
+  trainUnembed: true,
+}
+
+/** One datum that teaches 5 -> 6 -> 7 -> 8. */
+export function trainingItem(operation: string, adapter: string, fields: Partial<TrainingItem> = {}): TrainingItem {
+  return {
+    operation,
+    adapter,
+    backward: true,
+    loss: { name: 'cross_entropy', config: {} },
+    datums: [{ tokens: Int32Array.of(5, 6, 7), targets: Int32Array.of(6, 7, 8), width: 1 }],
+    ...fields,
+  }
+}
+
+export function optimStep(operation: string, adapter: string, fields: Partial<OptimStep> = {}): OptimStep {
+  return {
+    operation,
+    adapter,
+    rule: 'adamw',
+    learningRate: 0.01,
+    beta1: 0.9,
+    beta2: 0.95,
+    epsilon: 1e-12,
+    weightDecay: 0,
+    clipNorm: 0,
+    ...fields,
+  }
+}
+
+/** One sample of 4 tokens at temperature 1 from the base model, after 5 6. */
+export function generation(operation: string, fields: Partial<GenerationRequest> = {}): GenerationRequest {
+  return {
+    operation,
+    snapshot: null,
+    prompt: Int32Array.of(5, 6),
+    samples: 1,
+    maxTokens: 4,
+    temperature: 1,
+    topK: 0,
+    topP: 1,
+    seed: '7',
+    stopTokens: [],
+    stopStrings: [],
+    promptLogprobs: false,
+    topkPromptLogprobs: 0,
+    topkSampleLogprobs: 0,
+    ...fields,
+  }
+}
+
+export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const list: T[] = []
+  for await (const item of items) list.push(item)
+  return list
+}
