@@ -3,7 +3,7 @@
 
 import type { Kysely, Selectable } from 'kysely'
 import type { GenerationRequest, SnapshotId } from '../../backends/backend.ts'
-import { checkGeneration } from '../../backends/generation.ts'
+import { checkGeneration } from '../../backends/transformers/generation-check.ts'
 import type { SampleCall, SampleReply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'

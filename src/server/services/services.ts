@@ -8,6 +8,7 @@ import type { ServerConfig } from '../config.ts'
 import { serviceError, toServiceError } from '../errors.ts'
 import { Journal } from '../store/journal.ts'
 import { openSqlite } from '../store/sqlite.ts'
+import { lockStateDir } from '../store/state-lock.ts'
 import { BaseModels } from './base-models.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { Futures } from './futures.ts'
@@ -37,6 +38,7 @@ export interface Services {
 export async function openServices(config: ServerConfig, backend: Backend, log: Logger): Promise<Services> {
   const { stateDir } = config
   mkdirSync(stateDir, { recursive: true })
+  const lock = await lockStateDir(stateDir)
   const db = await openSqlite(join(stateDir, 'twinkle.db'))
   const journal = new Journal(db, stateDir)
   const runs = new Runs(db)
@@ -68,6 +70,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     await sampling.drain()
     await models.close()
     await db.destroy()
+    lock.release()
   }
   return {
     tenants: new Tenants(config.keys),

@@ -23,7 +23,7 @@ export async function openSqlite(file: string): Promise<Kysely<Database>> {
   return db
 }
 
-async function openDriver(file: string): Promise<SqliteDriver> {
+export async function openDriver(file: string): Promise<SqliteDriver> {
   const libsql = await import('libsql').catch((cause) => {
     throw serviceError('MISSING_PACKAGE', { package: 'libsql', use: 'the SQLite database' }, { cause })
   })

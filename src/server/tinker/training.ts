@@ -1,6 +1,6 @@
 // forward, forward_backward and optim_step.
 
-import { checkAdamW } from '../../backends/optimizer-check.ts'
+import { checkSettings } from '../../backends/transformers/optimizer.ts'
 import type { Services } from '../services/services.ts'
 import { decodeTrainingJson, decodeTrainingProto, peekTraining } from '../wire/training.ts'
 import type { TinkerHandlers } from './handlers.ts'
@@ -52,7 +52,7 @@ export function trainingHandlers({ training }: Services) {
           weightDecay: value('weight_decay'),
           clipNorm: value('grad_clip_norm'),
         }
-        checkAdamW(step)
+        checkSettings(step)
         const { requestId, modelId } = await training.optimStep(tenant.id, body.model_id, seqId, step)
         return { request_id: requestId, model_id: modelId }
       } catch (cause) {

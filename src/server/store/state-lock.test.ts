@@ -1,0 +1,19 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import { lockStateDir } from './state-lock.ts'
+
+let stateDir: string
+beforeEach(() => {
+  stateDir = mkdtempSync(join(tmpdir(), 'twinkle-lock-'))
+})
+afterEach(() => rmSync(stateDir, { recursive: true }))
+
+it('lets one server have a state directory, and the next one when that is done', async () => {
+  const first = await lockStateDir(stateDir)
+  await expect(lockStateDir(stateDir)).rejects.toMatchObject({ code: 'STATE_IN_USE' })
+  first.release()
+  const second = await lockStateDir(stateDir)
+  second.release()
+})

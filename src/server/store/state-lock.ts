@@ -1,0 +1,22 @@
+// One server for one state directory: a second one would end the first one's operations. The lock is SQLite's own on a
+// file beside the database, so the system gives it back however the process ends.
+
+import { join } from 'node:path'
+import { serviceError } from '../errors.ts'
+import { openDriver } from './sqlite.ts'
+
+export interface StateLock {
+  release(): void
+}
+
+/** Throws STATE_IN_USE when another server holds the directory. */
+export async function lockStateDir(stateDir: string): Promise<StateLock> {
+  const database = await openDriver(join(stateDir, 'lock.db'))
+  try {
+    database.exec('PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE')
+  } catch (cause) {
+    database.close()
+    throw serviceError('STATE_IN_USE', { folder: stateDir }, { cause })
+  }
+  return { release: () => database.close() }
+}
