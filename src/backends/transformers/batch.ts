@@ -1,0 +1,277 @@
+// A micro-batch: datums of several operations packed one after another, and the input arrays of its run. Knows tokens,
+// rows and columns; knows nothing of sessions, gradients or why these operations were put together (plan.ts).
+
+import type { LossSpec, TrainingDatum } from '../backend.ts'
+import { hasSlope, LOSS_NUMBERS, LOSSES, type LossNumbers } from '../losses.ts'
+import type { AdapterWeights } from './adapter.ts'
+import { PROJECTIONS, type Projection } from './adapter-layout.ts'
+import type { FloatType } from './autodiff.ts'
+import type { Feed } from './runner.ts'
+import { floats } from './stacks.ts'
+import type { GraphKey } from './training-graph.ts'
+
+/** What a batch needs of an operation. */
+export interface BatchWork {
+  readonly datums: readonly TrainingDatum[]
+  readonly loss: LossSpec
+  readonly weights: Pick<AdapterWeights, 'layout' | 'params' | 'alpha'>
+}
+
+/** A range of an operation's datums, and where its tokens, rows and adapter columns begin in the batch. */
+export interface Place {
+  readonly first: number
+  readonly count: number
+  readonly token: number
+  readonly graded: number
+  readonly scored: number
+  readonly column: number
+}
+export interface Part<W extends BatchWork = BatchWork> {
+  readonly work: W
+  readonly place: Place
+}
+
+/** Everything, besides the numbers themselves, that decides how a run rounds. Plain JSON. */
+export interface BatchShape {
+  readonly projections: readonly Projection[]
+  readonly backward: boolean
+  readonly tokens: number
+  readonly columns: number
+  /** Rows of the head with and without a gradient; at least one each. */
+  readonly graded: number
+  readonly scored: number
+  /** Targets a row. */
+  readonly width: number
+  /** Attention blocks, each [query from, to, key from, to]. */
+  readonly blocks: readonly (readonly number[])[]
+}
+export interface Batch<W extends BatchWork = BatchWork> {
+  readonly shape: BatchShape
+  readonly parts: readonly Part<W>[]
+}
+
+export const graphKeyOf = ({ projections, blocks, backward }: BatchShape): GraphKey => ({
+  projections,
+  blocks: blocks.length,
+  backward,
+})
+
+/** What the loss says of one position's targets; the position has a gradient if any of them has. */
+export function targetNumbers(datum: TrainingDatum, position: number, loss: LossSpec): LossNumbers[] {
+  const { numbers } = LOSSES[loss.name]
+  return Array.from({ length: datum.width }, (_, k) => numbers(targetInputs(datum, position, k), loss.config))
+}
+
+export function targetInputs(datum: TrainingDatum, position: number, k: number) {
+  return {
+    weight: datum.weights?.[position * datum.width + k] ?? 1,
+    old: datum.logprobs?.[position] ?? 0,
+    advantage: datum.advantages?.[position] ?? 0,
+  }
+}
+
+export const datumsOf = <W extends BatchWork>({ work, place }: Part<W>) =>
+  work.datums.slice(place.first, place.first + place.count)
+
+/** Packs datum ranges in the given order. `backward` applies to all of them. */
+export function packBatch<W extends BatchWork>(
+  ranges: readonly { readonly work: W; readonly first: number; readonly count: number }[],
+  backward: boolean,
+): Batch<W> {
+  const parts: Part<W>[] = []
+  const starts: number[] = []
+  let [token, graded, scored, column, width] = [0, 0, 0, 0, 1]
+  for (const { work, first, count } of ranges) {
+    parts.push({ work, place: { first, count, token, graded, scored, column } })
+    for (const datum of work.datums.slice(first, first + count)) {
+      const withSlope = backward ? gradedPositions(datum, work.loss) : 0
+      for (let i = 0; i < datum.tokens.length; i++) starts.push(token)
+      token += datum.tokens.length
+      graded += withSlope
+      scored += datum.tokens.length - withSlope
+      width = Math.max(width, datum.width)
+    }
+    column += work.weights.layout.rank
+  }
+  const adapted = new Set(ranges.flatMap(({ work }) => work.weights.layout.sections.map((s) => s.projection)))
+  const shape: BatchShape = {
+    projections: PROJECTIONS.filter((p) => adapted.has(p)),
+    backward,
+    tokens: token,
+    columns: column,
+    graded: Math.max(1, graded),
+    scored: Math.max(1, scored),
+    width,
+    blocks: attentionRanges(starts),
+  }
+  return { shape, parts }
+}
+
+function gradedPositions(datum: TrainingDatum, loss: LossSpec): number {
+  let count = 0
+  for (let i = 0; i < datum.tokens.length; i++) if (targetNumbers(datum, i, loss).some(hasSlope)) count++
+  return count
+}
+
+/** Few blocks for few tokens: each costs nodes; blocks save the work of looking at strangers' and future keys. */
+export function attentionBlockCount(tokens: number): number {
+  if (tokens <= 256) return 1
+  return tokens <= 1024 ? 4 : 8
+}
+
+/** `starts` [T]: where each token's own sequence begins. */
+function attentionRanges(starts: readonly number[]): number[][] {
+  const count = attentionBlockCount(starts.length)
+  const cut = (i: number) => Math.round((starts.length * i) / count)
+  return Array.from({ length: count }, (_, i) => [cut(i), cut(i + 1), starts[cut(i)] as number, cut(i + 1)])
+}
+
+/** Rotary tables [positions, headDim / 2] in the graph's type. */
+export interface RotaryTables {
+  readonly cos: Feed
+  readonly sin: Feed
+}
+
+/**
+ * The inputs of a run but for the adapter stacks. Tokens, rows and columns of the shape that no part fills are neutral:
+ * token 0 that sees itself alone, rows without a gradient, columns of nobody.
+ */
+export function batchFeeds(
+  batch: Batch,
+  type: FloatType,
+  tables: RotaryTables,
+  slidingWindow = Number.POSITIVE_INFINITY,
+): Record<string, Feed> {
+  const { shape } = batch
+  const { tokens, columns, width, blocks, backward } = shape
+  const ids = new BigInt64Array(tokens)
+  const positions = new BigInt64Array(tokens)
+  const from = BigInt64Array.from({ length: tokens }, (_, i) => BigInt(i))
+  const share = floats(type, tokens * columns)
+  const rows = new Rows(shape, type)
+  for (const part of batch.parts) {
+    const { weights, loss } = part.work
+    const { rank } = weights.layout
+    let { token } = part.place
+    rows.begin(part.place)
+    for (const datum of datumsOf(part)) {
+      const start = token
+      datum.tokens.forEach((id, i) => {
+        ids[token] = BigInt(id)
+        positions[token] = BigInt(i)
+        from[token] = BigInt(Math.max(start, token - slidingWindow + 1))
+        share.fill(
+          weights.alpha / rank,
+          token * columns + part.place.column,
+          token * columns + part.place.column + rank,
+        )
+        rows.add(datum, i, token, targetNumbers(datum, i, loss))
+        token++
+      })
+    }
+  }
+  return {
+    ids: { data: ids, dims: [tokens] },
+    positions: { data: positions, dims: [1, tokens] },
+    from: { data: from, dims: [tokens] },
+    share: { data: share, dims: [tokens, columns] },
+    ...tables,
+    ...(blocks.length > 1 && {
+      blocks: { data: BigInt64Array.from(blocks.flat(), BigInt), dims: [blocks.length, 4] },
+    }),
+    ...rows.feeds(backward, width),
+  }
+}
+
+/** The head's rows: where they are, their targets and, with a gradient, the numbers of their losses. */
+class Rows {
+  readonly #shape: BatchShape
+  readonly #graded: BigInt64Array
+  readonly #gradedTargets: BigInt64Array
+  readonly #scored: BigInt64Array
+  readonly #scoredTargets: BigInt64Array
+  readonly #loss: Float32Array | Float64Array
+  readonly #filled = new Set<number>()
+  #nextGraded = 0
+  #nextScored = 0
+
+  constructor(shape: BatchShape, type: FloatType) {
+    const { graded, scored, width } = shape
+    this.#shape = shape
+    this.#graded = new BigInt64Array(graded).fill(-1n)
+    this.#gradedTargets = new BigInt64Array(graded * width)
+    this.#scored = new BigInt64Array(scored)
+    this.#scoredTargets = new BigInt64Array(scored * width)
+    this.#loss = floats(type, LOSS_NUMBERS.length * graded * width)
+  }
+
+  begin(place: Place): void {
+    this.#nextGraded = place.graded
+    this.#nextScored = place.scored
+  }
+
+  add(datum: TrainingDatum, position: number, token: number, numbers: readonly LossNumbers[]): void {
+    const { graded, width, backward } = this.#shape
+    const target = (k: number) => BigInt(datum.targets[position * datum.width + k] as number)
+    if (!backward || !numbers.some(hasSlope)) {
+      const row = this.#nextScored++
+      this.#scored[row] = BigInt(token)
+      for (let k = 0; k < datum.width; k++) this.#scoredTargets[row * width + k] = target(k)
+      return
+    }
+    const row = this.#nextGraded++
+    this.#graded[row] = BigInt(token)
+    this.#filled.add(token)
+    numbers.forEach((n, k) => {
+      this.#gradedTargets[row * width + k] = target(k)
+      LOSS_NUMBERS.forEach((name, i) => {
+        this.#loss[(i * graded + row) * width + k] = n[name]
+      })
+    })
+  }
+
+  feeds(backward: boolean, width: number): Record<string, Feed> {
+    const { graded, scored } = this.#shape
+    const scoring = {
+      scored: { data: this.#scored, dims: [scored] },
+      'scored.targets': { data: this.#scoredTargets, dims: [scored, width] },
+    }
+    if (!backward) return scoring
+    this.#fillGaps()
+    return {
+      ...scoring,
+      graded: { data: this.#graded, dims: [graded] },
+      'graded.targets': { data: this.#gradedTargets, dims: [graded, width] },
+      loss: { data: this.#loss, dims: [LOSS_NUMBERS.length, graded, width] },
+    }
+  }
+
+  /** A row may be picked once: rows of nobody point at tokens that no other row points at. */
+  #fillGaps(): void {
+    let token = 0
+    for (let row = 0; row < this.#graded.length; row++) {
+      if (this.#graded[row] !== -1n) continue
+      while (this.#filled.has(token)) token++
+      this.#graded[row] = BigInt(token++)
+    }
+  }
+}
+
+/** Log-probabilities [N, width] of each of a part's datums, from the outputs of the run. */
+export function partLogprobs(
+  part: Part,
+  { backward, width }: BatchShape,
+  outputs: Readonly<Record<string, ArrayLike<number>>>,
+): Float64Array[] {
+  let { graded, scored } = part.place
+  return datumsOf(part).map((datum) => {
+    const result = new Float64Array(datum.tokens.length * datum.width)
+    for (let i = 0; i < datum.tokens.length; i++) {
+      const isGraded = backward && targetNumbers(datum, i, part.work.loss).some(hasSlope)
+      const values = outputs[isGraded ? 'graded.logprobs' : 'scored.logprobs'] as ArrayLike<number>
+      const row = isGraded ? graded++ : scored++
+      for (let k = 0; k < datum.width; k++) result[i * datum.width + k] = values[row * width + k] as number
+    }
+    return result
+  })
+}

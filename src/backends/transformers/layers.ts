@@ -1,0 +1,96 @@
+// The decoder layer of the Llama family (Llama, Mistral, Qwen2, Qwen3) with low-rank terms on its projections.
+// Knows Hugging Face tensor names and the order of a layer's parts; knows nothing of losses, batches or sessions.
+
+import type { DecoderShape, Projection } from './adapter-layout.ts'
+import { projectionShape } from './adapter-layout.ts'
+import { type AttentionBlock, attention } from './attention.ts'
+import type { Autodiff, ColumnShare, Rotation, Value } from './autodiff.ts'
+import type { Weights } from './weights.ts'
+
+/** What the graphs need to know of a model; `ModelConfig` of src/formats has it all. */
+export interface DecoderConfig extends DecoderShape {
+  readonly rmsEpsilon: number
+  readonly tied: boolean
+  readonly qkvBias: boolean
+  readonly qkNorm: boolean
+}
+
+/** The adapter stacks of a projection in one layer: A [C, in] and B [C, out]. */
+export interface LowRankPair {
+  readonly a: Value
+  readonly b: Value
+}
+
+export interface DecoderContext {
+  readonly ad: Autodiff
+  readonly config: DecoderConfig
+  readonly weights: Weights
+  readonly share: ColumnShare
+  readonly rotation: Rotation
+  readonly blocks: readonly AttentionBlock[]
+  /** Undefined for a projection that no adapter of the graph adapts. */
+  readonly pair: (projection: Projection, layer: number) => LowRankPair | undefined
+}
+
+const MODULES: Record<Exclude<Projection, 'unembed'>, string> = {
+  q: 'self_attn.q_proj',
+  k: 'self_attn.k_proj',
+  v: 'self_attn.v_proj',
+  o: 'self_attn.o_proj',
+  gate: 'mlp.gate_proj',
+  up: 'mlp.up_proj',
+  down: 'mlp.down_proj',
+}
+
+/** x [T, hidden] through one layer. */
+export function decoderLayer(context: DecoderContext, layer: number, x: Value): Value {
+  const { ad, config, weights } = context
+  const prefix = `model.layers.${layer}`
+  const norm = (value: Value, name: string) =>
+    ad.rmsNorm(value, weights.use(ad.graph, `${prefix}.${name}.weight`, [config.hidden]), config.rmsEpsilon)
+  const project = (value: Value, projection: Exclude<Projection, 'unembed'>) =>
+    adaptedProjection(context, layer, value, projection)
+
+  const normal = norm(x, 'input_layernorm')
+  const q = heads(context, layer, normal, 'q')
+  const k = heads(context, layer, normal, 'k')
+  const v = heads(context, layer, normal, 'v')
+  const mixed = attention(ad, q, k, v, config, context.blocks)
+  const { heads: count, headDim } = config
+  const rows = ad.reshape(ad.transpose(mixed, [1, 0, 2]), [-1, count * headDim], [-1, count, headDim])
+  const middle = ad.add(x, project(rows, 'o'))
+  const second = norm(middle, 'post_attention_layernorm')
+  return ad.add(middle, project(ad.swiglu(project(second, 'gate'), project(second, 'up')), 'down'))
+}
+
+function adaptedProjection(
+  { ad, config, weights, share, pair }: DecoderContext,
+  layer: number,
+  x: Value,
+  projection: Exclude<Projection, 'unembed'>,
+): Value {
+  const shape = projectionShape(config, projection)
+  const module = `model.layers.${layer}.${MODULES[projection]}`
+  const y = ad.linear(x, weights.use(ad.graph, `${module}.weight`, [shape.out, shape.in]))
+  const low = pair(projection, layer)
+  const adapted = low ? ad.add(y, ad.lowRank(x, low.a, low.b, share)) : y
+  const biased = config.qkvBias && (projection === 'q' || projection === 'k' || projection === 'v')
+  return biased ? ad.add(adapted, weights.use(ad.graph, `${module}.bias`, [shape.out])) : adapted
+}
+
+/** Projects x to [heads, T, D]; queries and keys normalised where the family does so, then rotated. */
+function heads(context: DecoderContext, layer: number, x: Value, projection: 'q' | 'k' | 'v'): Value {
+  const { ad, config, weights, rotation } = context
+  const { headDim } = config
+  const count = projection === 'q' ? config.heads : config.kvHeads
+  const split = ad.reshape(
+    adaptedProjection(context, layer, x, projection),
+    [1, -1, count, headDim],
+    [-1, count * headDim],
+  )
+  const packed = (y: Value) => ad.reshape(y, [count, -1, headDim], [1, count, -1, headDim])
+  if (projection === 'v') return packed(ad.transpose(split, [0, 2, 1, 3]))
+  const name = `model.layers.${layer}.self_attn.${projection}_norm.weight`
+  const normal = config.qkNorm ? ad.rmsNorm(split, weights.use(ad.graph, name, [headDim]), config.rmsEpsilon) : split
+  return packed(ad.rotate(ad.transpose(normal, [0, 2, 1, 3]), rotation))
+}

@@ -1,0 +1,23 @@
+// How many bytes a training micro-batch takes, before it is run: saved activations, attention probabilities, the head's
+// probabilities and the adapter stacks. A rough upper estimate; knows sizes only.
+
+import { PROJECTIONS, projectionShape } from './adapter-layout.ts'
+import type { DecoderConfig } from './layers.ts'
+import type { BatchSize } from './plan.ts'
+
+/** Bytes of one run in float32. */
+export function estimateBytes(config: DecoderConfig, size: BatchSize): number {
+  const { hidden, intermediate, layers, heads, kvHeads, headDim, vocabulary } = config
+  const { tokens, pairs, columns, width, backward } = size
+  const activations = 4 * hidden + 2 * (heads + 2 * kvHeads) * headDim + heads * headDim + 4 * intermediate
+  // Blocks of queries see whole neighbours at their edges: never more than all pairs of the batch.
+  const probabilities = heads * Math.min(tokens ** 2, 2 * pairs)
+  const kept = backward ? layers : 1
+  const head = tokens * (vocabulary * (backward ? 2 : 1) + 8 * width)
+  const stacks = PROJECTIONS.reduce((sum, p) => {
+    const shape = projectionShape(config, p)
+    return sum + shape.layers * columns * (shape.in + shape.out)
+  }, 0)
+  const floats = kept * (tokens * (activations + 16 * columns) + probabilities) + head + stacks * (backward ? 2 : 1)
+  return floats * 4
+}

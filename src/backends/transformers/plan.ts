@@ -1,0 +1,131 @@
+// Which datums are computed together, and the record that lets one operation be computed again with the same bits.
+// Rounding depends on the shapes of a batch and on the place in it, not on what the neighbours' numbers were (other
+// columns and keys only add exact zeros): a record keeps shapes and place, and replay leaves the neighbours' places empty.
+// Knows sizes and budgets; knows nothing of sessions.
+
+import type { TrainingPlan } from '../backend.ts'
+import { engineError } from '../engine-errors.ts'
+import { PROJECTIONS } from './adapter-layout.ts'
+import { type Batch, type BatchShape, type BatchWork, type Place, packBatch } from './batch.ts'
+
+export const PLAN_VERSION = 1
+
+export interface Budget {
+  /** A batch ends before it would have more tokens; a lone datum may. */
+  readonly tokens: number
+  /** Adapter columns, the sum of the ranks; a lone operation may have more. */
+  readonly columns: number
+  /** Bytes that a run may take, by `estimate`. */
+  readonly bytes: number
+}
+
+export interface PlannedWork extends BatchWork {
+  readonly backward: boolean
+  /** Datums that are done or under way. */
+  readonly next: number
+  /** Its batches hold nobody else's datums. */
+  readonly alone: boolean
+}
+
+/** The next batch: as many datums, in order, from the first works of one kind as the budget holds; at least one datum. */
+export function nextBatch<W extends PlannedWork>(
+  works: readonly W[],
+  budget: Budget,
+  estimate: (shape: BatchSize) => number,
+): Batch<W> {
+  const [leader] = works
+  if (!leader) throw new RangeError('no work to plan')
+  const ranges: { work: W; first: number; count: number }[] = []
+  let size: BatchSize = { tokens: 0, pairs: 0, columns: 0, width: 1, backward: leader.backward }
+  const company = leader.alone ? [leader] : works.filter((w) => w.backward === leader.backward)
+  for (const work of company) {
+    if (work.alone && work !== leader) break
+    const columns = size.columns + work.weights.layout.rank
+    let count = 0
+    for (const { tokens, width } of work.datums.slice(work.next)) {
+      const more: BatchSize = {
+        ...size,
+        tokens: size.tokens + tokens.length,
+        pairs: size.pairs + tokens.length ** 2,
+        columns,
+        width: Math.max(size.width, width),
+      }
+      const fits = more.tokens <= budget.tokens && columns <= budget.columns && estimate(more) <= budget.bytes
+      if (!fits && size.tokens > 0) break
+      size = more
+      count++
+      if (!fits) break
+    }
+    if (count > 0) ranges.push({ work, first: work.next, count })
+    if (work.next + count < work.datums.length) break
+  }
+  return packBatch(ranges, leader.backward)
+}
+
+export interface BatchSize {
+  readonly tokens: number
+  /** Sum of the squares of the sequence lengths. */
+  readonly pairs: number
+  readonly columns: number
+  readonly width: number
+  readonly backward: boolean
+}
+
+/** A batch and one operation's place in it, as compact JSON. */
+type BatchRecord = readonly [
+  projections: number,
+  backward: 0 | 1,
+  sizes: readonly [tokens: number, columns: number, graded: number, scored: number, width: number],
+  blocks: readonly (readonly number[])[],
+  place: readonly [first: number, count: number, token: number, graded: number, scored: number, column: number],
+]
+
+export function batchRecord(shape: BatchShape, place: Place): BatchRecord {
+  const mask = shape.projections.reduce((bits, p) => bits | (1 << PROJECTIONS.indexOf(p)), 0)
+  return [
+    mask,
+    shape.backward ? 1 : 0,
+    [shape.tokens, shape.columns, shape.graded, shape.scored, shape.width],
+    shape.blocks,
+    [place.first, place.count, place.token, place.graded, place.scored, place.column],
+  ]
+}
+
+/** The batch of a record with one operation in its place and nobody else. */
+export function recordedBatch<W extends BatchWork>(record: unknown, work: W): Batch<W> {
+  const [mask, backward, sizes, blocks, at] = record as BatchRecord
+  const [tokens, columns, graded, scored, width] = sizes
+  const [first, count, token, gradedAt, scoredAt, column] = at
+  return {
+    shape: {
+      projections: PROJECTIONS.filter((_, i) => mask & (1 << i)),
+      backward: backward === 1,
+      tokens,
+      columns,
+      graded,
+      scored,
+      width,
+      blocks,
+    },
+    parts: [{ work, place: { first, count, token, graded: gradedAt, scored: scoredAt, column } }],
+  }
+}
+
+/** Throws EngineError PLAN_MISMATCH when `plan` is not of this runtime or not of this operation. */
+export function checkPlan(plan: TrainingPlan, runtime: string, work: BatchWork & { readonly backward: boolean }): void {
+  const refuse = (reason: string): never => {
+    throw engineError('PLAN_MISMATCH', `the recorded plan cannot be repeated bit for bit: ${reason}`)
+  }
+  if (plan.version !== PLAN_VERSION) refuse(`it is of version ${plan.version}, this engine writes ${PLAN_VERSION}`)
+  if (plan.runtime !== runtime) refuse(`it was made by "${plan.runtime}", this engine is "${runtime}"`)
+  let next = 0
+  for (const record of plan.batches) {
+    const { shape, parts } = recordedBatch(record, work)
+    const { first = -1, count = 0, token = 0, column = 0 } = parts[0]?.place ?? {}
+    const length = work.datums.slice(first, first + count).reduce((sum, d) => sum + d.tokens.length, 0)
+    const fits = token + length <= shape.tokens && column + work.weights.layout.rank <= shape.columns
+    if (first !== next || !fits || shape.backward !== work.backward) refuse('it is of another operation')
+    next = first + count
+  }
+  if (next !== work.datums.length) refuse(`it covers ${next} datums, the operation has ${work.datums.length}`)
+}

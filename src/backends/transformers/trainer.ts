@@ -1,0 +1,152 @@
+// Training on one base model: computes operations of any adapters in packed micro-batches and hands out each result when
+// its last datum is done. Numbers that are not finite stay with the adapter that made them. Knows operations and batches;
+// knows nothing of tenants, files or processes.
+
+import { totalmem } from 'node:os'
+import { arch, constrainedMemory } from 'node:process'
+import type { Outcome, TrainingItem, TrainingResult } from '../backend.ts'
+import { cancelled, engineError, toFailure } from '../engine-errors.ts'
+import type { Adapter } from './adapter.ts'
+import { INIT_VERSION } from './adapter-init.ts'
+import { PROJECTIONS } from './adapter-layout.ts'
+import { type Batch, type Part, packBatch } from './batch.ts'
+import type { Compute } from './compute.ts'
+import { Executor, type TrainableModel } from './executor.ts'
+import { estimateBytes } from './memory.ts'
+import { Operation } from './operation.ts'
+import { allFinite } from './optimizer.ts'
+import { type BatchSize, type Budget, nextBatch } from './plan.ts'
+import { RUNTIME } from './runner.ts'
+import type { Floats } from './stacks.ts'
+import type { GraphKey } from './training-graph.ts'
+import type { Weights } from './weights.ts'
+
+export interface TrainerOptions {
+  readonly threads: number
+  readonly compute: Compute
+  /** How many sessions are kept. */
+  readonly cache?: number
+  readonly budget?: Partial<Budget>
+}
+
+export interface TrainingWork {
+  readonly item: TrainingItem
+  readonly adapter: Adapter
+}
+
+const SESSIONS = 6
+const BUDGET = { tokens: 1024, columns: 128 }
+/** Share of the memory of this machine or container that one run may take. */
+const MEMORY_SHARE = 0.5
+
+interface Computed {
+  readonly batch: Batch<Operation>
+  readonly part: Part<Operation>
+  readonly outputs: Readonly<Record<string, Floats>>
+}
+
+export class Trainer {
+  /** What decides the bits of a result besides an operation and its plan. */
+  readonly runtime: string
+  readonly #executor: Executor
+  readonly #compute: Compute
+  readonly #budget: Budget
+  readonly #estimate: (size: BatchSize) => number
+
+  private constructor(model: TrainableModel, weights: Weights, options: TrainerOptions) {
+    const { threads, compute, cache = SESSIONS, budget } = options
+    this.#executor = new Executor(model, weights, threads, cache)
+    this.#compute = compute
+    this.#budget = { ...BUDGET, bytes: MEMORY_SHARE * availableMemory(), ...budget }
+    this.#estimate = (size) => estimateBytes(model, size)
+    this.runtime = `${RUNTIME} ${arch}, threads ${threads}, init ${INIT_VERSION}`
+  }
+
+  /** Ready when a first run has been made: one token scored with every projection adapted. */
+  static async create(model: TrainableModel, weights: Weights, options: TrainerOptions): Promise<Trainer> {
+    const trainer = new Trainer(model, weights, options)
+    await trainer.warm({ projections: PROJECTIONS, blocks: 1, backward: false })
+    return trainer
+  }
+
+  /** Makes the session of a graph and runs it once, so that the first operation does not wait for that. */
+  async warm(key: GraphKey): Promise<void> {
+    await this.#compute.run(() => this.#executor.warm(key))
+  }
+
+  /**
+   * Outcomes come as operations are done. Gradients of backward items are added to their adapters, for one adapter in the
+   * order of its items. Aborting, between two micro-batches, ends what is not done as CANCELLED.
+   */
+  async *train(work: readonly TrainingWork[], signal?: AbortSignal): AsyncGenerator<Outcome<TrainingResult>> {
+    let open = work.map(({ item, adapter }) => new Operation(item, adapter, this.runtime))
+    for (const operation of open) operation.check(this.#executor.limits)
+    for (;;) {
+      for (const operation of open) if (operation.isDone) yield operation.finish()
+      open = open.filter((operation) => !operation.isDone)
+      if (open.length === 0) return
+      if (signal?.aborted) for (const o of open) o.fail(cancelled(`operation ${o.id}`))
+      else await this.#advance(open)
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#compute.run(() => this.#executor.close())
+  }
+
+  /** Computes the next micro-batch; what goes wrong is kept by the operations it happened to. */
+  async #advance(open: readonly Operation[]): Promise<void> {
+    const [leader] = open as [Operation]
+    const batch = leader.replayed() ?? nextBatch(open, this.#budget, this.#estimate)
+    const parts = batch.parts.map((p) => p.work)
+    try {
+      this.#checkMemory(batch)
+      for (const { batch: own, part, outputs } of await this.#isolate(batch)) part.work.take(own, part, outputs)
+    } catch (error) {
+      for (const operation of parts) operation.fail(toFailure(error))
+    }
+  }
+
+  /**
+   * When anything in a batch is not finite, its operations are computed once more, each by itself: 0 times infinity is
+   * NaN, so nothing that was computed in such company can be trusted.
+   */
+  async #isolate(batch: Batch<Operation>): Promise<Computed[]> {
+    const outputs = await this.#compute.run(() => this.#executor.run(batch))
+    if (Object.values(outputs).every((values) => allFinite(values)))
+      return batch.parts.map((part) => ({ batch, part, outputs }))
+    const [first, ...others] = batch.parts
+    if (first && others.length === 0) {
+      first.work.poison(first.place.first, first.place.count)
+      return []
+    }
+    const parts: Computed[] = []
+    for (const { work, place } of batch.parts) {
+      const range = { work, first: place.first, count: place.count }
+      parts.push(...(await this.#isolate(packBatch([range], batch.shape.backward))))
+    }
+    return parts
+  }
+
+  /** The planner splits what is too big for memory; a lone sequence cannot be split. */
+  #checkMemory({ shape, parts }: Batch<Operation>): void {
+    const [part] = parts
+    if (!part || parts.length > 1 || part.place.count > 1) return
+    const { tokens, columns, width, backward } = shape
+    const needed = this.#estimate({ tokens, pairs: tokens ** 2, columns, width, backward })
+    if (needed <= this.#budget.bytes) return
+    throw engineError(
+      'OUT_OF_MEMORY',
+      `datum ${part.place.first} of operation ${part.work.id}: a sequence of ${tokens} tokens with ${columns} adapter ` +
+        `columns needs about ${mebibytes(needed)} MiB, the engine may use ${mebibytes(this.#budget.bytes)} MiB; ` +
+        'send shorter sequences or use a lower rank',
+    )
+  }
+}
+
+const mebibytes = (bytes: number) => Math.ceil(bytes / 2 ** 20)
+
+function availableMemory(): number {
+  const limit = constrainedMemory()
+  return limit > 0 ? Math.min(limit, totalmem()) : totalmem()
+}

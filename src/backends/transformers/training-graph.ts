@@ -1,0 +1,143 @@
+// The graph of one training micro-batch: packed tokens of any sequences, adapters and losses in; log-probabilities and
+// adapter gradients out. Axes T (tokens), C (adapter columns), R and S (rows with and without a gradient), K (targets a
+// row) and P (positions) are free, so one session serves every size of them. Knows the names of inputs and outputs.
+
+import { PROJECTIONS, type Projection, projectionShape } from './adapter-layout.ts'
+import { attentionBlocks } from './attention.ts'
+import { Autodiff, type ColumnShare, type Rotation, type Value } from './autodiff.ts'
+import { type HeadContext, lossGradient, targetLogprobs } from './head.ts'
+import { type DecoderConfig, type DecoderContext, decoderLayer, type LowRankPair } from './layers.ts'
+import type { Graph } from './onnx.ts'
+import type { Weights } from './weights.ts'
+
+/** What makes two training graphs different; all else is data. */
+export interface GraphKey {
+  /** Projections with a low-rank term, in the order of PROJECTIONS. */
+  readonly projections: readonly Projection[]
+  /** Into how many blocks the queries are cut. */
+  readonly blocks: number
+  readonly backward: boolean
+}
+
+export function graphKeyText({ projections, blocks, backward }: GraphKey): string {
+  return `${backward ? 'backward' : 'forward'} ${blocks} ${projections.join(',')}`
+}
+
+/**
+ * Inputs: ids, from [T], positions [1, T], cos, sin [P, D/2], share [T, C], blocks [count, 4] (when count > 1), per
+ * projection p.A [layers, C, in] and p.B [layers, C, out], scored [S], scored.targets [S, K]; for backward also
+ * graded [R], graded.targets [R, K], loss [8, R, K].
+ * Outputs: scored.logprobs [S, K], graded.logprobs [R, K], p.A.grad and p.B.grad shaped as their inputs.
+ */
+export function trainingGraph(config: DecoderConfig, weights: Weights, key: GraphKey): Graph {
+  const ad = new Autodiff(weights.type)
+  const { graph } = ad
+  const { hidden, vocabulary, heads, kvHeads } = config
+  const ids = graph.input('ids', 'int64', ['T'])
+  const share = columnShare(ad)
+  const stacks = new AdapterStacks(ad, config, key)
+  const context: DecoderContext = {
+    ad,
+    config,
+    weights,
+    share,
+    rotation: rotation(ad, config.headDim),
+    blocks: attentionBlocks(ad, ids, key.blocks, heads / kvHeads),
+    pair: (projection, layer) => stacks.pair(projection, layer),
+  }
+  let x = ad.op('Gather', [weights.use(graph, 'model.embed_tokens.weight', [vocabulary, hidden]), ids])
+  for (let layer = 0; layer < config.layers; layer++) x = decoderLayer(context, layer, x)
+  const h = ad.rmsNorm(x, weights.use(graph, 'model.norm.weight', [hidden]), config.rmsEpsilon)
+  const head: HeadContext = { ad, config, weights, pair: stacks.pair('unembed', 0) }
+
+  score(head, h, share, 'scored', 'S')
+  if (key.backward) {
+    const graded = score(head, h, share, 'graded', 'R')
+    lossGradient(head, graded.rows, graded.share, graded.forward)
+    ad.backward()
+    stacks.output()
+  }
+  return graph
+}
+
+function columnShare(ad: Autodiff): ColumnShare {
+  const scale = ad.graph.input('share', ad.type, ['T', 'C'])
+  return { scale, mine: ad.op('Not', [ad.op('Equal', [scale, ad.scalar(0)])]) }
+}
+
+function rotation(ad: Autodiff, headDim: number): Rotation {
+  const positions = ad.graph.input('positions', 'int64', [1, 'T'])
+  const cos = ad.graph.input('cos', ad.type, ['P', headDim / 2])
+  const sin = ad.graph.input('sin', ad.type, ['P', headDim / 2])
+  return { positions, cos, sin, negativeSin: ad.op('Neg', [sin]) }
+}
+
+/** Log-probabilities of the rows listed in the input `name`, put out as `name.logprobs`. */
+function score(head: HeadContext, h: Value, share: ColumnShare, name: 'scored' | 'graded', axis: string) {
+  const { ad } = head
+  const { graph } = ad
+  const index = graph.input(name, 'int64', [axis])
+  const targets = graph.input(`${name}.targets`, 'int64', [axis, 'K'])
+  const rows = name === 'graded' ? ad.pickRows(h, index) : ad.op('Gather', [h, index])
+  const rowShare = { scale: ad.op('Gather', [share.scale, index]), mine: ad.op('Gather', [share.mine, index]) }
+  const forward = targetLogprobs(head, rows, targets, rowShare)
+  graph.output(graph.alias(forward.logprobs, `${name}.logprobs`), ad.type, [axis, 'K'])
+  return { rows, share: rowShare, forward }
+}
+
+/** The stacked adapters of all layers as graph inputs, and their gradients as outputs of the same shapes. */
+class AdapterStacks {
+  readonly #ad: Autodiff
+  readonly #config: DecoderConfig
+  readonly #key: GraphKey
+  readonly #pairs = new Map<Projection, LowRankPair[]>()
+
+  constructor(ad: Autodiff, config: DecoderConfig, key: GraphKey) {
+    this.#ad = ad
+    this.#config = config
+    this.#key = key
+    for (const projection of PROJECTIONS) {
+      if (key.projections.includes(projection)) this.#pairs.set(projection, this.#declare(projection))
+    }
+  }
+
+  pair(projection: Projection, layer: number): LowRankPair | undefined {
+    return this.#pairs.get(projection)?.[layer]
+  }
+
+  #declare(projection: Projection): LowRankPair[] {
+    const { graph, type } = this.#ad
+    const shape = projectionShape(this.#config, projection)
+    const a = graph.input(`${projection}.A`, type, [shape.layers, 'C', shape.in])
+    const b = graph.input(`${projection}.B`, type, [shape.layers, 'C', shape.out])
+    return Array.from({ length: shape.layers }, (_, layer) => ({ a: this.#layer(a, layer), b: this.#layer(b, layer) }))
+  }
+
+  #layer(stack: Value, layer: number): Value {
+    const value = this.#ad.op('Gather', [stack, this.#ad.graph.int(layer)])
+    return this.#key.backward ? this.#ad.want(value) : value
+  }
+
+  output(): void {
+    const { graph, type } = this.#ad
+    for (const [projection, pairs] of this.#pairs) {
+      const shape = projectionShape(this.#config, projection)
+      for (const [side, width] of [
+        ['a', shape.in],
+        ['b', shape.out],
+      ] as const) {
+        const name = `${projection}.${side.toUpperCase()}.grad`
+        graph.output(graph.alias(this.#stack(pairs.map((p) => p[side])), name), type, [shape.layers, 'C', width])
+      }
+    }
+  }
+
+  #stack(values: readonly Value[]): Value {
+    const gradients = values.map((value) => {
+      const gradient = this.#ad.gradient(value)
+      if (gradient === undefined) throw new Error(`no gradient reaches adapter value ${value}`)
+      return this.#ad.op('Unsqueeze', [gradient, this.#ad.graph.ints(0)])
+    })
+    return gradients.length === 1 ? (gradients[0] as Value) : this.#ad.op('Concat', gradients, { axis: 0 })
+  }
+}
