@@ -122,7 +122,7 @@ export type RoutedOperationId<D extends DocumentName = DocumentName> = {
   [K in OperationId]: Operations[K] extends { planned: false; document: D } ? K : never
 }[OperationId]
 
-type Content<T> = T extends { content: { 'application/json': infer Body } } ? Body : undefined
+type Content<T> = [T] extends [never] ? undefined : T extends { content: { 'application/json': infer Body } } ? Body : undefined
 
 type ParametersIn<K extends OperationId, Place extends string> = OperationTypes[K] extends {
   parameters: { [P in Place]?: infer Values }
@@ -140,9 +140,8 @@ export type RequestBody<K extends OperationId> = OperationTypes[K] extends { req
 export type PathParams<K extends OperationId> = ParametersIn<K, 'path'>
 
 /** Query parameters after validation: converted, and with the document's defaults filled in. */
-export type QueryParams<K extends OperationId> = ParametersIn<K, 'query'> & {
-  [P in keyof ParametersIn<K, 'query'> & keyof Operations[K]['queryDefaults']]-?: ParametersIn<K, 'query'>[P]
-}
+export type QueryParams<K extends OperationId> = ParametersIn<K, 'query'> &
+  Required<Pick<ParametersIn<K, 'query'>, keyof ParametersIn<K, 'query'> & keyof Operations[K]['queryDefaults']>>
 
 /** The JSON body of a successful answer; \`undefined\` for an empty one and for a body that is not JSON. */
 export type SuccessBody<K extends OperationId> = OperationTypes[K] extends { responses: infer Answers }

@@ -13,7 +13,7 @@ const file = 'openapi/tinker_public.proto'
 // Field names stay as on the wire; what is needed is encode, decode and create.
 const options = [
   '--target static-module --wrap esm --keep-case --force-number --null-semantics',
-  '--no-verify --no-convert --no-delimited --no-typeurl --no-service --dependency protobufjs/minimal.js',
+  '--no-verify --no-convert --no-delimited --no-typeurl --no-service --dependency protobufjs/minimal.js --root twinkle',
 ].flatMap((line) => line.split(' '))
 
 export async function writeProto(root) {
@@ -39,24 +39,38 @@ async function pbjs(root, out, more, result) {
   return readFile(join(out, '..', result), 'utf8')
 }
 
-const exactly = `
-// A Long is turned into a number where that is exact, and refused where it is not.
-const $exactly = (value) => {
+const exactReader = `\
+// Reads a 64-bit integer as a number, and refuses one that a number cannot hold.
+class $Reader extends $protobuf.Reader {
+    static recursionLimit = $protobuf.Reader.recursionLimit;
+    static create(bytes) {
+        if (!(bytes instanceof Uint8Array))
+            throw TypeError("a message is read from a Uint8Array");
+        return new $Reader(bytes);
+    }
+    int64() {
+        return exact(super.int64());
+    }
+    uint64() {
+        return exact(super.uint64());
+    }
+}
+
+function exact(value) {
     const number = typeof value === "number" ? value : value.toNumber();
-    if (!$Number.isSafeInteger(number))
-        throw $RangeError("integer beyond 2^53");
+    if (!Number.isSafeInteger(number))
+        throw RangeError("integer beyond 2^53");
     return number;
-};
+}
 `
 
-/** pbjs declares numbers (--force-number) but its reader gives Long objects: convert them where they are read. */
+/** pbjs declares numbers (--force-number), but the reader of the library gives Long objects: ours takes its place. */
 function exactIntegers(code) {
   const converted = code
-    .replaceAll(/reader\.(u?int64)\(\)/g, '$exactly(reader.$1())')
+    .replace('$Reader = $protobuf.Reader, ', '')
     .replaceAll(/\$util\.Long \? \$util\.Long\.fromBits\(0,\s*0,\s*(?:true|false)\) : 0/g, '0')
-  if (converted === code || converted.includes('Long.')) throw new Error('pbjs writes 64-bit integers in a new way')
-  const firstExport = converted.indexOf('export const')
-  return `${converted.slice(0, firstExport)}${exactly.trimStart()}\n${converted.slice(firstExport)}`
+  if (/\bLong\b|\$Reader =/.test(converted)) throw new Error('pbjs writes 64-bit integers in a new way')
+  return converted.replace(/^const \$root/m, `${exactReader}\nconst $root`)
 }
 
 function withoutLong(declarations) {

@@ -65,18 +65,13 @@ function compile(documents, schemas, options) {
     ajv.addSchema({ $id: `validate-${id}`, ...schema })
     return [id, `validate-${id}`]
   })
-  return importInsteadOfRequire(standaloneCode.default(ajv, Object.fromEntries(ids)))
+  return withRequire(standaloneCode.default(ajv, Object.fromEntries(ids)))
 }
 
-/** ajv writes `require` into ES modules too, where it does not exist. */
-function importInsteadOfRequire(code) {
-  const imports = []
-  const body = code.replace(/const (\w+) = require\("([^"]+)"\)((?:\.\w+)+);/g, (_, name, module, members) => {
-    imports.push(`import ${name}Module from '${module}.js';`)
-    return `const ${name} = ${name}Module${members};`
-  })
-  if (body.includes('require(')) throw new Error('ajv wrote a form of require() that this script does not know')
-  return `${imports.join('\n')}\n${body.replace('"use strict";', '')}\n`
+/** ajv writes `require` into ES modules too, where it does not exist by itself. */
+function withRequire(code) {
+  const prelude = "import { createRequire } from 'node:module';\n\nconst require = createRequire(import.meta.url);\n"
+  return `${prelude}${code.replace('"use strict";', '')}\n`
 }
 
 function rawModule(name, code, ids, files) {

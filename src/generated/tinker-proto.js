@@ -3,18 +3,33 @@
 /*eslint-disable block-scoped-var, id-length, no-control-regex, no-magic-numbers, no-mixed-operators, no-prototype-builtins, no-redeclare, no-shadow, no-var, sort-vars, default-case, jsdoc/require-param*/
 import $protobuf from "protobufjs/minimal.js";
 
-const $Reader = $protobuf.Reader, $Writer = $protobuf.Writer, $util = $protobuf.util;
+const $Writer = $protobuf.Writer, $util = $protobuf.util;
 const $Object = $util.global.Object, $undefined = $util.global.undefined, $Error = $util.global.Error, $RangeError = $util.global.RangeError;
 
-const $root = $protobuf.roots["default"] || ($protobuf.roots["default"] = {});
+// Reads a 64-bit integer as a number, and refuses one that a number cannot hold.
+class $Reader extends $protobuf.Reader {
+    static recursionLimit = $protobuf.Reader.recursionLimit;
+    static create(bytes) {
+        if (!(bytes instanceof Uint8Array))
+            throw TypeError("a message is read from a Uint8Array");
+        return new $Reader(bytes);
+    }
+    int64() {
+        return exact(super.int64());
+    }
+    uint64() {
+        return exact(super.uint64());
+    }
+}
 
-// A Long is turned into a number where that is exact, and refused where it is not.
-const $exactly = (value) => {
+function exact(value) {
     const number = typeof value === "number" ? value : value.toNumber();
-    if (!$Number.isSafeInteger(number))
-        throw $RangeError("integer beyond 2^53");
+    if (!Number.isSafeInteger(number))
+        throw RangeError("integer beyond 2^53");
     return number;
-};
+}
+
+const $root = $protobuf.roots["twinkle"] || ($protobuf.roots["twinkle"] = {});
 
 export const tinker_public = $root.tinker_public = (() => {
 
@@ -766,7 +781,7 @@ export const tinker_public = $root.tinker_public = (() => {
                             break;
                         if (!(message.shape && message.shape.length))
                             message.shape = [];
-                        message.shape.push($exactly(reader.int64()));
+                        message.shape.push(reader.int64());
                         continue;
                     }
                 }
@@ -894,7 +909,7 @@ export const tinker_public = $root.tinker_public = (() => {
                             break;
                         if (!(message.trailing_shape && message.trailing_shape.length))
                             message.trailing_shape = [];
-                        message.trailing_shape.push($exactly(reader.int64()));
+                        message.trailing_shape.push(reader.int64());
                         continue;
                     }
                 }
@@ -1032,7 +1047,7 @@ export const tinker_public = $root.tinker_public = (() => {
                 case 3: {
                         if (wireType !== 0)
                             break;
-                        if (typeof (value = $exactly(reader.int64())) === "object" ? value.low || value.high : value !== 0)
+                        if (typeof (value = reader.int64()) === "object" ? value.low || value.high : value !== 0)
                             message.num_datums = value;
                         else
                             delete message.num_datums;
@@ -1850,7 +1865,7 @@ export const tinker_public = $root.tinker_public = (() => {
                 case 2: {
                         if (wireType !== 0)
                             break;
-                        if (typeof (value = $exactly(reader.int64())) === "object" ? value.low || value.high : value !== 0)
+                        if (typeof (value = reader.int64()) === "object" ? value.low || value.high : value !== 0)
                             message.offset = value;
                         else
                             delete message.offset;
@@ -1859,7 +1874,7 @@ export const tinker_public = $root.tinker_public = (() => {
                 case 3: {
                         if (wireType !== 0)
                             break;
-                        if (typeof (value = $exactly(reader.int64())) === "object" ? value.low || value.high : value !== 0)
+                        if (typeof (value = reader.int64()) === "object" ? value.low || value.high : value !== 0)
                             message.length = value;
                         else
                             delete message.length;
@@ -1960,7 +1975,7 @@ export const tinker_public = $root.tinker_public = (() => {
                 case 2: {
                         if (wireType !== 0)
                             break;
-                        if (typeof (value = $exactly(reader.int64())) === "object" ? value.low || value.high : value !== 0)
+                        if (typeof (value = reader.int64()) === "object" ? value.low || value.high : value !== 0)
                             message.offset = value;
                         else
                             delete message.offset;
@@ -1969,7 +1984,7 @@ export const tinker_public = $root.tinker_public = (() => {
                 case 3: {
                         if (wireType !== 0)
                             break;
-                        if (typeof (value = $exactly(reader.int64())) === "object" ? value.low || value.high : value !== 0)
+                        if (typeof (value = reader.int64()) === "object" ? value.low || value.high : value !== 0)
                             message.length = value;
                         else
                             delete message.length;
@@ -2630,7 +2645,7 @@ export const tinker_public = $root.tinker_public = (() => {
                 case 2: {
                         if (wireType !== 0)
                             break;
-                        message.seed = $exactly(reader.uint64());
+                        message.seed = reader.uint64();
                         message._seed = "seed";
                         continue;
                     }
