@@ -1,0 +1,386 @@
+// Samples for many requests at once (continuous batching): a sequence joins the batch when its prompt is prefilled and
+// leaves when it is over, at any step. Prompts are prefilled one at a time in order of arrival, in chunks of 64 tokens from
+// position 0, and chunks take turns with decoding steps, so a long prompt holds nobody up and another request's company is
+// never visible in a result. The fixed grid also lets a later prefix cache start at any multiple of 64 with the same bits.
+// Knows no tokenizer but the bytes of tokens, and no adapters but frozen snapshots.
+
+import type { ModelConfig } from '../../formats/model-config.ts'
+import type { EngineError, GenerationEvent, GenerationRequest } from '../backend.ts'
+import { cancelled, engineError, toEngineError } from '../engine-errors.ts'
+import type { AdapterStacks, Snapshot } from './adapter-stacks.ts'
+import type { Compute } from './compute.ts'
+import { Decoder, type HeadResult, type HeadRow, isFiniteRow } from './decoder.ts'
+import { EventQueue } from './event-queue.ts'
+import { checkGeneration } from './generation-check.ts'
+import { bytesPerToken, capacityFor, KvCache } from './kv-cache.ts'
+import { Lane, type Member } from './lane.ts'
+import { PromptScore } from './prompt-score.ts'
+import { MAX_COLUMNS } from './sampling-graph.ts'
+import { reportedTemperature, Sequence, type TokenBytes } from './sequence.ts'
+import { chooseToken } from './token-choice.ts'
+import { type Job, longest, type Wave, waves } from './wave.ts'
+import type { Weights } from './weights.ts'
+
+export interface GeneratorOptions {
+  readonly threads: number
+  readonly compute: Compute
+  readonly tokenizer: TokenBytes
+  readonly log: (line: string) => void
+  /** Memory for keys and values. Requests beyond it wait; one alone is always served. */
+  readonly kvBudgetBytes?: number
+}
+
+/** Sequences that decode at once. */
+export const MAX_ROWS = 64
+/** Most best tokens that a request may ask to see for each position. */
+export const MAX_TOP_K = 128
+const DEFAULT_KV_BUDGET_BYTES = 2 * 2 ** 30
+const CHUNK = 64
+/** Candidates of a row at first, by far enough for most draws; more are fetched where a draw needs them. */
+const FEW = 64
+const WIDER = 16
+/** A vocabulary up to this size comes back as a whole. */
+const SMALL_VOCABULARY = 1024
+
+interface Prefill {
+  readonly wave: Wave
+  readonly lane: Lane
+  readonly cache: KvCache
+  readonly score: PromptScore | null
+  position: number
+}
+
+/** A token that waits to be drawn from a head row. */
+interface Draw {
+  readonly row: number
+  readonly sequence: Sequence
+}
+
+export class Generator {
+  readonly #decoder: Decoder
+  readonly #tokenizer: TokenBytes
+  readonly #budget: number
+  readonly #lanes: Lane[]
+  readonly #waiting: Wave[] = []
+  #prefill: Prefill | null = null
+  #loop: Promise<void> | null = null
+  #closed = false
+  #sampledTokens = 0
+  readonly #finite = new WeakMap<Float32Array, boolean>()
+
+  private constructor(decoder: Decoder, options: GeneratorOptions) {
+    this.#decoder = decoder
+    this.#tokenizer = options.tokenizer
+    this.#budget = options.kvBudgetBytes ?? DEFAULT_KV_BUDGET_BYTES
+    this.#lanes = [new Lane(decoder.config)]
+  }
+
+  static async create(config: ModelConfig, weights: Weights, options: GeneratorOptions): Promise<Generator> {
+    const started = performance.now()
+    const generator = new Generator(await Decoder.create(config, weights, options), options)
+    const rows = Math.floor(generator.#budget / (1024 * bytesPerToken(config)))
+    options.log(
+      `sampling: graphs ready in ${Math.round(performance.now() - started)} ms; ` +
+        `keys and values of ${rows} sequences of 1024 tokens fit the budget, at most ${MAX_ROWS} decode at once`,
+    )
+    return generator
+  }
+
+  /** Requests that are not over. */
+  get active(): number {
+    const jobs = new Set<Job>(this.#waves().map((wave) => wave.job))
+    return jobs.size
+  }
+
+  /** Tokens drawn since the start. */
+  get sampledTokens(): number {
+    return this.#sampledTokens
+  }
+
+  /**
+   * Events of a request; null samples the base model. Throws what `checkGeneration` throws, and NON_FINITE for a snapshot
+   * that holds NaN or infinity. Stopping the iteration or aborting frees the request's rows before the next step.
+   */
+  add(
+    request: GenerationRequest,
+    snapshot: Snapshot | null,
+    signal?: AbortSignal,
+  ): AsyncIterableIterator<GenerationEvent> {
+    if (this.#closed) throw engineError('ENGINE_CLOSED', 'the engine is closed; it takes no more requests')
+    const { vocabulary, maxContext } = this.#decoder.config
+    checkGeneration(request, { vocabulary, maxContext, maxTopK: MAX_TOP_K })
+    if (snapshot) this.#checkSnapshot(request, snapshot)
+    const abort = () => events.fail(cancelled(`generation ${request.operation}`))
+    const events = new EventQueue<GenerationEvent>(() => events.end())
+    if (signal?.aborted) {
+      abort()
+      return events
+    }
+    signal?.addEventListener('abort', abort, { once: true })
+    const rows = Math.floor(this.#budget / (capacityFor(longest(request)) * bytesPerToken(this.#decoder.config)))
+    this.#waiting.push(...waves(request, snapshot, events, Math.min(MAX_ROWS, Math.max(1, rows))))
+    this.#loop ??= this.#work().catch((error) => this.#failAll(toEngineError(error)))
+    return events
+  }
+
+  /** Ends all requests with ENGINE_CLOSED and frees the sessions. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#failAll(engineError('ENGINE_CLOSED', 'the engine was closed'))
+    await this.#loop
+    await this.#decoder.close()
+  }
+
+  #failAll(error: EngineError): void {
+    for (const wave of this.#waves()) wave.job.events.fail(error)
+  }
+
+  #checkSnapshot({ operation }: GenerationRequest, { layout, params }: Snapshot): void {
+    if (layout.rank > MAX_COLUMNS) {
+      throw engineError('INVALID_ADAPTER', `rank ${layout.rank} is above ${MAX_COLUMNS}, the most that can be sampled`)
+    }
+    let finite = this.#finite.get(params)
+    if (finite === undefined) {
+      finite = params.every(Number.isFinite)
+      this.#finite.set(params, finite)
+    }
+    if (!finite) throw engineError('NON_FINITE', `generation ${operation}: the adapter's weights are not all finite`)
+  }
+
+  #waves(): Wave[] {
+    const decoding = this.#lanes.flatMap((lane) => lane.members.map((member) => member.wave))
+    return [...this.#waiting, ...(this.#prefill ? [this.#prefill.wave] : []), ...decoding]
+  }
+
+  /** Runs while there is anything to do. */
+  async #work(): Promise<void> {
+    // The first event of a request comes after `add` has returned.
+    await Promise.resolve()
+    while (true) {
+      this.#sweep()
+      for (let tokens = 0; tokens < CHUNK; ) {
+        this.#prefill ??= this.#admit()
+        if (!this.#prefill) break
+        tokens += await this.#advance(this.#prefill)
+      }
+      const lanes = this.#lanes.filter((lane) => lane.members.length > 0)
+      for (const lane of lanes) await this.#decode(lane)
+      if (lanes.length === 0 && !this.#prefill && this.#waiting.length === 0) break
+    }
+    this.#loop = null
+  }
+
+  /** Lets go of everything that belongs to requests which ended: cancelled, failed or no longer listened to. */
+  #sweep(): void {
+    const ended = (wave: Wave) => wave.job.events.ended
+    for (const lane of this.#lanes) {
+      for (let row = lane.members.length - 1; row >= 0; row--) {
+        const { wave } = lane.members[row] as Member
+        if (ended(wave)) this.#leave(lane, row)
+      }
+    }
+    if (this.#prefill && ended(this.#prefill.wave)) this.#drop(this.#prefill)
+    const kept = this.#waiting.filter((wave) => !ended(wave))
+    this.#waiting.splice(0, this.#waiting.length, ...kept)
+    const spare = this.#lanes.findIndex((lane, i) => i > 0 && lane.members.length === 0 && this.#prefill?.lane !== lane)
+    if (spare > 0) this.#lanes.splice(spare, 1)
+  }
+
+  /** The next wave in order, if there is room for it. */
+  #admit(): Prefill | null {
+    const wave = this.#waiting[0]
+    if (!wave || !this.#hasRoom(wave)) return null
+    this.#waiting.shift()
+    const { snapshot, request } = wave.job
+    const lane = this.#lanes.find((l) => l.stacks.acquire(snapshot)) ?? this.#newLane(snapshot)
+    const cache = new KvCache(this.#decoder.config)
+    cache.add()
+    return { wave, lane, cache, score: wave.first === 0 ? PromptScore.of(request) : null, position: 0 }
+  }
+
+  #newLane(snapshot: Snapshot | null): Lane {
+    const lane = new Lane(this.#decoder.config)
+    lane.stacks.acquire(snapshot)
+    this.#lanes.push(lane)
+    return lane
+  }
+
+  /** Sequences are counted at the length they may reach, so that none that has started ever lacks memory. */
+  #hasRoom(wave: Wave): boolean {
+    const members = this.#lanes.flatMap((lane) => lane.members)
+    if (members.length === 0) return true
+    const rows = members.length + wave.count
+    const length = Math.max(longest(wave.job.request), ...members.map((m) => longest(m.sequence.request)))
+    return rows <= MAX_ROWS && rows * capacityFor(length) * bytesPerToken(this.#decoder.config) <= this.#budget
+  }
+
+  /** Prefills the next chunk; the last one starts the sequences. Returns the tokens it took. */
+  async #advance(prefill: Prefill): Promise<number> {
+    const { wave, lane, cache, position, score } = prefill
+    const { prompt, samples } = wave.job.request
+    const tokens = prompt.subarray(position, position + CHUNK)
+    const isLast = position + tokens.length === prompt.length
+    try {
+      const scored = score ? tokens.length - (isLast ? 1 : 0) : 0
+      const rows = [...Array(scored).keys(), ...(isLast || scored === 0 ? [tokens.length - 1] : [])]
+      const adapter = wave.job.snapshot?.hash ?? null
+      const hidden = await this.#decoder.body(cache, lane.stacks, [adapter], [...tokens], rows)
+      prefill.position += tokens.length
+      if (score && scored > 0) await this.#score(prefill, hidden, position, scored)
+      if (isLast) {
+        if (score) wave.job.events.push(score.event())
+        if (samples > 0) await this.#start(prefill, hidden.subarray(-this.#decoder.config.hidden))
+        this.#drop(prefill)
+      }
+    } catch (error) {
+      wave.job.events.fail(toEngineError(error))
+      this.#drop(prefill)
+    }
+    return tokens.length
+  }
+
+  async #score({ wave, lane, score }: Prefill, hidden: Float32Array, position: number, count: number): Promise<void> {
+    const { request, snapshot } = wave.job
+    const rows = Array.from({ length: count }, (_, i) => ({
+      adapter: snapshot?.hash ?? null,
+      temperature: 1,
+      target: request.prompt[position + i + 1] as number,
+    }))
+    const used = hidden.subarray(0, count * this.#decoder.config.hidden)
+    const results = await this.#decoder.head(lane.stacks, used, rows, score?.k ?? 1)
+    results.forEach((row, i) => {
+      if (!isFiniteRow(row)) throw nonFinite(request)
+      score?.set(position + i + 1, row)
+    })
+  }
+
+  /** Draws the first token of each sequence of the wave from the prompt's last row. */
+  async #start({ wave, lane, cache }: Prefill, hidden: Float32Array): Promise<void> {
+    const { request, snapshot, key } = wave.job
+    const sequences = Array.from(
+      { length: wave.count },
+      (_, i) => new Sequence(request, wave.first + i, key, this.#tokenizer),
+    )
+    const row: HeadRow = { adapter: snapshot?.hash ?? null, temperature: reportedTemperature(request), target: 0 }
+    const draws = sequences.map((sequence) => ({ row: 0, sequence }))
+    const drawn = await this.#draw(lane.stacks, hidden, [row], draws)
+    sequences.forEach((sequence, i) => {
+      if (!this.#take(wave, sequence, drawn[i])) lane.join({ wave, sequence }, cache)
+    })
+  }
+
+  /** One token for every sequence of the lane. */
+  async #decode(lane: Lane): Promise<void> {
+    const members = [...lane.members]
+    const adapters = members.map((m) => m.wave.job.snapshot?.hash ?? null)
+    try {
+      const ids = members.map((m) => m.sequence.lastToken)
+      const hidden = await this.#decoder.body(lane.cache, lane.stacks, adapters, ids, [...members.keys()])
+      const rows = members.map((m, i) => ({
+        adapter: adapters[i] ?? null,
+        temperature: reportedTemperature(m.sequence.request),
+        target: 0,
+      }))
+      const draws = members.map((m, row) => ({ row, sequence: m.sequence }))
+      const drawn = await this.#draw(lane.stacks, hidden, rows, draws)
+      for (let row = members.length - 1; row >= 0; row--) {
+        const { wave, sequence } = members[row] as Member
+        if (this.#take(wave, sequence, drawn[row])) this.#leave(lane, row)
+      }
+    } catch (error) {
+      for (const { wave } of members) wave.job.events.fail(toEngineError(error))
+    }
+  }
+
+  /** Gives a sequence its token; true when the sequence is over. */
+  #take(wave: Wave, sequence: Sequence, drawn: { row: HeadResult; choice: number } | undefined): boolean {
+    const { events, request } = wave.job
+    if (!drawn) {
+      events.fail(nonFinite(request))
+      return true
+    }
+    this.#sampledTokens++
+    const stopReason = sequence.push(drawn.row, drawn.choice)
+    if (stopReason) events.push(sequence.event(stopReason))
+    if (stopReason) this.#finish(wave)
+    return stopReason !== null
+  }
+
+  /** For each draw its row and the chosen candidate; undefined where the logits are not finite. */
+  async #draw(
+    stacks: AdapterStacks,
+    hidden: Float32Array,
+    rows: readonly HeadRow[],
+    draws: readonly Draw[],
+  ): Promise<({ row: HeadResult; choice: number } | undefined)[]> {
+    const { vocabulary, hidden: width } = this.#decoder.config
+    const needs = draws.map(({ sequence }) => firstCandidates(sequence.request, vocabulary))
+    let k = Math.max(...needs)
+    const results = await this.#decoder.head(stacks, hidden, rows, k)
+    const drawn: ({ row: HeadResult; choice: number } | undefined)[] = draws.map(() => undefined)
+    let open = draws.map((draw, i) => ({ ...draw, i, u: draw.sequence.draw() }))
+    while (true) {
+      open = open.filter(({ row, sequence, i, u }) => {
+        const result = results[row] as HeadResult
+        if (!isFiniteRow(result)) return false
+        const choice = chooseToken(result, sequence.request, vocabulary, u)
+        if (choice !== undefined) drawn[i] = { row: result, choice }
+        return choice === undefined
+      })
+      if (open.length === 0) return drawn
+      k = Math.min(vocabulary, k * WIDER)
+      const again = [...new Set(open.map((draw) => draw.row))]
+      const picked = new Float32Array(again.length * width)
+      again.forEach((row, i) => {
+        picked.set(hidden.subarray(row * width, (row + 1) * width), i * width)
+      })
+      const wider = await this.#decoder.head(
+        stacks,
+        picked,
+        again.map((row) => rows[row] as HeadRow),
+        k,
+      )
+      again.forEach((row, i) => {
+        results[row] = wider[i] as HeadResult
+      })
+    }
+  }
+
+  #leave(lane: Lane, row: number): void {
+    const { wave } = lane.members[row] as Member
+    lane.leave(row)
+    if (!lane.members.some((m) => m.wave === wave) && this.#prefill?.wave !== wave)
+      lane.stacks.release(wave.job.snapshot)
+  }
+
+  /** The prompt is done with; its columns stay while sequences of the wave decode. */
+  #drop(prefill: Prefill): void {
+    const { wave, lane } = prefill
+    this.#prefill = null
+    if (!lane.members.some((m) => m.wave === wave)) lane.stacks.release(wave.job.snapshot)
+    if (wave.count === 0) this.#finish(wave)
+  }
+
+  /** One sequence of the wave is over, or the wave has none. */
+  #finish(wave: Wave): void {
+    wave.open = Math.max(0, wave.open - 1)
+    if (wave.open > 0) return
+    wave.job.open--
+    if (wave.job.open === 0) wave.job.events.end()
+  }
+}
+
+/** Candidates to ask for at first: enough for what the request reports, and for most of its draws. */
+function firstCandidates(request: GenerationRequest, vocabulary: number): number {
+  const { temperature, topK, topkSampleLogprobs } = request
+  if (vocabulary <= SMALL_VOCABULARY) return vocabulary
+  const few = temperature === 0 || topK === 1 ? 1 : topK > 0 && topK <= FEW * WIDER ? topK : FEW
+  return Math.min(vocabulary, Math.max(few, topkSampleLogprobs))
+}
+
+const nonFinite = ({ operation, snapshot }: GenerationRequest) =>
+  engineError(
+    'NON_FINITE',
+    `generation ${operation}: the logits of ${snapshot ? `snapshot ${snapshot}` : 'the base model'} are not finite for this prompt`,
+  )

@@ -1,0 +1,159 @@
+// Keys and values of the sequences of one batch. Rows 0 .. rows - 1 are in use without a gap and every buffer is laid out as
+// the graph wants its input, so that a step feeds a view and copies nothing. Knows sizes; which sequence a row belongs to is
+// the caller's.
+
+import type { DecoderShape } from './adapter-layout.ts'
+import type { Feed } from './runner.ts'
+import { BLOCK } from './sampling-graph.ts'
+
+export type CacheShape = Pick<DecoderShape, 'layers' | 'kvHeads' | 'headDim'>
+
+export const bytesPerToken = ({ layers, kvHeads, headDim }: CacheShape): number => layers * kvHeads * headDim * 2 * 4
+
+/** Tokens of room for a sequence of `length`: a multiple of 64, in steps of at most a third of it. */
+export function capacityFor(length: number): number {
+  const step = Math.max(BLOCK, 2 ** Math.floor(Math.log2(Math.max(length, 1)) - 1.5))
+  return Math.ceil(Math.max(length, 1) / step) * step
+}
+
+export class KvCache {
+  readonly #shape: CacheShape
+  /** Per layer, [room, kvHeads, capacity, D]. */
+  #keys: Float32Array[] = []
+  #values: Float32Array[] = []
+  #room = 0
+  #capacity = 0
+  readonly #lengths: number[] = []
+
+  constructor(shape: CacheShape) {
+    this.#shape = shape
+  }
+
+  get rows(): number {
+    return this.#lengths.length
+  }
+  get bytes(): number {
+    return this.#room * this.#capacity * bytesPerToken(this.#shape)
+  }
+  length(row: number): number {
+    return this.#lengths[row] as number
+  }
+
+  /** Adds an empty row and returns its number. */
+  add(): number {
+    this.#fit(this.rows + 1, 1)
+    return this.#lengths.push(0) - 1
+  }
+
+  /** Adds a row that starts as a copy of another cache's row. */
+  addCopy(source: KvCache, row: number): number {
+    const length = source.length(row)
+    this.#fit(this.rows + 1, length)
+    const target = this.#lengths.push(length) - 1
+    this.#copyRow(source, row, target, length)
+    return target
+  }
+
+  /** Frees a row; the last row takes its number. Returns the number that the moved row had. */
+  remove(row: number): number {
+    const last = this.rows - 1
+    // What is left in a free row is multiplied by zero when the row is used again, and zero times NaN is NaN.
+    this.#clearRow(row, this.length(row))
+    if (row !== last) {
+      this.#copyRow(this, last, row, this.length(last))
+      this.#clearRow(last, this.length(last))
+      this.#lengths[row] = this.length(last)
+    }
+    this.#lengths.pop()
+    return last
+  }
+
+  /** Makes sure that each row has room for so many more tokens. */
+  reserve(more: number): void {
+    this.#fit(this.rows, Math.max(...this.#lengths) + more)
+  }
+
+  /** Appends `count` tokens to every row. `keys` and `values` [layers * rows, kvHeads, count, D] as the graph returns them. */
+  append(keys: Float32Array, values: Float32Array, count: number): void {
+    const { layers, kvHeads, headDim } = this.#shape
+    const width = count * headDim
+    let from = 0
+    for (let layer = 0; layer < layers; layer++) {
+      const layerKeys = this.#keys[layer] as Float32Array
+      const layerValues = this.#values[layer] as Float32Array
+      for (let row = 0; row < this.rows; row++) {
+        for (let head = 0; head < kvHeads; head++, from += width) {
+          const to = this.#offset(row, head) + this.length(row) * headDim
+          layerKeys.set(keys.subarray(from, from + width), to)
+          layerValues.set(values.subarray(from, from + width), to)
+        }
+      }
+    }
+    for (let row = 0; row < this.rows; row++) this.#lengths[row] = this.length(row) + count
+  }
+
+  /** The graph's inputs `lengths`, `keys.l` and `values.l`, views of the rows in use. */
+  feeds(): Record<string, Feed> {
+    const { layers, kvHeads, headDim } = this.#shape
+    const rows = this.rows
+    const size = rows * kvHeads * this.#capacity * headDim
+    const feeds: Record<string, Feed> = { lengths: { data: BigInt64Array.from(this.#lengths, BigInt), dims: [rows] } }
+    const blocks = this.#capacity / BLOCK
+    for (let l = 0; l < layers; l++) {
+      const keys = (this.#keys[l] as Float32Array).subarray(0, size)
+      const values = (this.#values[l] as Float32Array).subarray(0, size)
+      feeds[`keys.${l}`] = { data: keys, dims: [rows, kvHeads, this.#capacity, headDim] }
+      feeds[`values.${l}`] = { data: values, dims: [rows, kvHeads, blocks, BLOCK, headDim] }
+    }
+    return feeds
+  }
+
+  #offset(row: number, head: number): number {
+    return (row * this.#shape.kvHeads + head) * this.#capacity * this.#shape.headDim
+  }
+
+  #copyRow(source: KvCache, from: number, to: number, length: number): void {
+    const { layers, kvHeads, headDim } = this.#shape
+    for (let layer = 0; layer < layers; layer++) {
+      for (let head = 0; head < kvHeads; head++) {
+        const start = source.#offset(from, head)
+        const end = start + length * headDim
+        const target = this.#offset(to, head)
+        ;(this.#keys[layer] as Float32Array).set((source.#keys[layer] as Float32Array).subarray(start, end), target)
+        ;(this.#values[layer] as Float32Array).set((source.#values[layer] as Float32Array).subarray(start, end), target)
+      }
+    }
+  }
+
+  #clearRow(row: number, length: number): void {
+    for (const buffers of [this.#keys, this.#values]) {
+      for (const buffer of buffers) {
+        for (let head = 0; head < this.#shape.kvHeads; head++) {
+          const start = this.#offset(row, head)
+          buffer.fill(0, start, start + length * this.#shape.headDim)
+        }
+      }
+    }
+  }
+
+  /** Room for `rows` of `length` tokens; an empty cache also shrinks to it. */
+  #fit(rows: number, length: number): void {
+    const needed = capacityFor(length)
+    const shrink = this.rows === 0 && this.#capacity > 2 * needed
+    if (rows <= this.#room && needed <= this.#capacity && !shrink) return
+    const old = new KvCache(this.#shape)
+    old.#keys = this.#keys
+    old.#values = this.#values
+    old.#capacity = this.#capacity
+    this.#room = shrink ? rows : Math.max(this.#room, rows > this.#room ? roomFor(rows) : rows)
+    this.#capacity = shrink ? needed : Math.max(this.#capacity, needed)
+    const { layers, kvHeads, headDim } = this.#shape
+    const size = this.#room * kvHeads * this.#capacity * headDim
+    this.#keys = Array.from({ length: layers }, () => new Float32Array(size))
+    this.#values = Array.from({ length: layers }, () => new Float32Array(size))
+    for (let row = 0; row < this.rows; row++) this.#copyRow(old, row, row, this.length(row))
+  }
+}
+
+/** Rows come in powers of two, so that a growing batch is copied seldom. */
+const roomFor = (rows: number): number => 2 ** Math.ceil(Math.log2(rows))

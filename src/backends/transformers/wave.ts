@@ -1,0 +1,46 @@
+// A request on its way through the generator, and the parts it is sampled in: a wave is as many of its sequences as may
+// run at once. Each wave prefills the prompt for itself, which gives the same bits every time.
+
+import type { GenerationEvent, GenerationRequest } from '../backend.ts'
+import type { Snapshot } from './adapter-stacks.ts'
+import type { EventQueue } from './event-queue.ts'
+import { type Key, keyOfSeed } from './philox.ts'
+
+export interface Job {
+  readonly request: GenerationRequest
+  readonly snapshot: Snapshot | null
+  readonly key: Key
+  readonly events: EventQueue<GenerationEvent>
+  /** Waves that are not over. */
+  open: number
+}
+
+export interface Wave {
+  readonly job: Job
+  /** Index of the first sequence, and how many. */
+  readonly first: number
+  readonly count: number
+  /** Sequences that are not over. */
+  open: number
+}
+
+/** A job and its waves of at most `rows` sequences; a request without sequences is one wave. */
+export function waves(
+  request: GenerationRequest,
+  snapshot: Snapshot | null,
+  events: EventQueue<GenerationEvent>,
+  rows: number,
+): Wave[] {
+  const count = Math.max(1, Math.ceil(request.samples / rows))
+  const key = keyOfSeed(request.samples ? request.seed : '0')
+  const job: Job = { request, snapshot, key, events, open: count }
+  return Array.from({ length: count }, (_, i) => {
+    const first = i * rows
+    const size = Math.min(rows, request.samples - first)
+    return { job, first, count: size, open: size }
+  })
+}
+
+/** Tokens a sequence of this request may hold at most. */
+export const longest = ({ prompt, samples, maxTokens }: GenerationRequest): number =>
+  prompt.length + (samples > 0 ? maxTokens : 0)
