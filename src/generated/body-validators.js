@@ -159,32 +159,7 @@ validate59.evaluated = {"dynamicProps":false,"dynamicItems":false};
 export const reportTelemetry = validate62;
 const schema26 = {"$id":"validate-reportTelemetry","$ref":"tinker#/components/schemas/TelemetryRequest"};
 const schema27 = {"type":"object","required":["events"],"properties":{"events":{"type":"array","items":{"$ref":"#/components/schemas/TelemetryEvent"}},"platform":{"type":["string","null"]},"sdk_version":{"type":["string","null"]},"session_id":{"type":["string","null"]},"process_uuid":{"type":["string","null"]}},"examples":[{"events":[{"event":"SESSION_START","event_id":"7430b372-0d38-421a-9d96-c0f339a1b3a2","event_session_index":0,"severity":"INFO","timestamp":"2026-11-23T23:36:00.775535Z"}],"platform":"Linux","sdk_version":"0.38.0","session_id":"sess-1"}]};
-const schema28 = {"description":"SESSION_START, SESSION_END (with duration), UNHANDLED_EXCEPTION (with error_type, error_message, traceback) or GENERIC_EVENT (with event_name, event_data). May hold request headers: redact before storing.","type":"object","required":["event"],"properties":{"event":{"type":"string"},"event_id":{"type":["string","null"]},"event_session_index":{"type":["integer","null"]},"severity":{"type":["string","null"]},"timestamp":{"type":["string","null"]},"duration":{"description":"Python's text form of a duration, such as 0:00:00.047212.","type":["string","null"]},"error_type":{"type":["string","null"]},"error_message":{"type":["string","null"]},"traceback":{"type":["string","null"]},"event_name":{"type":["string","null"]},"event_data":{"anyOf":[{"$ref":"#/components/schemas/FreeMetadata"},{"type":"null"}]}}};
-const schema29 = {"description":"Any JSON by name, kept by the server and returned unchanged.","type":"object","additionalProperties":true,"examples":[{"experiment":"first-light"}]};
-
-function validate65(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate65.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(errors === 0){
-if(data && typeof data == "object" && !Array.isArray(data)){
-}
-else {
-validate65.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
-return false;
-}
-}
-validate65.errors = vErrors;
-return errors === 0;
-}
-validate65.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
-
+const schema28 = {"description":"SESSION_START, SESSION_END (with duration), UNHANDLED_EXCEPTION (with error_type, error_message, traceback) or GENERIC_EVENT (with event_name, event_data). Described loosely on purpose: SDKs up to 0.36 send a refused batch again for ever. May hold request headers: redact before storing.","type":"object","properties":{"event":{"type":["string","null"]},"event_id":{"type":["string","null"]},"event_session_index":{"type":["integer","null"]},"severity":{},"timestamp":{},"duration":{"description":"Python's text form of a duration, such as 0:00:00.047212."},"error_type":{},"error_message":{},"traceback":{},"event_name":{},"event_data":{}}};
 
 function validate64(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
@@ -198,16 +173,11 @@ evaluated0.items = undefined;
 }
 if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
-let missing0;
-if((data.event === undefined) && (missing0 = "event")){
-validate64.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
-return false;
-}
-else {
 if(data.event !== undefined){
+let data0 = data.event;
 const _errs1 = errors;
-if(typeof data.event !== "string"){
-validate64.errors = [{instancePath:instancePath+"/event",schemaPath:"#/properties/event/type",keyword:"type",params:{type: "string"}}];
+if((typeof data0 !== "string") && (data0 !== null)){
+validate64.errors = [{instancePath:instancePath+"/event",schemaPath:"#/properties/event/type",keyword:"type",params:{type: schema28.properties.event.type}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -240,160 +210,6 @@ var valid0 = _errs5 === errors;
 }
 else {
 var valid0 = true;
-}
-if(valid0){
-if(data.severity !== undefined){
-let data3 = data.severity;
-const _errs7 = errors;
-if((typeof data3 !== "string") && (data3 !== null)){
-validate64.errors = [{instancePath:instancePath+"/severity",schemaPath:"#/properties/severity/type",keyword:"type",params:{type: schema28.properties.severity.type}}];
-return false;
-}
-var valid0 = _errs7 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.timestamp !== undefined){
-let data4 = data.timestamp;
-const _errs9 = errors;
-if((typeof data4 !== "string") && (data4 !== null)){
-validate64.errors = [{instancePath:instancePath+"/timestamp",schemaPath:"#/properties/timestamp/type",keyword:"type",params:{type: schema28.properties.timestamp.type}}];
-return false;
-}
-var valid0 = _errs9 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.duration !== undefined){
-let data5 = data.duration;
-const _errs11 = errors;
-if((typeof data5 !== "string") && (data5 !== null)){
-validate64.errors = [{instancePath:instancePath+"/duration",schemaPath:"#/properties/duration/type",keyword:"type",params:{type: schema28.properties.duration.type}}];
-return false;
-}
-var valid0 = _errs11 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.error_type !== undefined){
-let data6 = data.error_type;
-const _errs13 = errors;
-if((typeof data6 !== "string") && (data6 !== null)){
-validate64.errors = [{instancePath:instancePath+"/error_type",schemaPath:"#/properties/error_type/type",keyword:"type",params:{type: schema28.properties.error_type.type}}];
-return false;
-}
-var valid0 = _errs13 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.error_message !== undefined){
-let data7 = data.error_message;
-const _errs15 = errors;
-if((typeof data7 !== "string") && (data7 !== null)){
-validate64.errors = [{instancePath:instancePath+"/error_message",schemaPath:"#/properties/error_message/type",keyword:"type",params:{type: schema28.properties.error_message.type}}];
-return false;
-}
-var valid0 = _errs15 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.traceback !== undefined){
-let data8 = data.traceback;
-const _errs17 = errors;
-if((typeof data8 !== "string") && (data8 !== null)){
-validate64.errors = [{instancePath:instancePath+"/traceback",schemaPath:"#/properties/traceback/type",keyword:"type",params:{type: schema28.properties.traceback.type}}];
-return false;
-}
-var valid0 = _errs17 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.event_name !== undefined){
-let data9 = data.event_name;
-const _errs19 = errors;
-if((typeof data9 !== "string") && (data9 !== null)){
-validate64.errors = [{instancePath:instancePath+"/event_name",schemaPath:"#/properties/event_name/type",keyword:"type",params:{type: schema28.properties.event_name.type}}];
-return false;
-}
-var valid0 = _errs19 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.event_data !== undefined){
-let data10 = data.event_data;
-const _errs21 = errors;
-const _errs22 = errors;
-let valid1 = false;
-const _errs23 = errors;
-if(!(validate65(data10, {instancePath:instancePath+"/event_data",parentData:data,parentDataProperty:"event_data",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate65.errors : vErrors.concat(validate65.errors);
-errors = vErrors.length;
-}
-var _valid0 = _errs23 === errors;
-valid1 = valid1 || _valid0;
-const _errs24 = errors;
-if(data10 !== null){
-const err0 = {instancePath:instancePath+"/event_data",schemaPath:"#/properties/event_data/anyOf/1/type",keyword:"type",params:{type: "null"}};
-if(vErrors === null){
-vErrors = [err0];
-}
-else {
-vErrors.push(err0);
-}
-errors++;
-}
-var _valid0 = _errs24 === errors;
-valid1 = valid1 || _valid0;
-if(!valid1){
-const err1 = {instancePath:instancePath+"/event_data",schemaPath:"#/properties/event_data/anyOf",keyword:"anyOf",params:{}};
-if(vErrors === null){
-vErrors = [err1];
-}
-else {
-vErrors.push(err1);
-}
-errors++;
-validate64.errors = vErrors;
-return false;
-}
-else {
-errors = _errs22;
-if(vErrors !== null){
-if(_errs22){
-vErrors.length = _errs22;
-}
-else {
-vErrors = null;
-}
-}
-}
-var valid0 = _errs21 === errors;
-}
-else {
-var valid0 = true;
-}
-}
-}
-}
-}
-}
-}
-}
-}
 }
 }
 }
@@ -545,14 +361,39 @@ return errors === 0;
 }
 validate62.evaluated = {"props":{"events":true,"platform":true,"sdk_version":true,"session_id":true,"process_uuid":true},"dynamicProps":false,"dynamicItems":false};
 
-export const createSession = validate69;
-const schema30 = {"$id":"validate-createSession","$ref":"tinker#/components/schemas/CreateSessionRequest"};
-const schema31 = {"type":"object","properties":{"tags":{"type":["array","null"],"items":{"type":"string"}},"user_metadata":{"anyOf":[{"$ref":"#/components/schemas/FreeMetadata"},{"type":"null"}]},"sdk_version":{"type":["string","null"]},"project_id":{"type":["string","null"]},"display_name":{"type":["string","null"]},"type":{"type":["string","null"]}},"examples":[{"tags":[],"user_metadata":{"k":"v"},"sdk_version":"0.38.0","project_id":"p1","display_name":"my run","type":"create_session"}]};
+export const createSession = validate67;
+const schema29 = {"$id":"validate-createSession","$ref":"tinker#/components/schemas/CreateSessionRequest"};
+const schema30 = {"type":"object","properties":{"tags":{"type":["array","null"],"items":{"type":"string"}},"user_metadata":{"anyOf":[{"$ref":"#/components/schemas/FreeMetadata"},{"type":"null"}]},"sdk_version":{"type":["string","null"]},"project_id":{"type":["string","null"]},"display_name":{"type":["string","null"]},"type":{"type":["string","null"]}},"examples":[{"tags":[],"user_metadata":{"k":"v"},"sdk_version":"0.38.0","project_id":"p1","display_name":"my run","type":"create_session"}]};
+const schema31 = {"description":"Any JSON by name, kept by the server and returned unchanged.","type":"object","additionalProperties":true,"examples":[{"experiment":"first-light"}]};
 
-function validate70(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate69(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate70.evaluated;
+const evaluated0 = validate69.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(errors === 0){
+if(data && typeof data == "object" && !Array.isArray(data)){
+}
+else {
+validate69.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+return false;
+}
+}
+validate69.errors = vErrors;
+return errors === 0;
+}
+validate69.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+
+
+function validate68(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate68.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -565,7 +406,7 @@ if(data.tags !== undefined){
 let data0 = data.tags;
 const _errs1 = errors;
 if((!(Array.isArray(data0))) && (data0 !== null)){
-validate70.errors = [{instancePath:instancePath+"/tags",schemaPath:"#/properties/tags/type",keyword:"type",params:{type: schema31.properties.tags.type}}];
+validate68.errors = [{instancePath:instancePath+"/tags",schemaPath:"#/properties/tags/type",keyword:"type",params:{type: schema30.properties.tags.type}}];
 return false;
 }
 if(errors === _errs1){
@@ -575,7 +416,7 @@ const len0 = data0.length;
 for(let i0=0; i0<len0; i0++){
 const _errs3 = errors;
 if(typeof data0[i0] !== "string"){
-validate70.errors = [{instancePath:instancePath+"/tags/" + i0,schemaPath:"#/properties/tags/items/type",keyword:"type",params:{type: "string"}}];
+validate68.errors = [{instancePath:instancePath+"/tags/" + i0,schemaPath:"#/properties/tags/items/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid1 = _errs3 === errors;
@@ -597,8 +438,8 @@ const _errs5 = errors;
 const _errs6 = errors;
 let valid2 = false;
 const _errs7 = errors;
-if(!(validate65(data2, {instancePath:instancePath+"/user_metadata",parentData:data,parentDataProperty:"user_metadata",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate65.errors : vErrors.concat(validate65.errors);
+if(!(validate69(data2, {instancePath:instancePath+"/user_metadata",parentData:data,parentDataProperty:"user_metadata",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate69.errors : vErrors.concat(validate69.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs7 === errors;
@@ -625,7 +466,7 @@ else {
 vErrors.push(err1);
 }
 errors++;
-validate70.errors = vErrors;
+validate68.errors = vErrors;
 return false;
 }
 else {
@@ -649,7 +490,7 @@ if(data.sdk_version !== undefined){
 let data3 = data.sdk_version;
 const _errs10 = errors;
 if((typeof data3 !== "string") && (data3 !== null)){
-validate70.errors = [{instancePath:instancePath+"/sdk_version",schemaPath:"#/properties/sdk_version/type",keyword:"type",params:{type: schema31.properties.sdk_version.type}}];
+validate68.errors = [{instancePath:instancePath+"/sdk_version",schemaPath:"#/properties/sdk_version/type",keyword:"type",params:{type: schema30.properties.sdk_version.type}}];
 return false;
 }
 var valid0 = _errs10 === errors;
@@ -662,7 +503,7 @@ if(data.project_id !== undefined){
 let data4 = data.project_id;
 const _errs12 = errors;
 if((typeof data4 !== "string") && (data4 !== null)){
-validate70.errors = [{instancePath:instancePath+"/project_id",schemaPath:"#/properties/project_id/type",keyword:"type",params:{type: schema31.properties.project_id.type}}];
+validate68.errors = [{instancePath:instancePath+"/project_id",schemaPath:"#/properties/project_id/type",keyword:"type",params:{type: schema30.properties.project_id.type}}];
 return false;
 }
 var valid0 = _errs12 === errors;
@@ -675,7 +516,7 @@ if(data.display_name !== undefined){
 let data5 = data.display_name;
 const _errs14 = errors;
 if((typeof data5 !== "string") && (data5 !== null)){
-validate70.errors = [{instancePath:instancePath+"/display_name",schemaPath:"#/properties/display_name/type",keyword:"type",params:{type: schema31.properties.display_name.type}}];
+validate68.errors = [{instancePath:instancePath+"/display_name",schemaPath:"#/properties/display_name/type",keyword:"type",params:{type: schema30.properties.display_name.type}}];
 return false;
 }
 var valid0 = _errs14 === errors;
@@ -688,7 +529,7 @@ if(data.type !== undefined){
 let data6 = data.type;
 const _errs16 = errors;
 if((typeof data6 !== "string") && (data6 !== null)){
-validate70.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema31.properties.type.type}}];
+validate68.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema30.properties.type.type}}];
 return false;
 }
 var valid0 = _errs16 === errors;
@@ -703,44 +544,44 @@ var valid0 = true;
 }
 }
 else {
-validate70.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate68.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate70.errors = vErrors;
+validate68.errors = vErrors;
 return errors === 0;
 }
-validate70.evaluated = {"props":{"tags":true,"user_metadata":true,"sdk_version":true,"project_id":true,"display_name":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+validate68.evaluated = {"props":{"tags":true,"user_metadata":true,"sdk_version":true,"project_id":true,"display_name":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
 
-function validate69(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate67(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-createSession" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate69.evaluated;
+const evaluated0 = validate67.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate70(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate70.errors : vErrors.concat(validate70.errors);
+if(!(validate68(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate68.errors : vErrors.concat(validate68.errors);
 errors = vErrors.length;
 }
-validate69.errors = vErrors;
+validate67.errors = vErrors;
 return errors === 0;
 }
-validate69.evaluated = {"props":{"tags":true,"user_metadata":true,"sdk_version":true,"project_id":true,"display_name":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+validate67.evaluated = {"props":{"tags":true,"user_metadata":true,"sdk_version":true,"project_id":true,"display_name":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
-export const sessionHeartbeat = validate73;
+export const sessionHeartbeat = validate72;
 const schema32 = {"$id":"validate-sessionHeartbeat","$ref":"tinker#/components/schemas/SessionHeartbeatRequest"};
 const schema33 = {"type":"object","required":["session_id"],"properties":{"session_id":{"type":"string"},"type":{"type":["string","null"]}},"examples":[{"session_id":"sess-1","type":"session_heartbeat"}]};
 
-function validate74(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate73(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate74.evaluated;
+const evaluated0 = validate73.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -751,14 +592,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.session_id === undefined) && (missing0 = "session_id")){
-validate74.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate73.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.session_id !== undefined){
 const _errs1 = errors;
 if(typeof data.session_id !== "string"){
-validate74.errors = [{instancePath:instancePath+"/session_id",schemaPath:"#/properties/session_id/type",keyword:"type",params:{type: "string"}}];
+validate73.errors = [{instancePath:instancePath+"/session_id",schemaPath:"#/properties/session_id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -771,7 +612,7 @@ if(data.type !== undefined){
 let data1 = data.type;
 const _errs3 = errors;
 if((typeof data1 !== "string") && (data1 !== null)){
-validate74.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema33.properties.type.type}}];
+validate73.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema33.properties.type.type}}];
 return false;
 }
 var valid0 = _errs3 === errors;
@@ -783,82 +624,40 @@ var valid0 = true;
 }
 }
 else {
-validate74.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate73.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate74.errors = vErrors;
-return errors === 0;
-}
-validate74.evaluated = {"props":{"session_id":true,"type":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate73(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-sessionHeartbeat" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate73.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate74(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate74.errors : vErrors.concat(validate74.errors);
-errors = vErrors.length;
 }
 validate73.errors = vErrors;
 return errors === 0;
 }
 validate73.evaluated = {"props":{"session_id":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
-export const finishSession = validate76;
-const schema34 = {"$id":"validate-finishSession","$ref":"tinker#/components/schemas/FinishSessionRequest"};
-const schema35 = {"type":"object","required":["reason"],"properties":{"reason":{"$ref":"#/components/schemas/FinishReason"},"detail":{"type":["string","null"]}},"examples":[{"reason":{"type":"success"},"detail":null}]};
-const schema36 = {"type":"object","required":["type"],"properties":{"type":{"type":"string","enum":["success","errored","interrupted"]}},"examples":[{"type":"success"}]};
 
-function validate78(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate72(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-sessionHeartbeat" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate78.evaluated;
+const evaluated0 = validate72.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(errors === 0){
-if(data && typeof data == "object" && !Array.isArray(data)){
-let missing0;
-if((data.type === undefined) && (missing0 = "type")){
-validate78.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
-return false;
+if(!(validate73(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate73.errors : vErrors.concat(validate73.errors);
+errors = vErrors.length;
 }
-else {
-if(data.type !== undefined){
-let data0 = data.type;
-if(typeof data0 !== "string"){
-validate78.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: "string"}}];
-return false;
-}
-if(!(((data0 === "success") || (data0 === "errored")) || (data0 === "interrupted"))){
-validate78.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/enum",keyword:"enum",params:{allowedValues: schema36.properties.type.enum}}];
-return false;
-}
-}
-}
-}
-else {
-validate78.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
-return false;
-}
-}
-validate78.errors = vErrors;
+validate72.errors = vErrors;
 return errors === 0;
 }
-validate78.evaluated = {"props":{"type":true},"dynamicProps":false,"dynamicItems":false};
+validate72.evaluated = {"props":{"session_id":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
+export const finishSession = validate75;
+const schema34 = {"$id":"validate-finishSession","$ref":"tinker#/components/schemas/FinishSessionRequest"};
+const schema35 = {"type":"object","required":["reason"],"properties":{"reason":{"$ref":"#/components/schemas/FinishReason"},"detail":{"type":["string","null"]}},"examples":[{"reason":{"type":"success"},"detail":null}]};
+const schema36 = {"type":"object","required":["type"],"properties":{"type":{"type":"string","enum":["success","errored","interrupted"]}},"examples":[{"type":"success"}]};
 
 function validate77(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
@@ -873,34 +672,20 @@ evaluated0.items = undefined;
 if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
-if((data.reason === undefined) && (missing0 = "reason")){
+if((data.type === undefined) && (missing0 = "type")){
 validate77.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
-if(data.reason !== undefined){
-const _errs1 = errors;
-if(!(validate78(data.reason, {instancePath:instancePath+"/reason",parentData:data,parentDataProperty:"reason",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate78.errors : vErrors.concat(validate78.errors);
-errors = vErrors.length;
-}
-var valid0 = _errs1 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.detail !== undefined){
-let data1 = data.detail;
-const _errs2 = errors;
-if((typeof data1 !== "string") && (data1 !== null)){
-validate77.errors = [{instancePath:instancePath+"/detail",schemaPath:"#/properties/detail/type",keyword:"type",params:{type: schema35.properties.detail.type}}];
+if(data.type !== undefined){
+let data0 = data.type;
+if(typeof data0 !== "string"){
+validate77.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
-var valid0 = _errs2 === errors;
-}
-else {
-var valid0 = true;
+if(!(((data0 === "success") || (data0 === "errored")) || (data0 === "interrupted"))){
+validate77.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/enum",keyword:"enum",params:{allowedValues: schema36.properties.type.enum}}];
+return false;
 }
 }
 }
@@ -913,11 +698,10 @@ return false;
 validate77.errors = vErrors;
 return errors === 0;
 }
-validate77.evaluated = {"props":{"reason":true,"detail":true},"dynamicProps":false,"dynamicItems":false};
+validate77.evaluated = {"props":{"type":true},"dynamicProps":false,"dynamicItems":false};
 
 
 function validate76(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-finishSession" */;
 let vErrors = null;
 let errors = 0;
 const evaluated0 = validate76.evaluated;
@@ -927,24 +711,81 @@ evaluated0.props = undefined;
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate77(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+if(errors === 0){
+if(data && typeof data == "object" && !Array.isArray(data)){
+let missing0;
+if((data.reason === undefined) && (missing0 = "reason")){
+validate76.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+return false;
+}
+else {
+if(data.reason !== undefined){
+const _errs1 = errors;
+if(!(validate77(data.reason, {instancePath:instancePath+"/reason",parentData:data,parentDataProperty:"reason",rootData,dynamicAnchors}))){
 vErrors = vErrors === null ? validate77.errors : vErrors.concat(validate77.errors);
 errors = vErrors.length;
+}
+var valid0 = _errs1 === errors;
+}
+else {
+var valid0 = true;
+}
+if(valid0){
+if(data.detail !== undefined){
+let data1 = data.detail;
+const _errs2 = errors;
+if((typeof data1 !== "string") && (data1 !== null)){
+validate76.errors = [{instancePath:instancePath+"/detail",schemaPath:"#/properties/detail/type",keyword:"type",params:{type: schema35.properties.detail.type}}];
+return false;
+}
+var valid0 = _errs2 === errors;
+}
+else {
+var valid0 = true;
+}
+}
+}
+}
+else {
+validate76.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+return false;
+}
 }
 validate76.errors = vErrors;
 return errors === 0;
 }
 validate76.evaluated = {"props":{"reason":true,"detail":true},"dynamicProps":false,"dynamicItems":false};
 
-export const searchSessions = validate81;
+
+function validate75(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-finishSession" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate75.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate76(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate76.errors : vErrors.concat(validate76.errors);
+errors = vErrors.length;
+}
+validate75.errors = vErrors;
+return errors === 0;
+}
+validate75.evaluated = {"props":{"reason":true,"detail":true},"dynamicProps":false,"dynamicItems":false};
+
+export const searchSessions = validate80;
 const schema37 = {"$id":"validate-searchSessions","$ref":"tinker#/components/schemas/SearchSessionsRequest"};
 const schema38 = {"type":"object","properties":{"session_id":{"type":["string","null"]},"project_ids":{"type":["array","null"],"items":{"type":"string"}},"user_metadata":{"anyOf":[{"$ref":"#/components/schemas/FreeMetadata"},{"type":"null"}]},"display_name":{"type":["string","null"]},"owner":{"anyOf":[{"$ref":"#/components/schemas/SessionOwnerFilter"},{"type":"null"}]},"statuses":{"type":["array","null"],"items":{"$ref":"#/components/schemas/SessionStatusFilter"}},"limit":{"type":["integer","null"],"minimum":1,"maximum":200,"default":50},"cursor":{"anyOf":[{"$ref":"#/components/schemas/SessionCursor"},{"type":"null"}]}},"examples":[{"user_metadata":{},"display_name":"a","owner":{"type":"own"},"statuses":[{"type":"active"}],"limit":50}]};
 const schema39 = {"type":"object","required":["type"],"properties":{"type":{"type":"string","enum":["own","accessible","user"]},"owner_urns":{"type":["array","null"],"minItems":1,"maxItems":10,"items":{"type":"string"}}},"examples":[{"type":"own"}]};
 
-function validate84(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate83(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate84.evaluated;
+const evaluated0 = validate83.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -955,7 +796,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.type === undefined) && (missing0 = "type")){
-validate84.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate83.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -963,11 +804,11 @@ if(data.type !== undefined){
 let data0 = data.type;
 const _errs1 = errors;
 if(typeof data0 !== "string"){
-validate84.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: "string"}}];
+validate83.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 if(!(((data0 === "own") || (data0 === "accessible")) || (data0 === "user"))){
-validate84.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/enum",keyword:"enum",params:{allowedValues: schema39.properties.type.enum}}];
+validate83.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/enum",keyword:"enum",params:{allowedValues: schema39.properties.type.enum}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -980,18 +821,18 @@ if(data.owner_urns !== undefined){
 let data1 = data.owner_urns;
 const _errs3 = errors;
 if((!(Array.isArray(data1))) && (data1 !== null)){
-validate84.errors = [{instancePath:instancePath+"/owner_urns",schemaPath:"#/properties/owner_urns/type",keyword:"type",params:{type: schema39.properties.owner_urns.type}}];
+validate83.errors = [{instancePath:instancePath+"/owner_urns",schemaPath:"#/properties/owner_urns/type",keyword:"type",params:{type: schema39.properties.owner_urns.type}}];
 return false;
 }
 if(errors === _errs3){
 if(Array.isArray(data1)){
 if(data1.length > 10){
-validate84.errors = [{instancePath:instancePath+"/owner_urns",schemaPath:"#/properties/owner_urns/maxItems",keyword:"maxItems",params:{limit: 10}}];
+validate83.errors = [{instancePath:instancePath+"/owner_urns",schemaPath:"#/properties/owner_urns/maxItems",keyword:"maxItems",params:{limit: 10}}];
 return false;
 }
 else {
 if(data1.length < 1){
-validate84.errors = [{instancePath:instancePath+"/owner_urns",schemaPath:"#/properties/owner_urns/minItems",keyword:"minItems",params:{limit: 1}}];
+validate83.errors = [{instancePath:instancePath+"/owner_urns",schemaPath:"#/properties/owner_urns/minItems",keyword:"minItems",params:{limit: 1}}];
 return false;
 }
 else {
@@ -1000,7 +841,7 @@ const len0 = data1.length;
 for(let i0=0; i0<len0; i0++){
 const _errs5 = errors;
 if(typeof data1[i0] !== "string"){
-validate84.errors = [{instancePath:instancePath+"/owner_urns/" + i0,schemaPath:"#/properties/owner_urns/items/type",keyword:"type",params:{type: "string"}}];
+validate83.errors = [{instancePath:instancePath+"/owner_urns/" + i0,schemaPath:"#/properties/owner_urns/items/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid1 = _errs5 === errors;
@@ -1021,21 +862,21 @@ var valid0 = true;
 }
 }
 else {
-validate84.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate83.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate84.errors = vErrors;
+validate83.errors = vErrors;
 return errors === 0;
 }
-validate84.evaluated = {"props":{"type":true,"owner_urns":true},"dynamicProps":false,"dynamicItems":false};
+validate83.evaluated = {"props":{"type":true,"owner_urns":true},"dynamicProps":false,"dynamicItems":false};
 
 const schema40 = {"type":"object","required":["type"],"properties":{"type":{"type":"string","enum":["active","cancelled","failed","client_finished"]},"reasons":{"type":["array","null"],"items":{"type":"string"}}},"examples":[{"type":"active"}]};
 
-function validate86(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate85(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate86.evaluated;
+const evaluated0 = validate85.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -1046,7 +887,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.type === undefined) && (missing0 = "type")){
-validate86.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate85.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -1054,11 +895,11 @@ if(data.type !== undefined){
 let data0 = data.type;
 const _errs1 = errors;
 if(typeof data0 !== "string"){
-validate86.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: "string"}}];
+validate85.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 if(!((((data0 === "active") || (data0 === "cancelled")) || (data0 === "failed")) || (data0 === "client_finished"))){
-validate86.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/enum",keyword:"enum",params:{allowedValues: schema40.properties.type.enum}}];
+validate85.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/enum",keyword:"enum",params:{allowedValues: schema40.properties.type.enum}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -1071,7 +912,7 @@ if(data.reasons !== undefined){
 let data1 = data.reasons;
 const _errs3 = errors;
 if((!(Array.isArray(data1))) && (data1 !== null)){
-validate86.errors = [{instancePath:instancePath+"/reasons",schemaPath:"#/properties/reasons/type",keyword:"type",params:{type: schema40.properties.reasons.type}}];
+validate85.errors = [{instancePath:instancePath+"/reasons",schemaPath:"#/properties/reasons/type",keyword:"type",params:{type: schema40.properties.reasons.type}}];
 return false;
 }
 if(errors === _errs3){
@@ -1081,7 +922,7 @@ const len0 = data1.length;
 for(let i0=0; i0<len0; i0++){
 const _errs5 = errors;
 if(typeof data1[i0] !== "string"){
-validate86.errors = [{instancePath:instancePath+"/reasons/" + i0,schemaPath:"#/properties/reasons/items/type",keyword:"type",params:{type: "string"}}];
+validate85.errors = [{instancePath:instancePath+"/reasons/" + i0,schemaPath:"#/properties/reasons/items/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid1 = _errs5 === errors;
@@ -1100,21 +941,21 @@ var valid0 = true;
 }
 }
 else {
-validate86.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate85.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate86.errors = vErrors;
+validate85.errors = vErrors;
 return errors === 0;
 }
-validate86.evaluated = {"props":{"type":true,"reasons":true},"dynamicProps":false,"dynamicItems":false};
+validate85.evaluated = {"props":{"type":true,"reasons":true},"dynamicProps":false,"dynamicItems":false};
 
 const schema41 = {"type":"object","required":["last_created_at","last_session_id"],"properties":{"last_created_at":{"type":"string","format":"date-time"},"last_session_id":{"type":"string"}},"examples":[{"last_created_at":"2026-01-01T00:00:00Z","last_session_id":"sess-1"}]};
 
-function validate88(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate87(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate88.evaluated;
+const evaluated0 = validate87.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -1125,7 +966,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if(((data.last_created_at === undefined) && (missing0 = "last_created_at")) || ((data.last_session_id === undefined) && (missing0 = "last_session_id"))){
-validate88.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate87.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -1134,7 +975,7 @@ const _errs1 = errors;
 if(errors === _errs1){
 if(errors === _errs1){
 if(!(typeof data.last_created_at === "string")){
-validate88.errors = [{instancePath:instancePath+"/last_created_at",schemaPath:"#/properties/last_created_at/type",keyword:"type",params:{type: "string"}}];
+validate87.errors = [{instancePath:instancePath+"/last_created_at",schemaPath:"#/properties/last_created_at/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 }
@@ -1148,7 +989,7 @@ if(valid0){
 if(data.last_session_id !== undefined){
 const _errs3 = errors;
 if(typeof data.last_session_id !== "string"){
-validate88.errors = [{instancePath:instancePath+"/last_session_id",schemaPath:"#/properties/last_session_id/type",keyword:"type",params:{type: "string"}}];
+validate87.errors = [{instancePath:instancePath+"/last_session_id",schemaPath:"#/properties/last_session_id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs3 === errors;
@@ -1160,20 +1001,20 @@ var valid0 = true;
 }
 }
 else {
-validate88.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate87.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate88.errors = vErrors;
+validate87.errors = vErrors;
 return errors === 0;
 }
-validate88.evaluated = {"props":{"last_created_at":true,"last_session_id":true},"dynamicProps":false,"dynamicItems":false};
+validate87.evaluated = {"props":{"last_created_at":true,"last_session_id":true},"dynamicProps":false,"dynamicItems":false};
 
 
-function validate82(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate81(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate82.evaluated;
+const evaluated0 = validate81.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -1186,7 +1027,7 @@ if(data.session_id !== undefined){
 let data0 = data.session_id;
 const _errs1 = errors;
 if((typeof data0 !== "string") && (data0 !== null)){
-validate82.errors = [{instancePath:instancePath+"/session_id",schemaPath:"#/properties/session_id/type",keyword:"type",params:{type: schema38.properties.session_id.type}}];
+validate81.errors = [{instancePath:instancePath+"/session_id",schemaPath:"#/properties/session_id/type",keyword:"type",params:{type: schema38.properties.session_id.type}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -1199,7 +1040,7 @@ if(data.project_ids !== undefined){
 let data1 = data.project_ids;
 const _errs3 = errors;
 if((!(Array.isArray(data1))) && (data1 !== null)){
-validate82.errors = [{instancePath:instancePath+"/project_ids",schemaPath:"#/properties/project_ids/type",keyword:"type",params:{type: schema38.properties.project_ids.type}}];
+validate81.errors = [{instancePath:instancePath+"/project_ids",schemaPath:"#/properties/project_ids/type",keyword:"type",params:{type: schema38.properties.project_ids.type}}];
 return false;
 }
 if(errors === _errs3){
@@ -1209,7 +1050,7 @@ const len0 = data1.length;
 for(let i0=0; i0<len0; i0++){
 const _errs5 = errors;
 if(typeof data1[i0] !== "string"){
-validate82.errors = [{instancePath:instancePath+"/project_ids/" + i0,schemaPath:"#/properties/project_ids/items/type",keyword:"type",params:{type: "string"}}];
+validate81.errors = [{instancePath:instancePath+"/project_ids/" + i0,schemaPath:"#/properties/project_ids/items/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid1 = _errs5 === errors;
@@ -1231,8 +1072,8 @@ const _errs7 = errors;
 const _errs8 = errors;
 let valid2 = false;
 const _errs9 = errors;
-if(!(validate65(data3, {instancePath:instancePath+"/user_metadata",parentData:data,parentDataProperty:"user_metadata",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate65.errors : vErrors.concat(validate65.errors);
+if(!(validate69(data3, {instancePath:instancePath+"/user_metadata",parentData:data,parentDataProperty:"user_metadata",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate69.errors : vErrors.concat(validate69.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs9 === errors;
@@ -1259,7 +1100,7 @@ else {
 vErrors.push(err1);
 }
 errors++;
-validate82.errors = vErrors;
+validate81.errors = vErrors;
 return false;
 }
 else {
@@ -1283,7 +1124,7 @@ if(data.display_name !== undefined){
 let data4 = data.display_name;
 const _errs12 = errors;
 if((typeof data4 !== "string") && (data4 !== null)){
-validate82.errors = [{instancePath:instancePath+"/display_name",schemaPath:"#/properties/display_name/type",keyword:"type",params:{type: schema38.properties.display_name.type}}];
+validate81.errors = [{instancePath:instancePath+"/display_name",schemaPath:"#/properties/display_name/type",keyword:"type",params:{type: schema38.properties.display_name.type}}];
 return false;
 }
 var valid0 = _errs12 === errors;
@@ -1298,8 +1139,8 @@ const _errs14 = errors;
 const _errs15 = errors;
 let valid3 = false;
 const _errs16 = errors;
-if(!(validate84(data5, {instancePath:instancePath+"/owner",parentData:data,parentDataProperty:"owner",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate84.errors : vErrors.concat(validate84.errors);
+if(!(validate83(data5, {instancePath:instancePath+"/owner",parentData:data,parentDataProperty:"owner",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate83.errors : vErrors.concat(validate83.errors);
 errors = vErrors.length;
 }
 var _valid1 = _errs16 === errors;
@@ -1331,7 +1172,7 @@ else {
 vErrors.push(err3);
 }
 errors++;
-validate82.errors = vErrors;
+validate81.errors = vErrors;
 return false;
 }
 else {
@@ -1355,7 +1196,7 @@ if(data.statuses !== undefined){
 let data6 = data.statuses;
 const _errs19 = errors;
 if((!(Array.isArray(data6))) && (data6 !== null)){
-validate82.errors = [{instancePath:instancePath+"/statuses",schemaPath:"#/properties/statuses/type",keyword:"type",params:{type: schema38.properties.statuses.type}}];
+validate81.errors = [{instancePath:instancePath+"/statuses",schemaPath:"#/properties/statuses/type",keyword:"type",params:{type: schema38.properties.statuses.type}}];
 return false;
 }
 if(errors === _errs19){
@@ -1364,8 +1205,8 @@ var valid4 = true;
 const len1 = data6.length;
 for(let i1=0; i1<len1; i1++){
 const _errs21 = errors;
-if(!(validate86(data6[i1], {instancePath:instancePath+"/statuses/" + i1,parentData:data6,parentDataProperty:i1,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate86.errors : vErrors.concat(validate86.errors);
+if(!(validate85(data6[i1], {instancePath:instancePath+"/statuses/" + i1,parentData:data6,parentDataProperty:i1,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate85.errors : vErrors.concat(validate85.errors);
 errors = vErrors.length;
 }
 var valid4 = _errs21 === errors;
@@ -1385,18 +1226,18 @@ if(data.limit !== undefined){
 let data8 = data.limit;
 const _errs22 = errors;
 if((!((typeof data8 == "number") && (!(data8 % 1) && !isNaN(data8)))) && (data8 !== null)){
-validate82.errors = [{instancePath:instancePath+"/limit",schemaPath:"#/properties/limit/type",keyword:"type",params:{type: schema38.properties.limit.type}}];
+validate81.errors = [{instancePath:instancePath+"/limit",schemaPath:"#/properties/limit/type",keyword:"type",params:{type: schema38.properties.limit.type}}];
 return false;
 }
 if(errors === _errs22){
 if(typeof data8 == "number"){
 if(data8 > 200 || isNaN(data8)){
-validate82.errors = [{instancePath:instancePath+"/limit",schemaPath:"#/properties/limit/maximum",keyword:"maximum",params:{comparison: "<=", limit: 200}}];
+validate81.errors = [{instancePath:instancePath+"/limit",schemaPath:"#/properties/limit/maximum",keyword:"maximum",params:{comparison: "<=", limit: 200}}];
 return false;
 }
 else {
 if(data8 < 1 || isNaN(data8)){
-validate82.errors = [{instancePath:instancePath+"/limit",schemaPath:"#/properties/limit/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
+validate81.errors = [{instancePath:instancePath+"/limit",schemaPath:"#/properties/limit/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
@@ -1414,8 +1255,8 @@ const _errs24 = errors;
 const _errs25 = errors;
 let valid5 = false;
 const _errs26 = errors;
-if(!(validate88(data9, {instancePath:instancePath+"/cursor",parentData:data,parentDataProperty:"cursor",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate88.errors : vErrors.concat(validate88.errors);
+if(!(validate87(data9, {instancePath:instancePath+"/cursor",parentData:data,parentDataProperty:"cursor",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate87.errors : vErrors.concat(validate87.errors);
 errors = vErrors.length;
 }
 var _valid2 = _errs26 === errors;
@@ -1447,7 +1288,7 @@ else {
 vErrors.push(err5);
 }
 errors++;
-validate82.errors = vErrors;
+validate81.errors = vErrors;
 return false;
 }
 else {
@@ -1475,44 +1316,44 @@ var valid0 = true;
 }
 }
 else {
-validate82.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate81.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate82.errors = vErrors;
-return errors === 0;
-}
-validate82.evaluated = {"props":{"session_id":true,"project_ids":true,"user_metadata":true,"display_name":true,"owner":true,"statuses":true,"limit":true,"cursor":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate81(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-searchSessions" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate81.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate82(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate82.errors : vErrors.concat(validate82.errors);
-errors = vErrors.length;
 }
 validate81.errors = vErrors;
 return errors === 0;
 }
 validate81.evaluated = {"props":{"session_id":true,"project_ids":true,"user_metadata":true,"display_name":true,"owner":true,"statuses":true,"limit":true,"cursor":true},"dynamicProps":false,"dynamicItems":false};
 
-export const assignSessionProject = validate91;
+
+function validate80(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-searchSessions" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate80.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate81(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate81.errors : vErrors.concat(validate81.errors);
+errors = vErrors.length;
+}
+validate80.errors = vErrors;
+return errors === 0;
+}
+validate80.evaluated = {"props":{"session_id":true,"project_ids":true,"user_metadata":true,"display_name":true,"owner":true,"statuses":true,"limit":true,"cursor":true},"dynamicProps":false,"dynamicItems":false};
+
+export const assignSessionProject = validate90;
 const schema42 = {"$id":"validate-assignSessionProject","$ref":"tinker#/components/schemas/AssignSessionProjectRequest"};
 const schema43 = {"type":"object","required":["project_id"],"properties":{"project_id":{"type":["string","null"]}},"examples":[{"project_id":"p"}]};
 
-function validate92(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate91(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate92.evaluated;
+const evaluated0 = validate91.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -1523,59 +1364,59 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.project_id === undefined) && (missing0 = "project_id")){
-validate92.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate91.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.project_id !== undefined){
 let data0 = data.project_id;
 if((typeof data0 !== "string") && (data0 !== null)){
-validate92.errors = [{instancePath:instancePath+"/project_id",schemaPath:"#/properties/project_id/type",keyword:"type",params:{type: schema43.properties.project_id.type}}];
+validate91.errors = [{instancePath:instancePath+"/project_id",schemaPath:"#/properties/project_id/type",keyword:"type",params:{type: schema43.properties.project_id.type}}];
 return false;
 }
 }
 }
 }
 else {
-validate92.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate91.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate92.errors = vErrors;
-return errors === 0;
-}
-validate92.evaluated = {"props":{"project_id":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate91(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-assignSessionProject" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate91.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate92(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate92.errors : vErrors.concat(validate92.errors);
-errors = vErrors.length;
 }
 validate91.errors = vErrors;
 return errors === 0;
 }
 validate91.evaluated = {"props":{"project_id":true},"dynamicProps":false,"dynamicItems":false};
 
-export const createModel = validate94;
+
+function validate90(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-assignSessionProject" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate90.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate91(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate91.errors : vErrors.concat(validate91.errors);
+errors = vErrors.length;
+}
+validate90.errors = vErrors;
+return errors === 0;
+}
+validate90.evaluated = {"props":{"project_id":true},"dynamicProps":false,"dynamicItems":false};
+
+export const createModel = validate93;
 const schema44 = {"$id":"validate-createModel","$ref":"tinker#/components/schemas/CreateModelRequest"};
 const schema45 = {"type":"object","required":["session_id","model_seq_id","base_model"],"properties":{"session_id":{"type":"string"},"model_seq_id":{"description":"Number of the model in its session, from 0; shared with models made by load_weights.","type":"integer","minimum":0},"base_model":{"type":"string"},"user_metadata":{"anyOf":[{"$ref":"#/components/schemas/StringMap"},{"type":"null"}]},"lora_config":{"anyOf":[{"$ref":"#/components/schemas/LoraConfig"},{"type":"null"}]},"optimizer_config":{"anyOf":[{"$ref":"#/components/schemas/OptimizerConfig"},{"type":"null"}]},"type":{"type":["string","null"]}},"examples":[{"session_id":"sess-1","model_seq_id":0,"base_model":"org/tiny","lora_config":{"rank":8,"seed":7,"train_unembed":true,"train_mlp":true,"train_attn":true},"optimizer_config":{"type":"adamw"},"type":"create_model"}]};
 const schema46 = {"description":"Text by name, kept by the server and returned unchanged.","type":"object","additionalProperties":{"type":"string"},"examples":[{"renderer":"qwen3"}]};
 
-function validate96(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate95(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate96.evaluated;
+const evaluated0 = validate95.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -1587,7 +1428,7 @@ if(data && typeof data == "object" && !Array.isArray(data)){
 for(const key0 in data){
 const _errs2 = errors;
 if(typeof data[key0] !== "string"){
-validate96.errors = [{instancePath:instancePath+"/" + key0.replace(/~/g, "~0").replace(/\//g, "~1"),schemaPath:"#/additionalProperties/type",keyword:"type",params:{type: "string"}}];
+validate95.errors = [{instancePath:instancePath+"/" + key0.replace(/~/g, "~0").replace(/\//g, "~1"),schemaPath:"#/additionalProperties/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs2 === errors;
@@ -1597,46 +1438,18 @@ break;
 }
 }
 else {
-validate96.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate95.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate96.errors = vErrors;
+validate95.errors = vErrors;
 return errors === 0;
 }
-validate96.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate95.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 const schema47 = {"description":"The adapter to create. Alpha is 32 and the scale alpha / rank, both fixed by the protocol.","type":"object","required":["rank"],"properties":{"rank":{"type":"integer","minimum":1},"seed":{"description":"Seed of the adapter's initial values; absent = the server's choice.","anyOf":[{"$ref":"#/components/schemas/Int64"},{"type":"null"}]},"train_unembed":{"description":"Train the output head.","type":["boolean","null"],"default":true},"train_mlp":{"description":"Train gate, up and down.","type":["boolean","null"],"default":true},"train_attn":{"description":"Train q, k, v and o.","type":["boolean","null"],"default":true}},"examples":[{"rank":8,"seed":7,"train_unembed":true,"train_mlp":true,"train_attn":true}]};
 const schema48 = {"description":"An integer of up to 64 bits. On the wire it is a JSON integer; our body decoder hands one beyond 2^53 on as a decimal string, because a JavaScript number cannot hold it. Both forms mean the same.","type":["integer","string"],"pattern":"^-?[0-9]{1,20}$","examples":[7,"189992462000000000"]};
 const pattern3 = new RegExp("^-?[0-9]{1,20}$", "u");
-
-function validate99(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate99.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if((!((typeof data == "number") && (!(data % 1) && !isNaN(data)))) && (typeof data !== "string")){
-validate99.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: schema48.type}}];
-return false;
-}
-if(errors === 0){
-if(typeof data === "string"){
-if(!pattern3.test(data)){
-validate99.errors = [{instancePath,schemaPath:"#/pattern",keyword:"pattern",params:{pattern: "^-?[0-9]{1,20}$"}}];
-return false;
-}
-}
-}
-validate99.errors = vErrors;
-return errors === 0;
-}
-validate99.evaluated = {"dynamicProps":false,"dynamicItems":false};
-
 
 function validate98(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
@@ -1648,11 +1461,39 @@ evaluated0.props = undefined;
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
+if((!((typeof data == "number") && (!(data % 1) && !isNaN(data)))) && (typeof data !== "string")){
+validate98.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: schema48.type}}];
+return false;
+}
+if(errors === 0){
+if(typeof data === "string"){
+if(!pattern3.test(data)){
+validate98.errors = [{instancePath,schemaPath:"#/pattern",keyword:"pattern",params:{pattern: "^-?[0-9]{1,20}$"}}];
+return false;
+}
+}
+}
+validate98.errors = vErrors;
+return errors === 0;
+}
+validate98.evaluated = {"dynamicProps":false,"dynamicItems":false};
+
+
+function validate97(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate97.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
 if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.rank === undefined) && (missing0 = "rank")){
-validate98.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate97.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -1660,13 +1501,13 @@ if(data.rank !== undefined){
 let data0 = data.rank;
 const _errs1 = errors;
 if(!((typeof data0 == "number") && (!(data0 % 1) && !isNaN(data0)))){
-validate98.errors = [{instancePath:instancePath+"/rank",schemaPath:"#/properties/rank/type",keyword:"type",params:{type: "integer"}}];
+validate97.errors = [{instancePath:instancePath+"/rank",schemaPath:"#/properties/rank/type",keyword:"type",params:{type: "integer"}}];
 return false;
 }
 if(errors === _errs1){
 if(typeof data0 == "number"){
 if(data0 < 1 || isNaN(data0)){
-validate98.errors = [{instancePath:instancePath+"/rank",schemaPath:"#/properties/rank/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
+validate97.errors = [{instancePath:instancePath+"/rank",schemaPath:"#/properties/rank/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
@@ -1683,8 +1524,8 @@ const _errs3 = errors;
 const _errs4 = errors;
 let valid1 = false;
 const _errs5 = errors;
-if(!(validate99(data1, {instancePath:instancePath+"/seed",parentData:data,parentDataProperty:"seed",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate99.errors : vErrors.concat(validate99.errors);
+if(!(validate98(data1, {instancePath:instancePath+"/seed",parentData:data,parentDataProperty:"seed",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate98.errors : vErrors.concat(validate98.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs5 === errors;
@@ -1711,7 +1552,7 @@ else {
 vErrors.push(err1);
 }
 errors++;
-validate98.errors = vErrors;
+validate97.errors = vErrors;
 return false;
 }
 else {
@@ -1735,7 +1576,7 @@ if(data.train_unembed !== undefined){
 let data2 = data.train_unembed;
 const _errs8 = errors;
 if((typeof data2 !== "boolean") && (data2 !== null)){
-validate98.errors = [{instancePath:instancePath+"/train_unembed",schemaPath:"#/properties/train_unembed/type",keyword:"type",params:{type: schema47.properties.train_unembed.type}}];
+validate97.errors = [{instancePath:instancePath+"/train_unembed",schemaPath:"#/properties/train_unembed/type",keyword:"type",params:{type: schema47.properties.train_unembed.type}}];
 return false;
 }
 var valid0 = _errs8 === errors;
@@ -1748,7 +1589,7 @@ if(data.train_mlp !== undefined){
 let data3 = data.train_mlp;
 const _errs10 = errors;
 if((typeof data3 !== "boolean") && (data3 !== null)){
-validate98.errors = [{instancePath:instancePath+"/train_mlp",schemaPath:"#/properties/train_mlp/type",keyword:"type",params:{type: schema47.properties.train_mlp.type}}];
+validate97.errors = [{instancePath:instancePath+"/train_mlp",schemaPath:"#/properties/train_mlp/type",keyword:"type",params:{type: schema47.properties.train_mlp.type}}];
 return false;
 }
 var valid0 = _errs10 === errors;
@@ -1761,7 +1602,7 @@ if(data.train_attn !== undefined){
 let data4 = data.train_attn;
 const _errs12 = errors;
 if((typeof data4 !== "boolean") && (data4 !== null)){
-validate98.errors = [{instancePath:instancePath+"/train_attn",schemaPath:"#/properties/train_attn/type",keyword:"type",params:{type: schema47.properties.train_attn.type}}];
+validate97.errors = [{instancePath:instancePath+"/train_attn",schemaPath:"#/properties/train_attn/type",keyword:"type",params:{type: schema47.properties.train_attn.type}}];
 return false;
 }
 var valid0 = _errs12 === errors;
@@ -1776,21 +1617,21 @@ var valid0 = true;
 }
 }
 else {
-validate98.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate97.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate98.errors = vErrors;
+validate97.errors = vErrors;
 return errors === 0;
 }
-validate98.evaluated = {"props":{"rank":true,"seed":true,"train_unembed":true,"train_mlp":true,"train_attn":true},"dynamicProps":false,"dynamicItems":false};
+validate97.evaluated = {"props":{"rank":true,"seed":true,"train_unembed":true,"train_mlp":true,"train_attn":true},"dynamicProps":false,"dynamicItems":false};
 
 const schema49 = {"description":"Family of the optimiser, fixed when the model is created. A family that is not served is refused by name.","type":"object","properties":{"type":{"type":["string","null"],"default":"adamw"},"version":{"type":["integer","null"]}},"examples":[{"type":"adamw"}]};
 
-function validate102(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate101(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate102.evaluated;
+const evaluated0 = validate101.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -1803,7 +1644,7 @@ if(data.type !== undefined){
 let data0 = data.type;
 const _errs1 = errors;
 if((typeof data0 !== "string") && (data0 !== null)){
-validate102.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema49.properties.type.type}}];
+validate101.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema49.properties.type.type}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -1816,7 +1657,7 @@ if(data.version !== undefined){
 let data1 = data.version;
 const _errs3 = errors;
 if((!((typeof data1 == "number") && (!(data1 % 1) && !isNaN(data1)))) && (data1 !== null)){
-validate102.errors = [{instancePath:instancePath+"/version",schemaPath:"#/properties/version/type",keyword:"type",params:{type: schema49.properties.version.type}}];
+validate101.errors = [{instancePath:instancePath+"/version",schemaPath:"#/properties/version/type",keyword:"type",params:{type: schema49.properties.version.type}}];
 return false;
 }
 var valid0 = _errs3 === errors;
@@ -1827,20 +1668,20 @@ var valid0 = true;
 }
 }
 else {
-validate102.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate101.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate102.errors = vErrors;
+validate101.errors = vErrors;
 return errors === 0;
 }
-validate102.evaluated = {"props":{"type":true,"version":true},"dynamicProps":false,"dynamicItems":false};
+validate101.evaluated = {"props":{"type":true,"version":true},"dynamicProps":false,"dynamicItems":false};
 
 
-function validate95(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate94(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate95.evaluated;
+const evaluated0 = validate94.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -1851,14 +1692,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((((data.session_id === undefined) && (missing0 = "session_id")) || ((data.model_seq_id === undefined) && (missing0 = "model_seq_id"))) || ((data.base_model === undefined) && (missing0 = "base_model"))){
-validate95.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate94.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.session_id !== undefined){
 const _errs1 = errors;
 if(typeof data.session_id !== "string"){
-validate95.errors = [{instancePath:instancePath+"/session_id",schemaPath:"#/properties/session_id/type",keyword:"type",params:{type: "string"}}];
+validate94.errors = [{instancePath:instancePath+"/session_id",schemaPath:"#/properties/session_id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -1871,13 +1712,13 @@ if(data.model_seq_id !== undefined){
 let data1 = data.model_seq_id;
 const _errs3 = errors;
 if(!((typeof data1 == "number") && (!(data1 % 1) && !isNaN(data1)))){
-validate95.errors = [{instancePath:instancePath+"/model_seq_id",schemaPath:"#/properties/model_seq_id/type",keyword:"type",params:{type: "integer"}}];
+validate94.errors = [{instancePath:instancePath+"/model_seq_id",schemaPath:"#/properties/model_seq_id/type",keyword:"type",params:{type: "integer"}}];
 return false;
 }
 if(errors === _errs3){
 if(typeof data1 == "number"){
 if(data1 < 0 || isNaN(data1)){
-validate95.errors = [{instancePath:instancePath+"/model_seq_id",schemaPath:"#/properties/model_seq_id/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate94.errors = [{instancePath:instancePath+"/model_seq_id",schemaPath:"#/properties/model_seq_id/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -1891,7 +1732,7 @@ if(valid0){
 if(data.base_model !== undefined){
 const _errs5 = errors;
 if(typeof data.base_model !== "string"){
-validate95.errors = [{instancePath:instancePath+"/base_model",schemaPath:"#/properties/base_model/type",keyword:"type",params:{type: "string"}}];
+validate94.errors = [{instancePath:instancePath+"/base_model",schemaPath:"#/properties/base_model/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs5 === errors;
@@ -1906,8 +1747,8 @@ const _errs7 = errors;
 const _errs8 = errors;
 let valid1 = false;
 const _errs9 = errors;
-if(!(validate96(data3, {instancePath:instancePath+"/user_metadata",parentData:data,parentDataProperty:"user_metadata",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate96.errors : vErrors.concat(validate96.errors);
+if(!(validate95(data3, {instancePath:instancePath+"/user_metadata",parentData:data,parentDataProperty:"user_metadata",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate95.errors : vErrors.concat(validate95.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs9 === errors;
@@ -1934,7 +1775,7 @@ else {
 vErrors.push(err1);
 }
 errors++;
-validate95.errors = vErrors;
+validate94.errors = vErrors;
 return false;
 }
 else {
@@ -1960,8 +1801,8 @@ const _errs12 = errors;
 const _errs13 = errors;
 let valid2 = false;
 const _errs14 = errors;
-if(!(validate98(data4, {instancePath:instancePath+"/lora_config",parentData:data,parentDataProperty:"lora_config",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate98.errors : vErrors.concat(validate98.errors);
+if(!(validate97(data4, {instancePath:instancePath+"/lora_config",parentData:data,parentDataProperty:"lora_config",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate97.errors : vErrors.concat(validate97.errors);
 errors = vErrors.length;
 }
 var _valid1 = _errs14 === errors;
@@ -1996,7 +1837,7 @@ else {
 vErrors.push(err3);
 }
 errors++;
-validate95.errors = vErrors;
+validate94.errors = vErrors;
 return false;
 }
 else {
@@ -2022,8 +1863,8 @@ const _errs17 = errors;
 const _errs18 = errors;
 let valid3 = false;
 const _errs19 = errors;
-if(!(validate102(data5, {instancePath:instancePath+"/optimizer_config",parentData:data,parentDataProperty:"optimizer_config",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate102.errors : vErrors.concat(validate102.errors);
+if(!(validate101(data5, {instancePath:instancePath+"/optimizer_config",parentData:data,parentDataProperty:"optimizer_config",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate101.errors : vErrors.concat(validate101.errors);
 errors = vErrors.length;
 }
 var _valid2 = _errs19 === errors;
@@ -2055,7 +1896,7 @@ else {
 vErrors.push(err5);
 }
 errors++;
-validate95.errors = vErrors;
+validate94.errors = vErrors;
 return false;
 }
 else {
@@ -2079,7 +1920,7 @@ if(data.type !== undefined){
 let data6 = data.type;
 const _errs22 = errors;
 if((typeof data6 !== "string") && (data6 !== null)){
-validate95.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema45.properties.type.type}}];
+validate94.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema45.properties.type.type}}];
 return false;
 }
 var valid0 = _errs22 === errors;
@@ -2096,98 +1937,41 @@ var valid0 = true;
 }
 }
 else {
-validate95.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate94.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate95.errors = vErrors;
-return errors === 0;
-}
-validate95.evaluated = {"props":{"session_id":true,"model_seq_id":true,"base_model":true,"user_metadata":true,"lora_config":true,"optimizer_config":true,"type":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate94(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-createModel" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate94.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate95(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate95.errors : vErrors.concat(validate95.errors);
-errors = vErrors.length;
 }
 validate94.errors = vErrors;
 return errors === 0;
 }
 validate94.evaluated = {"props":{"session_id":true,"model_seq_id":true,"base_model":true,"user_metadata":true,"lora_config":true,"optimizer_config":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
-export const getInfo = validate105;
-const schema50 = {"$id":"validate-getInfo","$ref":"tinker#/components/schemas/GetInfoRequest"};
-const schema51 = {"type":"object","required":["model_id"],"properties":{"model_id":{"type":"string"},"type":{"type":["string","null"]}},"examples":[{"model_id":"sess-1:train:0","type":"get_info"}]};
 
-function validate106(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate93(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-createModel" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate106.evaluated;
+const evaluated0 = validate93.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(errors === 0){
-if(data && typeof data == "object" && !Array.isArray(data)){
-let missing0;
-if((data.model_id === undefined) && (missing0 = "model_id")){
-validate106.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
-return false;
+if(!(validate94(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate94.errors : vErrors.concat(validate94.errors);
+errors = vErrors.length;
 }
-else {
-if(data.model_id !== undefined){
-const _errs1 = errors;
-if(typeof data.model_id !== "string"){
-validate106.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: "string"}}];
-return false;
-}
-var valid0 = _errs1 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.type !== undefined){
-let data1 = data.type;
-const _errs3 = errors;
-if((typeof data1 !== "string") && (data1 !== null)){
-validate106.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema51.properties.type.type}}];
-return false;
-}
-var valid0 = _errs3 === errors;
-}
-else {
-var valid0 = true;
-}
-}
-}
-}
-else {
-validate106.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
-return false;
-}
-}
-validate106.errors = vErrors;
+validate93.errors = vErrors;
 return errors === 0;
 }
-validate106.evaluated = {"props":{"model_id":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+validate93.evaluated = {"props":{"session_id":true,"model_seq_id":true,"base_model":true,"user_metadata":true,"lora_config":true,"optimizer_config":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
+export const getInfo = validate104;
+const schema50 = {"$id":"validate-getInfo","$ref":"tinker#/components/schemas/GetInfoRequest"};
+const schema51 = {"type":"object","required":["model_id"],"properties":{"model_id":{"type":"string"},"type":{"type":["string","null"]}},"examples":[{"model_id":"sess-1:train:0","type":"get_info"}]};
 
 function validate105(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-getInfo" */;
 let vErrors = null;
 let errors = 0;
 const evaluated0 = validate105.evaluated;
@@ -2197,41 +1981,18 @@ evaluated0.props = undefined;
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate106(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate106.errors : vErrors.concat(validate106.errors);
-errors = vErrors.length;
-}
-validate105.errors = vErrors;
-return errors === 0;
-}
-validate105.evaluated = {"props":{"model_id":true,"type":true},"dynamicProps":false,"dynamicItems":false};
-
-export const unloadModel = validate108;
-const schema52 = {"$id":"validate-unloadModel","$ref":"tinker#/components/schemas/UnloadModelRequest"};
-const schema53 = {"type":"object","required":["model_id"],"properties":{"model_id":{"type":"string"},"type":{"type":["string","null"]}},"examples":[{"model_id":"sess-1:train:0","type":"unload_model"}]};
-
-function validate109(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate109.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
 if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.model_id === undefined) && (missing0 = "model_id")){
-validate109.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate105.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.model_id !== undefined){
 const _errs1 = errors;
 if(typeof data.model_id !== "string"){
-validate109.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: "string"}}];
+validate105.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -2244,7 +2005,7 @@ if(data.type !== undefined){
 let data1 = data.type;
 const _errs3 = errors;
 if((typeof data1 !== "string") && (data1 !== null)){
-validate109.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema53.properties.type.type}}];
+validate105.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema51.properties.type.type}}];
 return false;
 }
 var valid0 = _errs3 === errors;
@@ -2256,18 +2017,41 @@ var valid0 = true;
 }
 }
 else {
-validate109.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate105.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate109.errors = vErrors;
+validate105.errors = vErrors;
 return errors === 0;
 }
-validate109.evaluated = {"props":{"model_id":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+validate105.evaluated = {"props":{"model_id":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
+
+function validate104(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-getInfo" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate104.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate105(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate105.errors : vErrors.concat(validate105.errors);
+errors = vErrors.length;
+}
+validate104.errors = vErrors;
+return errors === 0;
+}
+validate104.evaluated = {"props":{"model_id":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+
+export const unloadModel = validate107;
+const schema52 = {"$id":"validate-unloadModel","$ref":"tinker#/components/schemas/UnloadModelRequest"};
+const schema53 = {"type":"object","required":["model_id"],"properties":{"model_id":{"type":"string"},"type":{"type":["string","null"]}},"examples":[{"model_id":"sess-1:train:0","type":"unload_model"}]};
 
 function validate108(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-unloadModel" */;
 let vErrors = null;
 let errors = 0;
 const evaluated0 = validate108.evaluated;
@@ -2277,16 +2061,73 @@ evaluated0.props = undefined;
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate109(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate109.errors : vErrors.concat(validate109.errors);
-errors = vErrors.length;
+if(errors === 0){
+if(data && typeof data == "object" && !Array.isArray(data)){
+let missing0;
+if((data.model_id === undefined) && (missing0 = "model_id")){
+validate108.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+return false;
+}
+else {
+if(data.model_id !== undefined){
+const _errs1 = errors;
+if(typeof data.model_id !== "string"){
+validate108.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: "string"}}];
+return false;
+}
+var valid0 = _errs1 === errors;
+}
+else {
+var valid0 = true;
+}
+if(valid0){
+if(data.type !== undefined){
+let data1 = data.type;
+const _errs3 = errors;
+if((typeof data1 !== "string") && (data1 !== null)){
+validate108.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema53.properties.type.type}}];
+return false;
+}
+var valid0 = _errs3 === errors;
+}
+else {
+var valid0 = true;
+}
+}
+}
+}
+else {
+validate108.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+return false;
+}
 }
 validate108.errors = vErrors;
 return errors === 0;
 }
 validate108.evaluated = {"props":{"model_id":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
-export const forwardBackward = validate111;
+
+function validate107(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-unloadModel" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate107.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate108(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate108.errors : vErrors.concat(validate108.errors);
+errors = vErrors.length;
+}
+validate107.errors = vErrors;
+return errors === 0;
+}
+validate107.evaluated = {"props":{"model_id":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+
+export const forwardBackward = validate110;
 const schema54 = {"$id":"validate-forwardBackward","$ref":"tinker#/components/schemas/ForwardBackwardRequest"};
 const schema55 = {"description":"The JSON form, spoken by SDKs before 0.25. Newer ones send the protobuf message ForwardBackwardRequest, which is flat: data, loss_fn and loss_fn_config stand beside model_id there.","type":"object","required":["forward_backward_input","model_id"],"properties":{"forward_backward_input":{"$ref":"#/components/schemas/ForwardBackwardInput"},"model_id":{"type":"string"},"seq_id":{"description":"Number of the request in its model, from 1. Absent, null or 0 = in order of arrival.","anyOf":[{"$ref":"#/components/schemas/Int64"},{"type":"null"}]},"forward_only":{"description":"Compute the outputs, leave the gradients alone.","type":["boolean","null"],"default":false},"type":{"type":["string","null"]}},"examples":[{"model_id":"sess-1:train:0","seq_id":1,"forward_backward_input":{"loss_fn":"cross_entropy","data":[{"model_input":{"chunks":[{"tokens":[1,2,3]}]},"loss_fn_inputs":{"target_tokens":{"data":[2,3,4],"dtype":"int64","shape":[3]},"weights":{"data":[0,1,1],"dtype":"float32","shape":[3]}}}]}}]};
 const schema56 = {"type":"object","required":["data","loss_fn"],"properties":{"data":{"type":"array","items":{"$ref":"#/components/schemas/Datum"}},"loss_fn":{"$ref":"#/components/schemas/LossFn"},"loss_fn_config":{"anyOf":[{"$ref":"#/components/schemas/LossFnConfig"},{"type":"null"}]}},"examples":[{"data":[{"model_input":{"chunks":[{"tokens":[1,2,3]}]},"loss_fn_inputs":{"target_tokens":{"data":[2,3,4],"dtype":"int64"},"weights":{"data":[0,1,1],"dtype":"float32"}}}],"loss_fn":"cross_entropy"}]};
@@ -2295,10 +2136,10 @@ const schema58 = {"description":"What the model reads, in order.","type":"object
 const schema59 = {"description":"A piece of the model input, told by `tokens`, `data`, `location` or `dmel`.","anyOf":[{"$ref":"#/components/schemas/EncodedTextChunk"},{"$ref":"#/components/schemas/ImageChunk"},{"$ref":"#/components/schemas/ImageAssetPointerChunk"},{"$ref":"#/components/schemas/DmelChunk"}],"examples":[{"tokens":[1,2,3]}]};
 const schema60 = {"description":"Token ids of the model's own tokenizer.","type":"object","required":["tokens"],"properties":{"tokens":{"type":"array","items":{"type":"integer"}},"type":{"enum":["encoded_text",null]}},"examples":[{"type":"encoded_text","tokens":[1,2,3]}]};
 
-function validate117(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate116(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate117.evaluated;
+const evaluated0 = validate116.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -2309,7 +2150,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.tokens === undefined) && (missing0 = "tokens")){
-validate117.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate116.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -2324,7 +2165,7 @@ for(let i0=0; i0<len0; i0++){
 let data1 = data0[i0];
 const _errs3 = errors;
 if(!((typeof data1 == "number") && (!(data1 % 1) && !isNaN(data1)))){
-validate117.errors = [{instancePath:instancePath+"/tokens/" + i0,schemaPath:"#/properties/tokens/items/type",keyword:"type",params:{type: "integer"}}];
+validate116.errors = [{instancePath:instancePath+"/tokens/" + i0,schemaPath:"#/properties/tokens/items/type",keyword:"type",params:{type: "integer"}}];
 return false;
 }
 var valid1 = _errs3 === errors;
@@ -2334,7 +2175,7 @@ break;
 }
 }
 else {
-validate117.errors = [{instancePath:instancePath+"/tokens",schemaPath:"#/properties/tokens/type",keyword:"type",params:{type: "array"}}];
+validate116.errors = [{instancePath:instancePath+"/tokens",schemaPath:"#/properties/tokens/type",keyword:"type",params:{type: "array"}}];
 return false;
 }
 }
@@ -2348,7 +2189,7 @@ if(data.type !== undefined){
 let data2 = data.type;
 const _errs5 = errors;
 if(!((data2 === "encoded_text") || (data2 === null))){
-validate117.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/enum",keyword:"enum",params:{allowedValues: schema60.properties.type.enum}}];
+validate116.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/enum",keyword:"enum",params:{allowedValues: schema60.properties.type.enum}}];
 return false;
 }
 var valid0 = _errs5 === errors;
@@ -2360,21 +2201,21 @@ var valid0 = true;
 }
 }
 else {
-validate117.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate116.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate117.errors = vErrors;
+validate116.errors = vErrors;
 return errors === 0;
 }
-validate117.evaluated = {"props":{"tokens":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+validate116.evaluated = {"props":{"tokens":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
 const schema61 = {"description":"The bytes of an image file.","type":"object","required":["data","format"],"properties":{"data":{"description":"The file, as base64.","type":"string","contentEncoding":"base64"},"format":{"type":"string","enum":["png","jpeg"]},"expected_tokens":{"description":"Number of tokens the client counts on; the server refuses the image when it differs.","type":["integer","null"],"minimum":0},"type":{"enum":["image",null]}},"examples":[{"type":"image","data":"iVBORw0KGgo=","format":"png","expected_tokens":256}]};
 
-function validate119(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate118(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate119.evaluated;
+const evaluated0 = validate118.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -2385,14 +2226,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if(((data.data === undefined) && (missing0 = "data")) || ((data.format === undefined) && (missing0 = "format"))){
-validate119.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate118.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.data !== undefined){
 const _errs1 = errors;
 if(typeof data.data !== "string"){
-validate119.errors = [{instancePath:instancePath+"/data",schemaPath:"#/properties/data/type",keyword:"type",params:{type: "string"}}];
+validate118.errors = [{instancePath:instancePath+"/data",schemaPath:"#/properties/data/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -2405,11 +2246,11 @@ if(data.format !== undefined){
 let data1 = data.format;
 const _errs3 = errors;
 if(typeof data1 !== "string"){
-validate119.errors = [{instancePath:instancePath+"/format",schemaPath:"#/properties/format/type",keyword:"type",params:{type: "string"}}];
+validate118.errors = [{instancePath:instancePath+"/format",schemaPath:"#/properties/format/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 if(!((data1 === "png") || (data1 === "jpeg"))){
-validate119.errors = [{instancePath:instancePath+"/format",schemaPath:"#/properties/format/enum",keyword:"enum",params:{allowedValues: schema61.properties.format.enum}}];
+validate118.errors = [{instancePath:instancePath+"/format",schemaPath:"#/properties/format/enum",keyword:"enum",params:{allowedValues: schema61.properties.format.enum}}];
 return false;
 }
 var valid0 = _errs3 === errors;
@@ -2422,13 +2263,13 @@ if(data.expected_tokens !== undefined){
 let data2 = data.expected_tokens;
 const _errs5 = errors;
 if((!((typeof data2 == "number") && (!(data2 % 1) && !isNaN(data2)))) && (data2 !== null)){
-validate119.errors = [{instancePath:instancePath+"/expected_tokens",schemaPath:"#/properties/expected_tokens/type",keyword:"type",params:{type: schema61.properties.expected_tokens.type}}];
+validate118.errors = [{instancePath:instancePath+"/expected_tokens",schemaPath:"#/properties/expected_tokens/type",keyword:"type",params:{type: schema61.properties.expected_tokens.type}}];
 return false;
 }
 if(errors === _errs5){
 if(typeof data2 == "number"){
 if(data2 < 0 || isNaN(data2)){
-validate119.errors = [{instancePath:instancePath+"/expected_tokens",schemaPath:"#/properties/expected_tokens/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate118.errors = [{instancePath:instancePath+"/expected_tokens",schemaPath:"#/properties/expected_tokens/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -2443,7 +2284,7 @@ if(data.type !== undefined){
 let data3 = data.type;
 const _errs7 = errors;
 if(!((data3 === "image") || (data3 === null))){
-validate119.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/enum",keyword:"enum",params:{allowedValues: schema61.properties.type.enum}}];
+validate118.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/enum",keyword:"enum",params:{allowedValues: schema61.properties.type.enum}}];
 return false;
 }
 var valid0 = _errs7 === errors;
@@ -2457,21 +2298,21 @@ var valid0 = true;
 }
 }
 else {
-validate119.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate118.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate119.errors = vErrors;
+validate118.errors = vErrors;
 return errors === 0;
 }
-validate119.evaluated = {"props":{"data":true,"format":true,"expected_tokens":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+validate118.evaluated = {"props":{"data":true,"format":true,"expected_tokens":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
 const schema62 = {"description":"An image that the server fetches itself. Sampling requests only.","type":"object","required":["location"],"properties":{"location":{"type":"string"},"format":{"enum":["png","jpeg",null]},"expected_tokens":{"type":["integer","null"],"minimum":0},"type":{"enum":["image_asset_pointer",null]}},"examples":[{"type":"image_asset_pointer","location":"https://images.example/cat.png","format":"png"}]};
 
-function validate121(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate120(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate121.evaluated;
+const evaluated0 = validate120.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -2482,14 +2323,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.location === undefined) && (missing0 = "location")){
-validate121.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate120.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.location !== undefined){
 const _errs1 = errors;
 if(typeof data.location !== "string"){
-validate121.errors = [{instancePath:instancePath+"/location",schemaPath:"#/properties/location/type",keyword:"type",params:{type: "string"}}];
+validate120.errors = [{instancePath:instancePath+"/location",schemaPath:"#/properties/location/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -2502,7 +2343,7 @@ if(data.format !== undefined){
 let data1 = data.format;
 const _errs3 = errors;
 if(!(((data1 === "png") || (data1 === "jpeg")) || (data1 === null))){
-validate121.errors = [{instancePath:instancePath+"/format",schemaPath:"#/properties/format/enum",keyword:"enum",params:{allowedValues: schema62.properties.format.enum}}];
+validate120.errors = [{instancePath:instancePath+"/format",schemaPath:"#/properties/format/enum",keyword:"enum",params:{allowedValues: schema62.properties.format.enum}}];
 return false;
 }
 var valid0 = _errs3 === errors;
@@ -2515,13 +2356,13 @@ if(data.expected_tokens !== undefined){
 let data2 = data.expected_tokens;
 const _errs4 = errors;
 if((!((typeof data2 == "number") && (!(data2 % 1) && !isNaN(data2)))) && (data2 !== null)){
-validate121.errors = [{instancePath:instancePath+"/expected_tokens",schemaPath:"#/properties/expected_tokens/type",keyword:"type",params:{type: schema62.properties.expected_tokens.type}}];
+validate120.errors = [{instancePath:instancePath+"/expected_tokens",schemaPath:"#/properties/expected_tokens/type",keyword:"type",params:{type: schema62.properties.expected_tokens.type}}];
 return false;
 }
 if(errors === _errs4){
 if(typeof data2 == "number"){
 if(data2 < 0 || isNaN(data2)){
-validate121.errors = [{instancePath:instancePath+"/expected_tokens",schemaPath:"#/properties/expected_tokens/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate120.errors = [{instancePath:instancePath+"/expected_tokens",schemaPath:"#/properties/expected_tokens/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -2536,7 +2377,7 @@ if(data.type !== undefined){
 let data3 = data.type;
 const _errs6 = errors;
 if(!((data3 === "image_asset_pointer") || (data3 === null))){
-validate121.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/enum",keyword:"enum",params:{allowedValues: schema62.properties.type.enum}}];
+validate120.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/enum",keyword:"enum",params:{allowedValues: schema62.properties.type.enum}}];
 return false;
 }
 var valid0 = _errs6 === errors;
@@ -2550,21 +2391,21 @@ var valid0 = true;
 }
 }
 else {
-validate121.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate120.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate121.errors = vErrors;
+validate120.errors = vErrors;
 return errors === 0;
 }
-validate121.evaluated = {"props":{"location":true,"format":true,"expected_tokens":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+validate120.evaluated = {"props":{"location":true,"format":true,"expected_tokens":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
 const schema63 = {"description":"A serialised audio tensor; its first dimension is its length in tokens.","type":"object","required":["dmel"],"properties":{"dmel":{"type":"string","contentEncoding":"base64"},"type":{"enum":["dmel",null]}},"examples":[{"type":"dmel","dmel":"AAIBAQ=="}]};
 
-function validate123(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate122(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate123.evaluated;
+const evaluated0 = validate122.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -2575,14 +2416,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.dmel === undefined) && (missing0 = "dmel")){
-validate123.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate122.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.dmel !== undefined){
 const _errs1 = errors;
 if(typeof data.dmel !== "string"){
-validate123.errors = [{instancePath:instancePath+"/dmel",schemaPath:"#/properties/dmel/type",keyword:"type",params:{type: "string"}}];
+validate122.errors = [{instancePath:instancePath+"/dmel",schemaPath:"#/properties/dmel/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -2595,7 +2436,7 @@ if(data.type !== undefined){
 let data1 = data.type;
 const _errs3 = errors;
 if(!((data1 === "dmel") || (data1 === null))){
-validate123.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/enum",keyword:"enum",params:{allowedValues: schema63.properties.type.enum}}];
+validate122.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/enum",keyword:"enum",params:{allowedValues: schema63.properties.type.enum}}];
 return false;
 }
 var valid0 = _errs3 === errors;
@@ -2607,20 +2448,20 @@ var valid0 = true;
 }
 }
 else {
-validate123.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate122.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate123.errors = vErrors;
+validate122.errors = vErrors;
 return errors === 0;
 }
-validate123.evaluated = {"props":{"dmel":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+validate122.evaluated = {"props":{"dmel":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
 
-function validate116(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate115(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate116.evaluated;
+const evaluated0 = validate115.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -2630,8 +2471,8 @@ evaluated0.items = undefined;
 const _errs0 = errors;
 let valid0 = false;
 const _errs1 = errors;
-if(!(validate117(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate117.errors : vErrors.concat(validate117.errors);
+if(!(validate116(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate116.errors : vErrors.concat(validate116.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs1 === errors;
@@ -2642,8 +2483,8 @@ props0.tokens = true;
 props0.type = true;
 }
 const _errs2 = errors;
-if(!(validate119(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate119.errors : vErrors.concat(validate119.errors);
+if(!(validate118(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate118.errors : vErrors.concat(validate118.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs2 === errors;
@@ -2658,8 +2499,8 @@ props0.type = true;
 }
 }
 const _errs3 = errors;
-if(!(validate121(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate121.errors : vErrors.concat(validate121.errors);
+if(!(validate120(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate120.errors : vErrors.concat(validate120.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs3 === errors;
@@ -2674,8 +2515,8 @@ props0.type = true;
 }
 }
 const _errs4 = errors;
-if(!(validate123(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate123.errors : vErrors.concat(validate123.errors);
+if(!(validate122(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate122.errors : vErrors.concat(validate122.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs4 === errors;
@@ -2696,7 +2537,7 @@ else {
 vErrors.push(err0);
 }
 errors++;
-validate116.errors = vErrors;
+validate115.errors = vErrors;
 return false;
 }
 else {
@@ -2710,17 +2551,17 @@ vErrors = null;
 }
 }
 }
-validate116.errors = vErrors;
+validate115.errors = vErrors;
 evaluated0.props = props0;
 return errors === 0;
 }
-validate116.evaluated = {"dynamicProps":true,"dynamicItems":false};
+validate115.evaluated = {"dynamicProps":true,"dynamicItems":false};
 
 
-function validate115(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate114(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate115.evaluated;
+const evaluated0 = validate114.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -2731,7 +2572,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.chunks === undefined) && (missing0 = "chunks")){
-validate115.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate114.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -2744,8 +2585,8 @@ var valid1 = true;
 const len0 = data0.length;
 for(let i0=0; i0<len0; i0++){
 const _errs3 = errors;
-if(!(validate116(data0[i0], {instancePath:instancePath+"/chunks/" + i0,parentData:data0,parentDataProperty:i0,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate116.errors : vErrors.concat(validate116.errors);
+if(!(validate115(data0[i0], {instancePath:instancePath+"/chunks/" + i0,parentData:data0,parentDataProperty:i0,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate115.errors : vErrors.concat(validate115.errors);
 errors = vErrors.length;
 }
 var valid1 = _errs3 === errors;
@@ -2755,7 +2596,7 @@ break;
 }
 }
 else {
-validate115.errors = [{instancePath:instancePath+"/chunks",schemaPath:"#/properties/chunks/type",keyword:"type",params:{type: "array"}}];
+validate114.errors = [{instancePath:instancePath+"/chunks",schemaPath:"#/properties/chunks/type",keyword:"type",params:{type: "array"}}];
 return false;
 }
 }
@@ -2763,41 +2604,17 @@ return false;
 }
 }
 else {
-validate115.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate114.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate115.errors = vErrors;
+validate114.errors = vErrors;
 return errors === 0;
 }
-validate115.evaluated = {"props":{"chunks":true},"dynamicProps":false,"dynamicItems":false};
+validate114.evaluated = {"props":{"chunks":true},"dynamicProps":false,"dynamicItems":false};
 
 const schema64 = {"description":"A tensor of a request, dense or compressed by rows (CSR). Row-major. Without `shape` it is one-dimensional. With the two sparse fields `data` holds the listed values only and `shape` is the dense shape; cells that are not listed are 0 (-1 in target_prompt_logprobs).","type":"object","required":["data","dtype"],"properties":{"data":{"type":"array","items":{"type":"number"}},"dtype":{"$ref":"#/components/schemas/DType"},"shape":{"type":["array","null"],"items":{"type":"integer","minimum":0}},"sparse_crow_indices":{"description":"Start of each row in `data`, and the number of listed values at the end; rows + 1 numbers.","type":["array","null"],"items":{"type":"integer","minimum":0}},"sparse_col_indices":{"description":"Column of each listed value.","type":["array","null"],"items":{"type":"integer","minimum":0}}},"examples":[{"data":[2,3,4],"dtype":"int64","shape":[3]},{"data":[5,7],"dtype":"int64","shape":[2,4],"sparse_crow_indices":[0,1,2],"sparse_col_indices":[0,3]}]};
 const schema65 = {"description":"Element type of a tensor in a request or an answer.","type":"string","enum":["float32","int64"]};
-
-function validate128(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate128.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(typeof data !== "string"){
-validate128.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "string"}}];
-return false;
-}
-if(!((data === "float32") || (data === "int64"))){
-validate128.errors = [{instancePath,schemaPath:"#/enum",keyword:"enum",params:{allowedValues: schema65.enum}}];
-return false;
-}
-validate128.errors = vErrors;
-return errors === 0;
-}
-validate128.evaluated = {"dynamicProps":false,"dynamicItems":false};
-
 
 function validate127(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
@@ -2809,11 +2626,35 @@ evaluated0.props = undefined;
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
+if(typeof data !== "string"){
+validate127.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "string"}}];
+return false;
+}
+if(!((data === "float32") || (data === "int64"))){
+validate127.errors = [{instancePath,schemaPath:"#/enum",keyword:"enum",params:{allowedValues: schema65.enum}}];
+return false;
+}
+validate127.errors = vErrors;
+return errors === 0;
+}
+validate127.evaluated = {"dynamicProps":false,"dynamicItems":false};
+
+
+function validate126(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate126.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
 if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if(((data.data === undefined) && (missing0 = "data")) || ((data.dtype === undefined) && (missing0 = "dtype"))){
-validate127.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate126.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -2827,7 +2668,7 @@ const len0 = data0.length;
 for(let i0=0; i0<len0; i0++){
 const _errs3 = errors;
 if(!(typeof data0[i0] == "number")){
-validate127.errors = [{instancePath:instancePath+"/data/" + i0,schemaPath:"#/properties/data/items/type",keyword:"type",params:{type: "number"}}];
+validate126.errors = [{instancePath:instancePath+"/data/" + i0,schemaPath:"#/properties/data/items/type",keyword:"type",params:{type: "number"}}];
 return false;
 }
 var valid1 = _errs3 === errors;
@@ -2837,7 +2678,7 @@ break;
 }
 }
 else {
-validate127.errors = [{instancePath:instancePath+"/data",schemaPath:"#/properties/data/type",keyword:"type",params:{type: "array"}}];
+validate126.errors = [{instancePath:instancePath+"/data",schemaPath:"#/properties/data/type",keyword:"type",params:{type: "array"}}];
 return false;
 }
 }
@@ -2849,8 +2690,8 @@ var valid0 = true;
 if(valid0){
 if(data.dtype !== undefined){
 const _errs5 = errors;
-if(!(validate128(data.dtype, {instancePath:instancePath+"/dtype",parentData:data,parentDataProperty:"dtype",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate128.errors : vErrors.concat(validate128.errors);
+if(!(validate127(data.dtype, {instancePath:instancePath+"/dtype",parentData:data,parentDataProperty:"dtype",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate127.errors : vErrors.concat(validate127.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs5 === errors;
@@ -2863,7 +2704,7 @@ if(data.shape !== undefined){
 let data3 = data.shape;
 const _errs6 = errors;
 if((!(Array.isArray(data3))) && (data3 !== null)){
-validate127.errors = [{instancePath:instancePath+"/shape",schemaPath:"#/properties/shape/type",keyword:"type",params:{type: schema64.properties.shape.type}}];
+validate126.errors = [{instancePath:instancePath+"/shape",schemaPath:"#/properties/shape/type",keyword:"type",params:{type: schema64.properties.shape.type}}];
 return false;
 }
 if(errors === _errs6){
@@ -2874,13 +2715,13 @@ for(let i1=0; i1<len1; i1++){
 let data4 = data3[i1];
 const _errs8 = errors;
 if(!((typeof data4 == "number") && (!(data4 % 1) && !isNaN(data4)))){
-validate127.errors = [{instancePath:instancePath+"/shape/" + i1,schemaPath:"#/properties/shape/items/type",keyword:"type",params:{type: "integer"}}];
+validate126.errors = [{instancePath:instancePath+"/shape/" + i1,schemaPath:"#/properties/shape/items/type",keyword:"type",params:{type: "integer"}}];
 return false;
 }
 if(errors === _errs8){
 if(typeof data4 == "number"){
 if(data4 < 0 || isNaN(data4)){
-validate127.errors = [{instancePath:instancePath+"/shape/" + i1,schemaPath:"#/properties/shape/items/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate126.errors = [{instancePath:instancePath+"/shape/" + i1,schemaPath:"#/properties/shape/items/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -2902,7 +2743,7 @@ if(data.sparse_crow_indices !== undefined){
 let data5 = data.sparse_crow_indices;
 const _errs10 = errors;
 if((!(Array.isArray(data5))) && (data5 !== null)){
-validate127.errors = [{instancePath:instancePath+"/sparse_crow_indices",schemaPath:"#/properties/sparse_crow_indices/type",keyword:"type",params:{type: schema64.properties.sparse_crow_indices.type}}];
+validate126.errors = [{instancePath:instancePath+"/sparse_crow_indices",schemaPath:"#/properties/sparse_crow_indices/type",keyword:"type",params:{type: schema64.properties.sparse_crow_indices.type}}];
 return false;
 }
 if(errors === _errs10){
@@ -2913,13 +2754,13 @@ for(let i2=0; i2<len2; i2++){
 let data6 = data5[i2];
 const _errs12 = errors;
 if(!((typeof data6 == "number") && (!(data6 % 1) && !isNaN(data6)))){
-validate127.errors = [{instancePath:instancePath+"/sparse_crow_indices/" + i2,schemaPath:"#/properties/sparse_crow_indices/items/type",keyword:"type",params:{type: "integer"}}];
+validate126.errors = [{instancePath:instancePath+"/sparse_crow_indices/" + i2,schemaPath:"#/properties/sparse_crow_indices/items/type",keyword:"type",params:{type: "integer"}}];
 return false;
 }
 if(errors === _errs12){
 if(typeof data6 == "number"){
 if(data6 < 0 || isNaN(data6)){
-validate127.errors = [{instancePath:instancePath+"/sparse_crow_indices/" + i2,schemaPath:"#/properties/sparse_crow_indices/items/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate126.errors = [{instancePath:instancePath+"/sparse_crow_indices/" + i2,schemaPath:"#/properties/sparse_crow_indices/items/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -2941,7 +2782,7 @@ if(data.sparse_col_indices !== undefined){
 let data7 = data.sparse_col_indices;
 const _errs14 = errors;
 if((!(Array.isArray(data7))) && (data7 !== null)){
-validate127.errors = [{instancePath:instancePath+"/sparse_col_indices",schemaPath:"#/properties/sparse_col_indices/type",keyword:"type",params:{type: schema64.properties.sparse_col_indices.type}}];
+validate126.errors = [{instancePath:instancePath+"/sparse_col_indices",schemaPath:"#/properties/sparse_col_indices/type",keyword:"type",params:{type: schema64.properties.sparse_col_indices.type}}];
 return false;
 }
 if(errors === _errs14){
@@ -2952,13 +2793,13 @@ for(let i3=0; i3<len3; i3++){
 let data8 = data7[i3];
 const _errs16 = errors;
 if(!((typeof data8 == "number") && (!(data8 % 1) && !isNaN(data8)))){
-validate127.errors = [{instancePath:instancePath+"/sparse_col_indices/" + i3,schemaPath:"#/properties/sparse_col_indices/items/type",keyword:"type",params:{type: "integer"}}];
+validate126.errors = [{instancePath:instancePath+"/sparse_col_indices/" + i3,schemaPath:"#/properties/sparse_col_indices/items/type",keyword:"type",params:{type: "integer"}}];
 return false;
 }
 if(errors === _errs16){
 if(typeof data8 == "number"){
 if(data8 < 0 || isNaN(data8)){
-validate127.errors = [{instancePath:instancePath+"/sparse_col_indices/" + i3,schemaPath:"#/properties/sparse_col_indices/items/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate126.errors = [{instancePath:instancePath+"/sparse_col_indices/" + i3,schemaPath:"#/properties/sparse_col_indices/items/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -2982,195 +2823,195 @@ var valid0 = true;
 }
 }
 else {
-validate127.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate126.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate127.errors = vErrors;
+validate126.errors = vErrors;
 return errors === 0;
 }
-validate127.evaluated = {"props":{"data":true,"dtype":true,"shape":true,"sparse_crow_indices":true,"sparse_col_indices":true},"dynamicProps":false,"dynamicItems":false};
+validate126.evaluated = {"props":{"data":true,"dtype":true,"shape":true,"sparse_crow_indices":true,"sparse_col_indices":true},"dynamicProps":false,"dynamicItems":false};
 
 const schema66 = {"description":"Where a run of tokens comes from; exactly one of the two fields is set.","type":"object","properties":{"prompt_tokens":{"anyOf":[{"$ref":"#/components/schemas/PromptProvenanceSpan"},{"type":"null"}]},"sampled_tokens":{"anyOf":[{"$ref":"#/components/schemas/SampledProvenanceSpan"},{"type":"null"}]}},"examples":[{"sampled_tokens":{"sequence_id":"sess-1:sample:0:0:0","offset":0,"length":2}}]};
 const schema67 = {"description":"A run of tokens that were the prompt of a sampled sequence.","type":"object","required":["sequence_id","offset","length"],"properties":{"sequence_id":{"type":"string"},"offset":{"type":"integer","minimum":0},"length":{"type":"integer","minimum":0}}};
-
-function validate132(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate132.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(errors === 0){
-if(data && typeof data == "object" && !Array.isArray(data)){
-let missing0;
-if((((data.sequence_id === undefined) && (missing0 = "sequence_id")) || ((data.offset === undefined) && (missing0 = "offset"))) || ((data.length === undefined) && (missing0 = "length"))){
-validate132.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
-return false;
-}
-else {
-if(data.sequence_id !== undefined){
-const _errs1 = errors;
-if(typeof data.sequence_id !== "string"){
-validate132.errors = [{instancePath:instancePath+"/sequence_id",schemaPath:"#/properties/sequence_id/type",keyword:"type",params:{type: "string"}}];
-return false;
-}
-var valid0 = _errs1 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.offset !== undefined){
-let data1 = data.offset;
-const _errs3 = errors;
-if(!((typeof data1 == "number") && (!(data1 % 1) && !isNaN(data1)))){
-validate132.errors = [{instancePath:instancePath+"/offset",schemaPath:"#/properties/offset/type",keyword:"type",params:{type: "integer"}}];
-return false;
-}
-if(errors === _errs3){
-if(typeof data1 == "number"){
-if(data1 < 0 || isNaN(data1)){
-validate132.errors = [{instancePath:instancePath+"/offset",schemaPath:"#/properties/offset/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
-return false;
-}
-}
-}
-var valid0 = _errs3 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.length !== undefined){
-let data2 = data.length;
-const _errs5 = errors;
-if(!((typeof data2 == "number") && (!(data2 % 1) && !isNaN(data2)))){
-validate132.errors = [{instancePath:instancePath+"/length",schemaPath:"#/properties/length/type",keyword:"type",params:{type: "integer"}}];
-return false;
-}
-if(errors === _errs5){
-if(typeof data2 == "number"){
-if(data2 < 0 || isNaN(data2)){
-validate132.errors = [{instancePath:instancePath+"/length",schemaPath:"#/properties/length/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
-return false;
-}
-}
-}
-var valid0 = _errs5 === errors;
-}
-else {
-var valid0 = true;
-}
-}
-}
-}
-}
-else {
-validate132.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
-return false;
-}
-}
-validate132.errors = vErrors;
-return errors === 0;
-}
-validate132.evaluated = {"props":{"sequence_id":true,"offset":true,"length":true},"dynamicProps":false,"dynamicItems":false};
-
-const schema68 = {"description":"A run of tokens that were sampled by the server.","type":"object","required":["sequence_id","offset","length"],"properties":{"sequence_id":{"type":"string"},"offset":{"type":"integer","minimum":0},"length":{"type":"integer","minimum":0}}};
-
-function validate134(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate134.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(errors === 0){
-if(data && typeof data == "object" && !Array.isArray(data)){
-let missing0;
-if((((data.sequence_id === undefined) && (missing0 = "sequence_id")) || ((data.offset === undefined) && (missing0 = "offset"))) || ((data.length === undefined) && (missing0 = "length"))){
-validate134.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
-return false;
-}
-else {
-if(data.sequence_id !== undefined){
-const _errs1 = errors;
-if(typeof data.sequence_id !== "string"){
-validate134.errors = [{instancePath:instancePath+"/sequence_id",schemaPath:"#/properties/sequence_id/type",keyword:"type",params:{type: "string"}}];
-return false;
-}
-var valid0 = _errs1 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.offset !== undefined){
-let data1 = data.offset;
-const _errs3 = errors;
-if(!((typeof data1 == "number") && (!(data1 % 1) && !isNaN(data1)))){
-validate134.errors = [{instancePath:instancePath+"/offset",schemaPath:"#/properties/offset/type",keyword:"type",params:{type: "integer"}}];
-return false;
-}
-if(errors === _errs3){
-if(typeof data1 == "number"){
-if(data1 < 0 || isNaN(data1)){
-validate134.errors = [{instancePath:instancePath+"/offset",schemaPath:"#/properties/offset/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
-return false;
-}
-}
-}
-var valid0 = _errs3 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.length !== undefined){
-let data2 = data.length;
-const _errs5 = errors;
-if(!((typeof data2 == "number") && (!(data2 % 1) && !isNaN(data2)))){
-validate134.errors = [{instancePath:instancePath+"/length",schemaPath:"#/properties/length/type",keyword:"type",params:{type: "integer"}}];
-return false;
-}
-if(errors === _errs5){
-if(typeof data2 == "number"){
-if(data2 < 0 || isNaN(data2)){
-validate134.errors = [{instancePath:instancePath+"/length",schemaPath:"#/properties/length/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
-return false;
-}
-}
-}
-var valid0 = _errs5 === errors;
-}
-else {
-var valid0 = true;
-}
-}
-}
-}
-}
-else {
-validate134.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
-return false;
-}
-}
-validate134.errors = vErrors;
-return errors === 0;
-}
-validate134.evaluated = {"props":{"sequence_id":true,"offset":true,"length":true},"dynamicProps":false,"dynamicItems":false};
-
 
 function validate131(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
 const evaluated0 = validate131.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(errors === 0){
+if(data && typeof data == "object" && !Array.isArray(data)){
+let missing0;
+if((((data.sequence_id === undefined) && (missing0 = "sequence_id")) || ((data.offset === undefined) && (missing0 = "offset"))) || ((data.length === undefined) && (missing0 = "length"))){
+validate131.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+return false;
+}
+else {
+if(data.sequence_id !== undefined){
+const _errs1 = errors;
+if(typeof data.sequence_id !== "string"){
+validate131.errors = [{instancePath:instancePath+"/sequence_id",schemaPath:"#/properties/sequence_id/type",keyword:"type",params:{type: "string"}}];
+return false;
+}
+var valid0 = _errs1 === errors;
+}
+else {
+var valid0 = true;
+}
+if(valid0){
+if(data.offset !== undefined){
+let data1 = data.offset;
+const _errs3 = errors;
+if(!((typeof data1 == "number") && (!(data1 % 1) && !isNaN(data1)))){
+validate131.errors = [{instancePath:instancePath+"/offset",schemaPath:"#/properties/offset/type",keyword:"type",params:{type: "integer"}}];
+return false;
+}
+if(errors === _errs3){
+if(typeof data1 == "number"){
+if(data1 < 0 || isNaN(data1)){
+validate131.errors = [{instancePath:instancePath+"/offset",schemaPath:"#/properties/offset/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+return false;
+}
+}
+}
+var valid0 = _errs3 === errors;
+}
+else {
+var valid0 = true;
+}
+if(valid0){
+if(data.length !== undefined){
+let data2 = data.length;
+const _errs5 = errors;
+if(!((typeof data2 == "number") && (!(data2 % 1) && !isNaN(data2)))){
+validate131.errors = [{instancePath:instancePath+"/length",schemaPath:"#/properties/length/type",keyword:"type",params:{type: "integer"}}];
+return false;
+}
+if(errors === _errs5){
+if(typeof data2 == "number"){
+if(data2 < 0 || isNaN(data2)){
+validate131.errors = [{instancePath:instancePath+"/length",schemaPath:"#/properties/length/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+return false;
+}
+}
+}
+var valid0 = _errs5 === errors;
+}
+else {
+var valid0 = true;
+}
+}
+}
+}
+}
+else {
+validate131.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+return false;
+}
+}
+validate131.errors = vErrors;
+return errors === 0;
+}
+validate131.evaluated = {"props":{"sequence_id":true,"offset":true,"length":true},"dynamicProps":false,"dynamicItems":false};
+
+const schema68 = {"description":"A run of tokens that were sampled by the server.","type":"object","required":["sequence_id","offset","length"],"properties":{"sequence_id":{"type":"string"},"offset":{"type":"integer","minimum":0},"length":{"type":"integer","minimum":0}}};
+
+function validate133(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate133.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(errors === 0){
+if(data && typeof data == "object" && !Array.isArray(data)){
+let missing0;
+if((((data.sequence_id === undefined) && (missing0 = "sequence_id")) || ((data.offset === undefined) && (missing0 = "offset"))) || ((data.length === undefined) && (missing0 = "length"))){
+validate133.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+return false;
+}
+else {
+if(data.sequence_id !== undefined){
+const _errs1 = errors;
+if(typeof data.sequence_id !== "string"){
+validate133.errors = [{instancePath:instancePath+"/sequence_id",schemaPath:"#/properties/sequence_id/type",keyword:"type",params:{type: "string"}}];
+return false;
+}
+var valid0 = _errs1 === errors;
+}
+else {
+var valid0 = true;
+}
+if(valid0){
+if(data.offset !== undefined){
+let data1 = data.offset;
+const _errs3 = errors;
+if(!((typeof data1 == "number") && (!(data1 % 1) && !isNaN(data1)))){
+validate133.errors = [{instancePath:instancePath+"/offset",schemaPath:"#/properties/offset/type",keyword:"type",params:{type: "integer"}}];
+return false;
+}
+if(errors === _errs3){
+if(typeof data1 == "number"){
+if(data1 < 0 || isNaN(data1)){
+validate133.errors = [{instancePath:instancePath+"/offset",schemaPath:"#/properties/offset/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+return false;
+}
+}
+}
+var valid0 = _errs3 === errors;
+}
+else {
+var valid0 = true;
+}
+if(valid0){
+if(data.length !== undefined){
+let data2 = data.length;
+const _errs5 = errors;
+if(!((typeof data2 == "number") && (!(data2 % 1) && !isNaN(data2)))){
+validate133.errors = [{instancePath:instancePath+"/length",schemaPath:"#/properties/length/type",keyword:"type",params:{type: "integer"}}];
+return false;
+}
+if(errors === _errs5){
+if(typeof data2 == "number"){
+if(data2 < 0 || isNaN(data2)){
+validate133.errors = [{instancePath:instancePath+"/length",schemaPath:"#/properties/length/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+return false;
+}
+}
+}
+var valid0 = _errs5 === errors;
+}
+else {
+var valid0 = true;
+}
+}
+}
+}
+}
+else {
+validate133.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+return false;
+}
+}
+validate133.errors = vErrors;
+return errors === 0;
+}
+validate133.evaluated = {"props":{"sequence_id":true,"offset":true,"length":true},"dynamicProps":false,"dynamicItems":false};
+
+
+function validate130(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate130.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -3185,8 +3026,8 @@ const _errs1 = errors;
 const _errs2 = errors;
 let valid1 = false;
 const _errs3 = errors;
-if(!(validate132(data0, {instancePath:instancePath+"/prompt_tokens",parentData:data,parentDataProperty:"prompt_tokens",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate132.errors : vErrors.concat(validate132.errors);
+if(!(validate131(data0, {instancePath:instancePath+"/prompt_tokens",parentData:data,parentDataProperty:"prompt_tokens",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate131.errors : vErrors.concat(validate131.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs3 === errors;
@@ -3219,7 +3060,7 @@ else {
 vErrors.push(err1);
 }
 errors++;
-validate131.errors = vErrors;
+validate130.errors = vErrors;
 return false;
 }
 else {
@@ -3245,8 +3086,8 @@ const _errs6 = errors;
 const _errs7 = errors;
 let valid2 = false;
 const _errs8 = errors;
-if(!(validate134(data1, {instancePath:instancePath+"/sampled_tokens",parentData:data,parentDataProperty:"sampled_tokens",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate134.errors : vErrors.concat(validate134.errors);
+if(!(validate133(data1, {instancePath:instancePath+"/sampled_tokens",parentData:data,parentDataProperty:"sampled_tokens",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate133.errors : vErrors.concat(validate133.errors);
 errors = vErrors.length;
 }
 var _valid1 = _errs8 === errors;
@@ -3279,7 +3120,7 @@ else {
 vErrors.push(err3);
 }
 errors++;
-validate131.errors = vErrors;
+validate130.errors = vErrors;
 return false;
 }
 else {
@@ -3301,20 +3142,20 @@ var valid0 = true;
 }
 }
 else {
-validate131.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate130.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate131.errors = vErrors;
+validate130.errors = vErrors;
 return errors === 0;
 }
-validate131.evaluated = {"props":{"prompt_tokens":true,"sampled_tokens":true},"dynamicProps":false,"dynamicItems":false};
+validate130.evaluated = {"props":{"prompt_tokens":true,"sampled_tokens":true},"dynamicProps":false,"dynamicItems":false};
 
 
-function validate114(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate113(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate114.evaluated;
+const evaluated0 = validate113.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -3325,14 +3166,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if(((data.model_input === undefined) && (missing0 = "model_input")) || ((data.loss_fn_inputs === undefined) && (missing0 = "loss_fn_inputs"))){
-validate114.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate113.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.model_input !== undefined){
 const _errs1 = errors;
-if(!(validate115(data.model_input, {instancePath:instancePath+"/model_input",parentData:data,parentDataProperty:"model_input",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate115.errors : vErrors.concat(validate115.errors);
+if(!(validate114(data.model_input, {instancePath:instancePath+"/model_input",parentData:data,parentDataProperty:"model_input",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate114.errors : vErrors.concat(validate114.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs1 === errors;
@@ -3348,8 +3189,8 @@ if(errors === _errs2){
 if(data1 && typeof data1 == "object" && !Array.isArray(data1)){
 for(const key0 in data1){
 const _errs5 = errors;
-if(!(validate127(data1[key0], {instancePath:instancePath+"/loss_fn_inputs/" + key0.replace(/~/g, "~0").replace(/\//g, "~1"),parentData:data1,parentDataProperty:key0,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate127.errors : vErrors.concat(validate127.errors);
+if(!(validate126(data1[key0], {instancePath:instancePath+"/loss_fn_inputs/" + key0.replace(/~/g, "~0").replace(/\//g, "~1"),parentData:data1,parentDataProperty:key0,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate126.errors : vErrors.concat(validate126.errors);
 errors = vErrors.length;
 }
 var valid1 = _errs5 === errors;
@@ -3359,7 +3200,7 @@ break;
 }
 }
 else {
-validate114.errors = [{instancePath:instancePath+"/loss_fn_inputs",schemaPath:"#/properties/loss_fn_inputs/type",keyword:"type",params:{type: "object"}}];
+validate113.errors = [{instancePath:instancePath+"/loss_fn_inputs",schemaPath:"#/properties/loss_fn_inputs/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
@@ -3373,7 +3214,7 @@ if(data.model_input_spans !== undefined){
 let data3 = data.model_input_spans;
 const _errs6 = errors;
 if((!(Array.isArray(data3))) && (data3 !== null)){
-validate114.errors = [{instancePath:instancePath+"/model_input_spans",schemaPath:"#/properties/model_input_spans/type",keyword:"type",params:{type: schema57.properties.model_input_spans.type}}];
+validate113.errors = [{instancePath:instancePath+"/model_input_spans",schemaPath:"#/properties/model_input_spans/type",keyword:"type",params:{type: schema57.properties.model_input_spans.type}}];
 return false;
 }
 if(errors === _errs6){
@@ -3382,8 +3223,8 @@ var valid2 = true;
 const len0 = data3.length;
 for(let i0=0; i0<len0; i0++){
 const _errs8 = errors;
-if(!(validate131(data3[i0], {instancePath:instancePath+"/model_input_spans/" + i0,parentData:data3,parentDataProperty:i0,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate131.errors : vErrors.concat(validate131.errors);
+if(!(validate130(data3[i0], {instancePath:instancePath+"/model_input_spans/" + i0,parentData:data3,parentDataProperty:i0,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate130.errors : vErrors.concat(validate130.errors);
 errors = vErrors.length;
 }
 var valid2 = _errs8 === errors;
@@ -3403,7 +3244,7 @@ if(data.loss_fn_input_spans !== undefined){
 let data5 = data.loss_fn_input_spans;
 const _errs9 = errors;
 if((!(Array.isArray(data5))) && (data5 !== null)){
-validate114.errors = [{instancePath:instancePath+"/loss_fn_input_spans",schemaPath:"#/properties/loss_fn_input_spans/type",keyword:"type",params:{type: schema57.properties.loss_fn_input_spans.type}}];
+validate113.errors = [{instancePath:instancePath+"/loss_fn_input_spans",schemaPath:"#/properties/loss_fn_input_spans/type",keyword:"type",params:{type: schema57.properties.loss_fn_input_spans.type}}];
 return false;
 }
 if(errors === _errs9){
@@ -3412,8 +3253,8 @@ var valid3 = true;
 const len1 = data5.length;
 for(let i1=0; i1<len1; i1++){
 const _errs11 = errors;
-if(!(validate131(data5[i1], {instancePath:instancePath+"/loss_fn_input_spans/" + i1,parentData:data5,parentDataProperty:i1,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate131.errors : vErrors.concat(validate131.errors);
+if(!(validate130(data5[i1], {instancePath:instancePath+"/loss_fn_input_spans/" + i1,parentData:data5,parentDataProperty:i1,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate130.errors : vErrors.concat(validate130.errors);
 errors = vErrors.length;
 }
 var valid3 = _errs11 === errors;
@@ -3434,21 +3275,21 @@ var valid0 = true;
 }
 }
 else {
-validate114.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate113.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate114.errors = vErrors;
+validate113.errors = vErrors;
 return errors === 0;
 }
-validate114.evaluated = {"props":{"model_input":true,"loss_fn_inputs":true,"model_input_spans":true,"loss_fn_input_spans":true},"dynamicProps":false,"dynamicItems":false};
+validate113.evaluated = {"props":{"model_input":true,"loss_fn_inputs":true,"model_input_spans":true,"loss_fn_input_spans":true},"dynamicProps":false,"dynamicItems":false};
 
 const schema69 = {"description":"Name of the loss. Known to the protocol are cross_entropy, importance_sampling, ppo, cispo, dro, gspo, stable_reinforce and custom. The field is free text on purpose: a name that is not served is refused together with the list of those that are.","type":"string","examples":["cross_entropy"]};
 
-function validate139(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate138(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate139.evaluated;
+const evaluated0 = validate138.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -3456,36 +3297,16 @@ if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
 if(typeof data !== "string"){
-validate139.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "string"}}];
+validate138.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
-validate139.errors = vErrors;
+validate138.errors = vErrors;
 return errors === 0;
 }
-validate139.evaluated = {"dynamicProps":false,"dynamicItems":false};
+validate138.evaluated = {"dynamicProps":false,"dynamicItems":false};
 
 const schema70 = {"description":"Settings of the loss by name. Thresholds are absolute ratios (0.8 and 1.2), not distances from 1.","type":"object","additionalProperties":{"$ref":"#/components/schemas/LossConfigValue"},"examples":[{"clip_low_threshold":0.8,"clip_high_threshold":1.2}]};
 const schema71 = {"description":"A number, or text for the few settings that are names.","type":["number","string"],"examples":[0.05]};
-
-function validate142(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate142.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if((!(typeof data == "number")) && (typeof data !== "string")){
-validate142.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: schema71.type}}];
-return false;
-}
-validate142.errors = vErrors;
-return errors === 0;
-}
-validate142.evaluated = {"dynamicProps":false,"dynamicItems":false};
-
 
 function validate141(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
@@ -3497,12 +3318,32 @@ evaluated0.props = undefined;
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
+if((!(typeof data == "number")) && (typeof data !== "string")){
+validate141.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: schema71.type}}];
+return false;
+}
+validate141.errors = vErrors;
+return errors === 0;
+}
+validate141.evaluated = {"dynamicProps":false,"dynamicItems":false};
+
+
+function validate140(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate140.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
 if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 for(const key0 in data){
 const _errs2 = errors;
-if(!(validate142(data[key0], {instancePath:instancePath+"/" + key0.replace(/~/g, "~0").replace(/\//g, "~1"),parentData:data,parentDataProperty:key0,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate142.errors : vErrors.concat(validate142.errors);
+if(!(validate141(data[key0], {instancePath:instancePath+"/" + key0.replace(/~/g, "~0").replace(/\//g, "~1"),parentData:data,parentDataProperty:key0,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate141.errors : vErrors.concat(validate141.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs2 === errors;
@@ -3512,20 +3353,20 @@ break;
 }
 }
 else {
-validate141.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate140.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate141.errors = vErrors;
+validate140.errors = vErrors;
 return errors === 0;
 }
-validate141.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate140.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate113(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate112(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate113.evaluated;
+const evaluated0 = validate112.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -3536,7 +3377,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if(((data.data === undefined) && (missing0 = "data")) || ((data.loss_fn === undefined) && (missing0 = "loss_fn"))){
-validate113.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate112.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -3549,8 +3390,8 @@ var valid1 = true;
 const len0 = data0.length;
 for(let i0=0; i0<len0; i0++){
 const _errs3 = errors;
-if(!(validate114(data0[i0], {instancePath:instancePath+"/data/" + i0,parentData:data0,parentDataProperty:i0,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate114.errors : vErrors.concat(validate114.errors);
+if(!(validate113(data0[i0], {instancePath:instancePath+"/data/" + i0,parentData:data0,parentDataProperty:i0,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate113.errors : vErrors.concat(validate113.errors);
 errors = vErrors.length;
 }
 var valid1 = _errs3 === errors;
@@ -3560,7 +3401,7 @@ break;
 }
 }
 else {
-validate113.errors = [{instancePath:instancePath+"/data",schemaPath:"#/properties/data/type",keyword:"type",params:{type: "array"}}];
+validate112.errors = [{instancePath:instancePath+"/data",schemaPath:"#/properties/data/type",keyword:"type",params:{type: "array"}}];
 return false;
 }
 }
@@ -3572,8 +3413,8 @@ var valid0 = true;
 if(valid0){
 if(data.loss_fn !== undefined){
 const _errs4 = errors;
-if(!(validate139(data.loss_fn, {instancePath:instancePath+"/loss_fn",parentData:data,parentDataProperty:"loss_fn",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate139.errors : vErrors.concat(validate139.errors);
+if(!(validate138(data.loss_fn, {instancePath:instancePath+"/loss_fn",parentData:data,parentDataProperty:"loss_fn",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate138.errors : vErrors.concat(validate138.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs4 === errors;
@@ -3588,8 +3429,8 @@ const _errs5 = errors;
 const _errs6 = errors;
 let valid2 = false;
 const _errs7 = errors;
-if(!(validate141(data3, {instancePath:instancePath+"/loss_fn_config",parentData:data,parentDataProperty:"loss_fn_config",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate141.errors : vErrors.concat(validate141.errors);
+if(!(validate140(data3, {instancePath:instancePath+"/loss_fn_config",parentData:data,parentDataProperty:"loss_fn_config",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate140.errors : vErrors.concat(validate140.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs7 === errors;
@@ -3616,7 +3457,7 @@ else {
 vErrors.push(err1);
 }
 errors++;
-validate113.errors = vErrors;
+validate112.errors = vErrors;
 return false;
 }
 else {
@@ -3640,20 +3481,20 @@ var valid0 = true;
 }
 }
 else {
-validate113.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate112.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate113.errors = vErrors;
+validate112.errors = vErrors;
 return errors === 0;
 }
-validate113.evaluated = {"props":{"data":true,"loss_fn":true,"loss_fn_config":true},"dynamicProps":false,"dynamicItems":false};
+validate112.evaluated = {"props":{"data":true,"loss_fn":true,"loss_fn_config":true},"dynamicProps":false,"dynamicItems":false};
 
 
-function validate112(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate111(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate112.evaluated;
+const evaluated0 = validate111.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -3664,14 +3505,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if(((data.forward_backward_input === undefined) && (missing0 = "forward_backward_input")) || ((data.model_id === undefined) && (missing0 = "model_id"))){
-validate112.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate111.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.forward_backward_input !== undefined){
 const _errs1 = errors;
-if(!(validate113(data.forward_backward_input, {instancePath:instancePath+"/forward_backward_input",parentData:data,parentDataProperty:"forward_backward_input",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate113.errors : vErrors.concat(validate113.errors);
+if(!(validate112(data.forward_backward_input, {instancePath:instancePath+"/forward_backward_input",parentData:data,parentDataProperty:"forward_backward_input",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate112.errors : vErrors.concat(validate112.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs1 === errors;
@@ -3683,7 +3524,7 @@ if(valid0){
 if(data.model_id !== undefined){
 const _errs2 = errors;
 if(typeof data.model_id !== "string"){
-validate112.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: "string"}}];
+validate111.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs2 === errors;
@@ -3698,8 +3539,8 @@ const _errs4 = errors;
 const _errs5 = errors;
 let valid1 = false;
 const _errs6 = errors;
-if(!(validate99(data2, {instancePath:instancePath+"/seq_id",parentData:data,parentDataProperty:"seq_id",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate99.errors : vErrors.concat(validate99.errors);
+if(!(validate98(data2, {instancePath:instancePath+"/seq_id",parentData:data,parentDataProperty:"seq_id",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate98.errors : vErrors.concat(validate98.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs6 === errors;
@@ -3726,7 +3567,7 @@ else {
 vErrors.push(err1);
 }
 errors++;
-validate112.errors = vErrors;
+validate111.errors = vErrors;
 return false;
 }
 else {
@@ -3750,7 +3591,7 @@ if(data.forward_only !== undefined){
 let data3 = data.forward_only;
 const _errs9 = errors;
 if((typeof data3 !== "boolean") && (data3 !== null)){
-validate112.errors = [{instancePath:instancePath+"/forward_only",schemaPath:"#/properties/forward_only/type",keyword:"type",params:{type: schema55.properties.forward_only.type}}];
+validate111.errors = [{instancePath:instancePath+"/forward_only",schemaPath:"#/properties/forward_only/type",keyword:"type",params:{type: schema55.properties.forward_only.type}}];
 return false;
 }
 var valid0 = _errs9 === errors;
@@ -3763,7 +3604,7 @@ if(data.type !== undefined){
 let data4 = data.type;
 const _errs11 = errors;
 if((typeof data4 !== "string") && (data4 !== null)){
-validate112.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema55.properties.type.type}}];
+validate111.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema55.properties.type.type}}];
 return false;
 }
 var valid0 = _errs11 === errors;
@@ -3778,44 +3619,44 @@ var valid0 = true;
 }
 }
 else {
-validate112.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate111.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate112.errors = vErrors;
-return errors === 0;
-}
-validate112.evaluated = {"props":{"forward_backward_input":true,"model_id":true,"seq_id":true,"forward_only":true,"type":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate111(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-forwardBackward" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate111.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate112(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate112.errors : vErrors.concat(validate112.errors);
-errors = vErrors.length;
 }
 validate111.errors = vErrors;
 return errors === 0;
 }
 validate111.evaluated = {"props":{"forward_backward_input":true,"model_id":true,"seq_id":true,"forward_only":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
-export const forward = validate148;
+
+function validate110(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-forwardBackward" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate110.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate111(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate111.errors : vErrors.concat(validate111.errors);
+errors = vErrors.length;
+}
+validate110.errors = vErrors;
+return errors === 0;
+}
+validate110.evaluated = {"props":{"forward_backward_input":true,"model_id":true,"seq_id":true,"forward_only":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+
+export const forward = validate147;
 const schema72 = {"$id":"validate-forward","$ref":"tinker#/components/schemas/ForwardRequest"};
 const schema73 = {"type":"object","required":["forward_input","model_id"],"properties":{"forward_input":{"$ref":"#/components/schemas/ForwardBackwardInput"},"model_id":{"type":"string"},"seq_id":{"anyOf":[{"$ref":"#/components/schemas/Int64"},{"type":"null"}]},"type":{"type":["string","null"]}},"examples":[{"model_id":"sess-1:train:0","seq_id":1,"forward_input":{"loss_fn":"cross_entropy","data":[{"model_input":{"chunks":[{"tokens":[1,2,3]}]},"loss_fn_inputs":{"target_tokens":{"data":[2,3,4],"dtype":"int64"}}}]}}]};
 
-function validate149(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate148(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate149.evaluated;
+const evaluated0 = validate148.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -3826,14 +3667,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if(((data.forward_input === undefined) && (missing0 = "forward_input")) || ((data.model_id === undefined) && (missing0 = "model_id"))){
-validate149.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate148.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.forward_input !== undefined){
 const _errs1 = errors;
-if(!(validate113(data.forward_input, {instancePath:instancePath+"/forward_input",parentData:data,parentDataProperty:"forward_input",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate113.errors : vErrors.concat(validate113.errors);
+if(!(validate112(data.forward_input, {instancePath:instancePath+"/forward_input",parentData:data,parentDataProperty:"forward_input",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate112.errors : vErrors.concat(validate112.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs1 === errors;
@@ -3845,7 +3686,7 @@ if(valid0){
 if(data.model_id !== undefined){
 const _errs2 = errors;
 if(typeof data.model_id !== "string"){
-validate149.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: "string"}}];
+validate148.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs2 === errors;
@@ -3860,8 +3701,8 @@ const _errs4 = errors;
 const _errs5 = errors;
 let valid1 = false;
 const _errs6 = errors;
-if(!(validate99(data2, {instancePath:instancePath+"/seq_id",parentData:data,parentDataProperty:"seq_id",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate99.errors : vErrors.concat(validate99.errors);
+if(!(validate98(data2, {instancePath:instancePath+"/seq_id",parentData:data,parentDataProperty:"seq_id",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate98.errors : vErrors.concat(validate98.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs6 === errors;
@@ -3888,7 +3729,7 @@ else {
 vErrors.push(err1);
 }
 errors++;
-validate149.errors = vErrors;
+validate148.errors = vErrors;
 return false;
 }
 else {
@@ -3912,7 +3753,7 @@ if(data.type !== undefined){
 let data3 = data.type;
 const _errs9 = errors;
 if((typeof data3 !== "string") && (data3 !== null)){
-validate149.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema73.properties.type.type}}];
+validate148.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema73.properties.type.type}}];
 return false;
 }
 var valid0 = _errs9 === errors;
@@ -3926,45 +3767,45 @@ var valid0 = true;
 }
 }
 else {
-validate149.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate148.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate149.errors = vErrors;
-return errors === 0;
-}
-validate149.evaluated = {"props":{"forward_input":true,"model_id":true,"seq_id":true,"type":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate148(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-forward" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate148.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate149(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate149.errors : vErrors.concat(validate149.errors);
-errors = vErrors.length;
 }
 validate148.errors = vErrors;
 return errors === 0;
 }
 validate148.evaluated = {"props":{"forward_input":true,"model_id":true,"seq_id":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
-export const createCustomLoss = validate153;
+
+function validate147(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-forward" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate147.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate148(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate148.errors : vErrors.concat(validate148.errors);
+errors = vErrors.length;
+}
+validate147.errors = vErrors;
+return errors === 0;
+}
+validate147.evaluated = {"props":{"forward_input":true,"model_id":true,"seq_id":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+
+export const createCustomLoss = validate152;
 const schema74 = {"$id":"validate-createCustomLoss","$ref":"tinker#/components/schemas/CreateCustomLossRequest"};
 const schema75 = {"description":"A loss function traced by the client. The server rebuilds it from its own list of allowed operations.","type":"object","required":["session_id","custom_loss_seq_id","name","inputs","graph"],"properties":{"session_id":{"type":"string"},"custom_loss_seq_id":{"type":"integer","minimum":0},"name":{"type":"string"},"inputs":{"description":"logprobs first.","type":"array","minItems":1,"maxItems":16,"items":{"$ref":"#/components/schemas/CustomLossInput"}},"graph":{"type":"object","required":["format","nodes"],"properties":{"format":{"type":"integer"},"nodes":{"type":"array","items":{"$ref":"#/components/schemas/CustomLossNode"}}}},"type":{"type":["string","null"]}},"examples":[{"session_id":"sess-9","custom_loss_seq_id":0,"name":"neg_ll","inputs":[{"name":"logprobs","rank":1}],"graph":{"format":1,"nodes":[{"op":"placeholder","name":"logprobs","target":"logprobs","args":[],"kwargs":{}},{"op":"call_method","name":"sum_1","target":"sum","args":[{"ref":"logprobs"}],"kwargs":{}},{"op":"call_function","name":"neg","target":"operator.neg","args":[{"ref":"sum_1"}],"kwargs":{}},{"op":"output","name":"output","target":"output","args":[{"tuple":[{"ref":"neg"},{"dict":[]}]}],"kwargs":{}}]},"type":"create_custom_loss"}]};
 const schema76 = {"type":"object","required":["name","rank"],"properties":{"name":{"type":"string"},"rank":{"type":"integer","minimum":0,"maximum":2}}};
 
-function validate155(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate154(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate155.evaluated;
+const evaluated0 = validate154.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -3975,14 +3816,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if(((data.name === undefined) && (missing0 = "name")) || ((data.rank === undefined) && (missing0 = "rank"))){
-validate155.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate154.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.name !== undefined){
 const _errs1 = errors;
 if(typeof data.name !== "string"){
-validate155.errors = [{instancePath:instancePath+"/name",schemaPath:"#/properties/name/type",keyword:"type",params:{type: "string"}}];
+validate154.errors = [{instancePath:instancePath+"/name",schemaPath:"#/properties/name/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -3995,18 +3836,18 @@ if(data.rank !== undefined){
 let data1 = data.rank;
 const _errs3 = errors;
 if(!((typeof data1 == "number") && (!(data1 % 1) && !isNaN(data1)))){
-validate155.errors = [{instancePath:instancePath+"/rank",schemaPath:"#/properties/rank/type",keyword:"type",params:{type: "integer"}}];
+validate154.errors = [{instancePath:instancePath+"/rank",schemaPath:"#/properties/rank/type",keyword:"type",params:{type: "integer"}}];
 return false;
 }
 if(errors === _errs3){
 if(typeof data1 == "number"){
 if(data1 > 2 || isNaN(data1)){
-validate155.errors = [{instancePath:instancePath+"/rank",schemaPath:"#/properties/rank/maximum",keyword:"maximum",params:{comparison: "<=", limit: 2}}];
+validate154.errors = [{instancePath:instancePath+"/rank",schemaPath:"#/properties/rank/maximum",keyword:"maximum",params:{comparison: "<=", limit: 2}}];
 return false;
 }
 else {
 if(data1 < 0 || isNaN(data1)){
-validate155.errors = [{instancePath:instancePath+"/rank",schemaPath:"#/properties/rank/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate154.errors = [{instancePath:instancePath+"/rank",schemaPath:"#/properties/rank/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -4021,21 +3862,21 @@ var valid0 = true;
 }
 }
 else {
-validate155.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate154.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate155.errors = vErrors;
+validate154.errors = vErrors;
 return errors === 0;
 }
-validate155.evaluated = {"props":{"name":true,"rank":true},"dynamicProps":false,"dynamicItems":false};
+validate154.evaluated = {"props":{"name":true,"rank":true},"dynamicProps":false,"dynamicItems":false};
 
 const schema77 = {"description":"One step of the traced function. Arguments are JSON scalars and lists, or objects with one key out of ref, tuple, dict, slice, ellipsis, float, dtype, device, layout, memory_format.","type":"object","required":["op","name","target","args","kwargs"],"properties":{"op":{"type":"string","enum":["placeholder","call_function","call_method","output"]},"name":{"type":"string"},"target":{"type":"string"},"args":{"type":"array","items":true},"kwargs":{"type":"object","additionalProperties":true}}};
 
-function validate157(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate156(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate157.evaluated;
+const evaluated0 = validate156.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -4046,7 +3887,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((((((data.op === undefined) && (missing0 = "op")) || ((data.name === undefined) && (missing0 = "name"))) || ((data.target === undefined) && (missing0 = "target"))) || ((data.args === undefined) && (missing0 = "args"))) || ((data.kwargs === undefined) && (missing0 = "kwargs"))){
-validate157.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate156.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -4054,11 +3895,11 @@ if(data.op !== undefined){
 let data0 = data.op;
 const _errs1 = errors;
 if(typeof data0 !== "string"){
-validate157.errors = [{instancePath:instancePath+"/op",schemaPath:"#/properties/op/type",keyword:"type",params:{type: "string"}}];
+validate156.errors = [{instancePath:instancePath+"/op",schemaPath:"#/properties/op/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 if(!((((data0 === "placeholder") || (data0 === "call_function")) || (data0 === "call_method")) || (data0 === "output"))){
-validate157.errors = [{instancePath:instancePath+"/op",schemaPath:"#/properties/op/enum",keyword:"enum",params:{allowedValues: schema77.properties.op.enum}}];
+validate156.errors = [{instancePath:instancePath+"/op",schemaPath:"#/properties/op/enum",keyword:"enum",params:{allowedValues: schema77.properties.op.enum}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -4070,7 +3911,7 @@ if(valid0){
 if(data.name !== undefined){
 const _errs3 = errors;
 if(typeof data.name !== "string"){
-validate157.errors = [{instancePath:instancePath+"/name",schemaPath:"#/properties/name/type",keyword:"type",params:{type: "string"}}];
+validate156.errors = [{instancePath:instancePath+"/name",schemaPath:"#/properties/name/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs3 === errors;
@@ -4082,7 +3923,7 @@ if(valid0){
 if(data.target !== undefined){
 const _errs5 = errors;
 if(typeof data.target !== "string"){
-validate157.errors = [{instancePath:instancePath+"/target",schemaPath:"#/properties/target/type",keyword:"type",params:{type: "string"}}];
+validate156.errors = [{instancePath:instancePath+"/target",schemaPath:"#/properties/target/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs5 === errors;
@@ -4095,7 +3936,7 @@ if(data.args !== undefined){
 const _errs7 = errors;
 if(errors === _errs7){
 if(!(Array.isArray(data.args))){
-validate157.errors = [{instancePath:instancePath+"/args",schemaPath:"#/properties/args/type",keyword:"type",params:{type: "array"}}];
+validate156.errors = [{instancePath:instancePath+"/args",schemaPath:"#/properties/args/type",keyword:"type",params:{type: "array"}}];
 return false;
 }
 }
@@ -4112,7 +3953,7 @@ if(errors === _errs9){
 if(data4 && typeof data4 == "object" && !Array.isArray(data4)){
 }
 else {
-validate157.errors = [{instancePath:instancePath+"/kwargs",schemaPath:"#/properties/kwargs/type",keyword:"type",params:{type: "object"}}];
+validate156.errors = [{instancePath:instancePath+"/kwargs",schemaPath:"#/properties/kwargs/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
@@ -4128,20 +3969,20 @@ var valid0 = true;
 }
 }
 else {
-validate157.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate156.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate157.errors = vErrors;
+validate156.errors = vErrors;
 return errors === 0;
 }
-validate157.evaluated = {"props":{"op":true,"name":true,"target":true,"args":true,"kwargs":true},"dynamicProps":false,"dynamicItems":false};
+validate156.evaluated = {"props":{"op":true,"name":true,"target":true,"args":true,"kwargs":true},"dynamicProps":false,"dynamicItems":false};
 
 
-function validate154(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate153(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate154.evaluated;
+const evaluated0 = validate153.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -4152,14 +3993,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((((((data.session_id === undefined) && (missing0 = "session_id")) || ((data.custom_loss_seq_id === undefined) && (missing0 = "custom_loss_seq_id"))) || ((data.name === undefined) && (missing0 = "name"))) || ((data.inputs === undefined) && (missing0 = "inputs"))) || ((data.graph === undefined) && (missing0 = "graph"))){
-validate154.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate153.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.session_id !== undefined){
 const _errs1 = errors;
 if(typeof data.session_id !== "string"){
-validate154.errors = [{instancePath:instancePath+"/session_id",schemaPath:"#/properties/session_id/type",keyword:"type",params:{type: "string"}}];
+validate153.errors = [{instancePath:instancePath+"/session_id",schemaPath:"#/properties/session_id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -4172,13 +4013,13 @@ if(data.custom_loss_seq_id !== undefined){
 let data1 = data.custom_loss_seq_id;
 const _errs3 = errors;
 if(!((typeof data1 == "number") && (!(data1 % 1) && !isNaN(data1)))){
-validate154.errors = [{instancePath:instancePath+"/custom_loss_seq_id",schemaPath:"#/properties/custom_loss_seq_id/type",keyword:"type",params:{type: "integer"}}];
+validate153.errors = [{instancePath:instancePath+"/custom_loss_seq_id",schemaPath:"#/properties/custom_loss_seq_id/type",keyword:"type",params:{type: "integer"}}];
 return false;
 }
 if(errors === _errs3){
 if(typeof data1 == "number"){
 if(data1 < 0 || isNaN(data1)){
-validate154.errors = [{instancePath:instancePath+"/custom_loss_seq_id",schemaPath:"#/properties/custom_loss_seq_id/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate153.errors = [{instancePath:instancePath+"/custom_loss_seq_id",schemaPath:"#/properties/custom_loss_seq_id/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -4192,7 +4033,7 @@ if(valid0){
 if(data.name !== undefined){
 const _errs5 = errors;
 if(typeof data.name !== "string"){
-validate154.errors = [{instancePath:instancePath+"/name",schemaPath:"#/properties/name/type",keyword:"type",params:{type: "string"}}];
+validate153.errors = [{instancePath:instancePath+"/name",schemaPath:"#/properties/name/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs5 === errors;
@@ -4207,12 +4048,12 @@ const _errs7 = errors;
 if(errors === _errs7){
 if(Array.isArray(data3)){
 if(data3.length > 16){
-validate154.errors = [{instancePath:instancePath+"/inputs",schemaPath:"#/properties/inputs/maxItems",keyword:"maxItems",params:{limit: 16}}];
+validate153.errors = [{instancePath:instancePath+"/inputs",schemaPath:"#/properties/inputs/maxItems",keyword:"maxItems",params:{limit: 16}}];
 return false;
 }
 else {
 if(data3.length < 1){
-validate154.errors = [{instancePath:instancePath+"/inputs",schemaPath:"#/properties/inputs/minItems",keyword:"minItems",params:{limit: 1}}];
+validate153.errors = [{instancePath:instancePath+"/inputs",schemaPath:"#/properties/inputs/minItems",keyword:"minItems",params:{limit: 1}}];
 return false;
 }
 else {
@@ -4220,8 +4061,8 @@ var valid1 = true;
 const len0 = data3.length;
 for(let i0=0; i0<len0; i0++){
 const _errs9 = errors;
-if(!(validate155(data3[i0], {instancePath:instancePath+"/inputs/" + i0,parentData:data3,parentDataProperty:i0,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate155.errors : vErrors.concat(validate155.errors);
+if(!(validate154(data3[i0], {instancePath:instancePath+"/inputs/" + i0,parentData:data3,parentDataProperty:i0,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate154.errors : vErrors.concat(validate154.errors);
 errors = vErrors.length;
 }
 var valid1 = _errs9 === errors;
@@ -4233,7 +4074,7 @@ break;
 }
 }
 else {
-validate154.errors = [{instancePath:instancePath+"/inputs",schemaPath:"#/properties/inputs/type",keyword:"type",params:{type: "array"}}];
+validate153.errors = [{instancePath:instancePath+"/inputs",schemaPath:"#/properties/inputs/type",keyword:"type",params:{type: "array"}}];
 return false;
 }
 }
@@ -4250,7 +4091,7 @@ if(errors === _errs10){
 if(data5 && typeof data5 == "object" && !Array.isArray(data5)){
 let missing1;
 if(((data5.format === undefined) && (missing1 = "format")) || ((data5.nodes === undefined) && (missing1 = "nodes"))){
-validate154.errors = [{instancePath:instancePath+"/graph",schemaPath:"#/properties/graph/required",keyword:"required",params:{missingProperty: missing1}}];
+validate153.errors = [{instancePath:instancePath+"/graph",schemaPath:"#/properties/graph/required",keyword:"required",params:{missingProperty: missing1}}];
 return false;
 }
 else {
@@ -4258,7 +4099,7 @@ if(data5.format !== undefined){
 let data6 = data5.format;
 const _errs12 = errors;
 if(!((typeof data6 == "number") && (!(data6 % 1) && !isNaN(data6)))){
-validate154.errors = [{instancePath:instancePath+"/graph/format",schemaPath:"#/properties/graph/properties/format/type",keyword:"type",params:{type: "integer"}}];
+validate153.errors = [{instancePath:instancePath+"/graph/format",schemaPath:"#/properties/graph/properties/format/type",keyword:"type",params:{type: "integer"}}];
 return false;
 }
 var valid2 = _errs12 === errors;
@@ -4276,8 +4117,8 @@ var valid3 = true;
 const len1 = data7.length;
 for(let i1=0; i1<len1; i1++){
 const _errs16 = errors;
-if(!(validate157(data7[i1], {instancePath:instancePath+"/graph/nodes/" + i1,parentData:data7,parentDataProperty:i1,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate157.errors : vErrors.concat(validate157.errors);
+if(!(validate156(data7[i1], {instancePath:instancePath+"/graph/nodes/" + i1,parentData:data7,parentDataProperty:i1,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate156.errors : vErrors.concat(validate156.errors);
 errors = vErrors.length;
 }
 var valid3 = _errs16 === errors;
@@ -4287,7 +4128,7 @@ break;
 }
 }
 else {
-validate154.errors = [{instancePath:instancePath+"/graph/nodes",schemaPath:"#/properties/graph/properties/nodes/type",keyword:"type",params:{type: "array"}}];
+validate153.errors = [{instancePath:instancePath+"/graph/nodes",schemaPath:"#/properties/graph/properties/nodes/type",keyword:"type",params:{type: "array"}}];
 return false;
 }
 }
@@ -4300,7 +4141,7 @@ var valid2 = true;
 }
 }
 else {
-validate154.errors = [{instancePath:instancePath+"/graph",schemaPath:"#/properties/graph/type",keyword:"type",params:{type: "object"}}];
+validate153.errors = [{instancePath:instancePath+"/graph",schemaPath:"#/properties/graph/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
@@ -4314,7 +4155,7 @@ if(data.type !== undefined){
 let data9 = data.type;
 const _errs17 = errors;
 if((typeof data9 !== "string") && (data9 !== null)){
-validate154.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema75.properties.type.type}}];
+validate153.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema75.properties.type.type}}];
 return false;
 }
 var valid0 = _errs17 === errors;
@@ -4330,45 +4171,45 @@ var valid0 = true;
 }
 }
 else {
-validate154.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate153.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate154.errors = vErrors;
-return errors === 0;
-}
-validate154.evaluated = {"props":{"session_id":true,"custom_loss_seq_id":true,"name":true,"inputs":true,"graph":true,"type":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate153(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-createCustomLoss" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate153.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate154(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate154.errors : vErrors.concat(validate154.errors);
-errors = vErrors.length;
 }
 validate153.errors = vErrors;
 return errors === 0;
 }
 validate153.evaluated = {"props":{"session_id":true,"custom_loss_seq_id":true,"name":true,"inputs":true,"graph":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
-export const optimStep = validate160;
+
+function validate152(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-createCustomLoss" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate152.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate153(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate153.errors : vErrors.concat(validate153.errors);
+errors = vErrors.length;
+}
+validate152.errors = vErrors;
+return errors === 0;
+}
+validate152.evaluated = {"props":{"session_id":true,"custom_loss_seq_id":true,"name":true,"inputs":true,"graph":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+
+export const optimStep = validate159;
 const schema78 = {"$id":"validate-optimStep","$ref":"tinker#/components/schemas/OptimStepRequest"};
 const schema79 = {"description":"Either adam_params or optimizer_params; with neither, AdamW with its defaults.","type":"object","required":["model_id"],"properties":{"model_id":{"type":"string"},"seq_id":{"anyOf":[{"$ref":"#/components/schemas/Int64"},{"type":"null"}]},"adam_params":{"anyOf":[{"$ref":"#/components/schemas/AdamParams"},{"type":"null"}]},"optimizer_params":{"anyOf":[{"$ref":"#/components/schemas/OptimizerParams"},{"type":"null"}]},"type":{"type":["string","null"]}},"examples":[{"model_id":"sess-1:train:0","seq_id":4,"adam_params":{"learning_rate":0.001,"beta1":0.9,"beta2":0.95,"eps":1e-12,"weight_decay":0,"grad_clip_norm":0},"type":"optim_step"}]};
 const schema80 = {"description":"Hyperparameters of one AdamW step; they come with every step.","type":"object","properties":{"learning_rate":{"type":["number","null"],"minimum":0,"default":0.0001},"beta1":{"type":["number","null"],"minimum":0,"exclusiveMaximum":1,"default":0.9},"beta2":{"type":["number","null"],"minimum":0,"exclusiveMaximum":1,"default":0.95},"eps":{"type":["number","null"],"minimum":0,"default":1e-12},"weight_decay":{"description":"Decoupled from the gradient.","type":["number","null"],"minimum":0,"default":0},"grad_clip_norm":{"description":"Largest global norm of the gradient; 0 = no clipping.","type":["number","null"],"minimum":0,"default":0}},"examples":[{"learning_rate":0.001,"beta1":0.9,"beta2":0.95,"eps":1e-12,"weight_decay":0,"grad_clip_norm":0}]};
 
-function validate163(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate162(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate163.evaluated;
+const evaluated0 = validate162.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -4381,13 +4222,13 @@ if(data.learning_rate !== undefined){
 let data0 = data.learning_rate;
 const _errs1 = errors;
 if((!(typeof data0 == "number")) && (data0 !== null)){
-validate163.errors = [{instancePath:instancePath+"/learning_rate",schemaPath:"#/properties/learning_rate/type",keyword:"type",params:{type: schema80.properties.learning_rate.type}}];
+validate162.errors = [{instancePath:instancePath+"/learning_rate",schemaPath:"#/properties/learning_rate/type",keyword:"type",params:{type: schema80.properties.learning_rate.type}}];
 return false;
 }
 if(errors === _errs1){
 if(typeof data0 == "number"){
 if(data0 < 0 || isNaN(data0)){
-validate163.errors = [{instancePath:instancePath+"/learning_rate",schemaPath:"#/properties/learning_rate/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate162.errors = [{instancePath:instancePath+"/learning_rate",schemaPath:"#/properties/learning_rate/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -4402,18 +4243,18 @@ if(data.beta1 !== undefined){
 let data1 = data.beta1;
 const _errs3 = errors;
 if((!(typeof data1 == "number")) && (data1 !== null)){
-validate163.errors = [{instancePath:instancePath+"/beta1",schemaPath:"#/properties/beta1/type",keyword:"type",params:{type: schema80.properties.beta1.type}}];
+validate162.errors = [{instancePath:instancePath+"/beta1",schemaPath:"#/properties/beta1/type",keyword:"type",params:{type: schema80.properties.beta1.type}}];
 return false;
 }
 if(errors === _errs3){
 if(typeof data1 == "number"){
 if(data1 < 0 || isNaN(data1)){
-validate163.errors = [{instancePath:instancePath+"/beta1",schemaPath:"#/properties/beta1/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate162.errors = [{instancePath:instancePath+"/beta1",schemaPath:"#/properties/beta1/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 else {
 if(data1 >= 1 || isNaN(data1)){
-validate163.errors = [{instancePath:instancePath+"/beta1",schemaPath:"#/properties/beta1/exclusiveMaximum",keyword:"exclusiveMaximum",params:{comparison: "<", limit: 1}}];
+validate162.errors = [{instancePath:instancePath+"/beta1",schemaPath:"#/properties/beta1/exclusiveMaximum",keyword:"exclusiveMaximum",params:{comparison: "<", limit: 1}}];
 return false;
 }
 }
@@ -4429,18 +4270,18 @@ if(data.beta2 !== undefined){
 let data2 = data.beta2;
 const _errs5 = errors;
 if((!(typeof data2 == "number")) && (data2 !== null)){
-validate163.errors = [{instancePath:instancePath+"/beta2",schemaPath:"#/properties/beta2/type",keyword:"type",params:{type: schema80.properties.beta2.type}}];
+validate162.errors = [{instancePath:instancePath+"/beta2",schemaPath:"#/properties/beta2/type",keyword:"type",params:{type: schema80.properties.beta2.type}}];
 return false;
 }
 if(errors === _errs5){
 if(typeof data2 == "number"){
 if(data2 < 0 || isNaN(data2)){
-validate163.errors = [{instancePath:instancePath+"/beta2",schemaPath:"#/properties/beta2/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate162.errors = [{instancePath:instancePath+"/beta2",schemaPath:"#/properties/beta2/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 else {
 if(data2 >= 1 || isNaN(data2)){
-validate163.errors = [{instancePath:instancePath+"/beta2",schemaPath:"#/properties/beta2/exclusiveMaximum",keyword:"exclusiveMaximum",params:{comparison: "<", limit: 1}}];
+validate162.errors = [{instancePath:instancePath+"/beta2",schemaPath:"#/properties/beta2/exclusiveMaximum",keyword:"exclusiveMaximum",params:{comparison: "<", limit: 1}}];
 return false;
 }
 }
@@ -4456,13 +4297,13 @@ if(data.eps !== undefined){
 let data3 = data.eps;
 const _errs7 = errors;
 if((!(typeof data3 == "number")) && (data3 !== null)){
-validate163.errors = [{instancePath:instancePath+"/eps",schemaPath:"#/properties/eps/type",keyword:"type",params:{type: schema80.properties.eps.type}}];
+validate162.errors = [{instancePath:instancePath+"/eps",schemaPath:"#/properties/eps/type",keyword:"type",params:{type: schema80.properties.eps.type}}];
 return false;
 }
 if(errors === _errs7){
 if(typeof data3 == "number"){
 if(data3 < 0 || isNaN(data3)){
-validate163.errors = [{instancePath:instancePath+"/eps",schemaPath:"#/properties/eps/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate162.errors = [{instancePath:instancePath+"/eps",schemaPath:"#/properties/eps/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -4477,13 +4318,13 @@ if(data.weight_decay !== undefined){
 let data4 = data.weight_decay;
 const _errs9 = errors;
 if((!(typeof data4 == "number")) && (data4 !== null)){
-validate163.errors = [{instancePath:instancePath+"/weight_decay",schemaPath:"#/properties/weight_decay/type",keyword:"type",params:{type: schema80.properties.weight_decay.type}}];
+validate162.errors = [{instancePath:instancePath+"/weight_decay",schemaPath:"#/properties/weight_decay/type",keyword:"type",params:{type: schema80.properties.weight_decay.type}}];
 return false;
 }
 if(errors === _errs9){
 if(typeof data4 == "number"){
 if(data4 < 0 || isNaN(data4)){
-validate163.errors = [{instancePath:instancePath+"/weight_decay",schemaPath:"#/properties/weight_decay/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate162.errors = [{instancePath:instancePath+"/weight_decay",schemaPath:"#/properties/weight_decay/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -4498,13 +4339,13 @@ if(data.grad_clip_norm !== undefined){
 let data5 = data.grad_clip_norm;
 const _errs11 = errors;
 if((!(typeof data5 == "number")) && (data5 !== null)){
-validate163.errors = [{instancePath:instancePath+"/grad_clip_norm",schemaPath:"#/properties/grad_clip_norm/type",keyword:"type",params:{type: schema80.properties.grad_clip_norm.type}}];
+validate162.errors = [{instancePath:instancePath+"/grad_clip_norm",schemaPath:"#/properties/grad_clip_norm/type",keyword:"type",params:{type: schema80.properties.grad_clip_norm.type}}];
 return false;
 }
 if(errors === _errs11){
 if(typeof data5 == "number"){
 if(data5 < 0 || isNaN(data5)){
-validate163.errors = [{instancePath:instancePath+"/grad_clip_norm",schemaPath:"#/properties/grad_clip_norm/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate162.errors = [{instancePath:instancePath+"/grad_clip_norm",schemaPath:"#/properties/grad_clip_norm/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -4521,21 +4362,21 @@ var valid0 = true;
 }
 }
 else {
-validate163.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate162.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate163.errors = vErrors;
+validate162.errors = vErrors;
 return errors === 0;
 }
-validate163.evaluated = {"props":{"learning_rate":true,"beta1":true,"beta2":true,"eps":true,"weight_decay":true,"grad_clip_norm":true},"dynamicProps":false,"dynamicItems":false};
+validate162.evaluated = {"props":{"learning_rate":true,"beta1":true,"beta2":true,"eps":true,"weight_decay":true,"grad_clip_norm":true},"dynamicProps":false,"dynamicItems":false};
 
 const schema81 = {"description":"Hyperparameters of one step of the optimiser family that `type` names (adamw, dimuon). A family that is not served, or not the model's own, is refused by name.","type":"object","required":["type"],"properties":{"type":{"type":"string"},"learning_rate":{"type":["number","null"],"minimum":0},"beta1":{"type":["number","null"],"minimum":0,"exclusiveMaximum":1},"beta2":{"type":["number","null"],"minimum":0,"exclusiveMaximum":1},"eps":{"type":["number","null"],"minimum":0},"weight_decay":{"type":["number","null"],"minimum":0},"grad_clip_norm":{"type":["number","null"],"minimum":0}},"examples":[{"type":"dimuon","learning_rate":0.001,"grad_clip_norm":0,"beta1":0.9}]};
 
-function validate165(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate164(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate165.evaluated;
+const evaluated0 = validate164.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -4546,14 +4387,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.type === undefined) && (missing0 = "type")){
-validate165.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate164.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.type !== undefined){
 const _errs1 = errors;
 if(typeof data.type !== "string"){
-validate165.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: "string"}}];
+validate164.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -4566,13 +4407,13 @@ if(data.learning_rate !== undefined){
 let data1 = data.learning_rate;
 const _errs3 = errors;
 if((!(typeof data1 == "number")) && (data1 !== null)){
-validate165.errors = [{instancePath:instancePath+"/learning_rate",schemaPath:"#/properties/learning_rate/type",keyword:"type",params:{type: schema81.properties.learning_rate.type}}];
+validate164.errors = [{instancePath:instancePath+"/learning_rate",schemaPath:"#/properties/learning_rate/type",keyword:"type",params:{type: schema81.properties.learning_rate.type}}];
 return false;
 }
 if(errors === _errs3){
 if(typeof data1 == "number"){
 if(data1 < 0 || isNaN(data1)){
-validate165.errors = [{instancePath:instancePath+"/learning_rate",schemaPath:"#/properties/learning_rate/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate164.errors = [{instancePath:instancePath+"/learning_rate",schemaPath:"#/properties/learning_rate/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -4587,18 +4428,18 @@ if(data.beta1 !== undefined){
 let data2 = data.beta1;
 const _errs5 = errors;
 if((!(typeof data2 == "number")) && (data2 !== null)){
-validate165.errors = [{instancePath:instancePath+"/beta1",schemaPath:"#/properties/beta1/type",keyword:"type",params:{type: schema81.properties.beta1.type}}];
+validate164.errors = [{instancePath:instancePath+"/beta1",schemaPath:"#/properties/beta1/type",keyword:"type",params:{type: schema81.properties.beta1.type}}];
 return false;
 }
 if(errors === _errs5){
 if(typeof data2 == "number"){
 if(data2 < 0 || isNaN(data2)){
-validate165.errors = [{instancePath:instancePath+"/beta1",schemaPath:"#/properties/beta1/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate164.errors = [{instancePath:instancePath+"/beta1",schemaPath:"#/properties/beta1/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 else {
 if(data2 >= 1 || isNaN(data2)){
-validate165.errors = [{instancePath:instancePath+"/beta1",schemaPath:"#/properties/beta1/exclusiveMaximum",keyword:"exclusiveMaximum",params:{comparison: "<", limit: 1}}];
+validate164.errors = [{instancePath:instancePath+"/beta1",schemaPath:"#/properties/beta1/exclusiveMaximum",keyword:"exclusiveMaximum",params:{comparison: "<", limit: 1}}];
 return false;
 }
 }
@@ -4614,18 +4455,18 @@ if(data.beta2 !== undefined){
 let data3 = data.beta2;
 const _errs7 = errors;
 if((!(typeof data3 == "number")) && (data3 !== null)){
-validate165.errors = [{instancePath:instancePath+"/beta2",schemaPath:"#/properties/beta2/type",keyword:"type",params:{type: schema81.properties.beta2.type}}];
+validate164.errors = [{instancePath:instancePath+"/beta2",schemaPath:"#/properties/beta2/type",keyword:"type",params:{type: schema81.properties.beta2.type}}];
 return false;
 }
 if(errors === _errs7){
 if(typeof data3 == "number"){
 if(data3 < 0 || isNaN(data3)){
-validate165.errors = [{instancePath:instancePath+"/beta2",schemaPath:"#/properties/beta2/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate164.errors = [{instancePath:instancePath+"/beta2",schemaPath:"#/properties/beta2/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 else {
 if(data3 >= 1 || isNaN(data3)){
-validate165.errors = [{instancePath:instancePath+"/beta2",schemaPath:"#/properties/beta2/exclusiveMaximum",keyword:"exclusiveMaximum",params:{comparison: "<", limit: 1}}];
+validate164.errors = [{instancePath:instancePath+"/beta2",schemaPath:"#/properties/beta2/exclusiveMaximum",keyword:"exclusiveMaximum",params:{comparison: "<", limit: 1}}];
 return false;
 }
 }
@@ -4641,13 +4482,13 @@ if(data.eps !== undefined){
 let data4 = data.eps;
 const _errs9 = errors;
 if((!(typeof data4 == "number")) && (data4 !== null)){
-validate165.errors = [{instancePath:instancePath+"/eps",schemaPath:"#/properties/eps/type",keyword:"type",params:{type: schema81.properties.eps.type}}];
+validate164.errors = [{instancePath:instancePath+"/eps",schemaPath:"#/properties/eps/type",keyword:"type",params:{type: schema81.properties.eps.type}}];
 return false;
 }
 if(errors === _errs9){
 if(typeof data4 == "number"){
 if(data4 < 0 || isNaN(data4)){
-validate165.errors = [{instancePath:instancePath+"/eps",schemaPath:"#/properties/eps/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate164.errors = [{instancePath:instancePath+"/eps",schemaPath:"#/properties/eps/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -4662,13 +4503,13 @@ if(data.weight_decay !== undefined){
 let data5 = data.weight_decay;
 const _errs11 = errors;
 if((!(typeof data5 == "number")) && (data5 !== null)){
-validate165.errors = [{instancePath:instancePath+"/weight_decay",schemaPath:"#/properties/weight_decay/type",keyword:"type",params:{type: schema81.properties.weight_decay.type}}];
+validate164.errors = [{instancePath:instancePath+"/weight_decay",schemaPath:"#/properties/weight_decay/type",keyword:"type",params:{type: schema81.properties.weight_decay.type}}];
 return false;
 }
 if(errors === _errs11){
 if(typeof data5 == "number"){
 if(data5 < 0 || isNaN(data5)){
-validate165.errors = [{instancePath:instancePath+"/weight_decay",schemaPath:"#/properties/weight_decay/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate164.errors = [{instancePath:instancePath+"/weight_decay",schemaPath:"#/properties/weight_decay/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -4683,13 +4524,13 @@ if(data.grad_clip_norm !== undefined){
 let data6 = data.grad_clip_norm;
 const _errs13 = errors;
 if((!(typeof data6 == "number")) && (data6 !== null)){
-validate165.errors = [{instancePath:instancePath+"/grad_clip_norm",schemaPath:"#/properties/grad_clip_norm/type",keyword:"type",params:{type: schema81.properties.grad_clip_norm.type}}];
+validate164.errors = [{instancePath:instancePath+"/grad_clip_norm",schemaPath:"#/properties/grad_clip_norm/type",keyword:"type",params:{type: schema81.properties.grad_clip_norm.type}}];
 return false;
 }
 if(errors === _errs13){
 if(typeof data6 == "number"){
 if(data6 < 0 || isNaN(data6)){
-validate165.errors = [{instancePath:instancePath+"/grad_clip_norm",schemaPath:"#/properties/grad_clip_norm/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate164.errors = [{instancePath:instancePath+"/grad_clip_norm",schemaPath:"#/properties/grad_clip_norm/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -4708,20 +4549,20 @@ var valid0 = true;
 }
 }
 else {
-validate165.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate164.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate165.errors = vErrors;
+validate164.errors = vErrors;
 return errors === 0;
 }
-validate165.evaluated = {"props":{"type":true,"learning_rate":true,"beta1":true,"beta2":true,"eps":true,"weight_decay":true,"grad_clip_norm":true},"dynamicProps":false,"dynamicItems":false};
+validate164.evaluated = {"props":{"type":true,"learning_rate":true,"beta1":true,"beta2":true,"eps":true,"weight_decay":true,"grad_clip_norm":true},"dynamicProps":false,"dynamicItems":false};
 
 
-function validate161(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate160(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate161.evaluated;
+const evaluated0 = validate160.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -4732,14 +4573,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.model_id === undefined) && (missing0 = "model_id")){
-validate161.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate160.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.model_id !== undefined){
 const _errs1 = errors;
 if(typeof data.model_id !== "string"){
-validate161.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: "string"}}];
+validate160.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -4754,8 +4595,8 @@ const _errs3 = errors;
 const _errs4 = errors;
 let valid1 = false;
 const _errs5 = errors;
-if(!(validate99(data1, {instancePath:instancePath+"/seq_id",parentData:data,parentDataProperty:"seq_id",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate99.errors : vErrors.concat(validate99.errors);
+if(!(validate98(data1, {instancePath:instancePath+"/seq_id",parentData:data,parentDataProperty:"seq_id",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate98.errors : vErrors.concat(validate98.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs5 === errors;
@@ -4782,7 +4623,7 @@ else {
 vErrors.push(err1);
 }
 errors++;
-validate161.errors = vErrors;
+validate160.errors = vErrors;
 return false;
 }
 else {
@@ -4808,8 +4649,8 @@ const _errs8 = errors;
 const _errs9 = errors;
 let valid2 = false;
 const _errs10 = errors;
-if(!(validate163(data2, {instancePath:instancePath+"/adam_params",parentData:data,parentDataProperty:"adam_params",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate163.errors : vErrors.concat(validate163.errors);
+if(!(validate162(data2, {instancePath:instancePath+"/adam_params",parentData:data,parentDataProperty:"adam_params",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate162.errors : vErrors.concat(validate162.errors);
 errors = vErrors.length;
 }
 var _valid1 = _errs10 === errors;
@@ -4845,7 +4686,7 @@ else {
 vErrors.push(err3);
 }
 errors++;
-validate161.errors = vErrors;
+validate160.errors = vErrors;
 return false;
 }
 else {
@@ -4871,8 +4712,8 @@ const _errs13 = errors;
 const _errs14 = errors;
 let valid3 = false;
 const _errs15 = errors;
-if(!(validate165(data3, {instancePath:instancePath+"/optimizer_params",parentData:data,parentDataProperty:"optimizer_params",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate165.errors : vErrors.concat(validate165.errors);
+if(!(validate164(data3, {instancePath:instancePath+"/optimizer_params",parentData:data,parentDataProperty:"optimizer_params",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate164.errors : vErrors.concat(validate164.errors);
 errors = vErrors.length;
 }
 var _valid2 = _errs15 === errors;
@@ -4909,7 +4750,7 @@ else {
 vErrors.push(err5);
 }
 errors++;
-validate161.errors = vErrors;
+validate160.errors = vErrors;
 return false;
 }
 else {
@@ -4933,7 +4774,7 @@ if(data.type !== undefined){
 let data4 = data.type;
 const _errs18 = errors;
 if((typeof data4 !== "string") && (data4 !== null)){
-validate161.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema79.properties.type.type}}];
+validate160.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema79.properties.type.type}}];
 return false;
 }
 var valid0 = _errs18 === errors;
@@ -4948,44 +4789,44 @@ var valid0 = true;
 }
 }
 else {
-validate161.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate160.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate161.errors = vErrors;
-return errors === 0;
-}
-validate161.evaluated = {"props":{"model_id":true,"seq_id":true,"adam_params":true,"optimizer_params":true,"type":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate160(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-optimStep" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate160.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate161(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate161.errors : vErrors.concat(validate161.errors);
-errors = vErrors.length;
 }
 validate160.errors = vErrors;
 return errors === 0;
 }
 validate160.evaluated = {"props":{"model_id":true,"seq_id":true,"adam_params":true,"optimizer_params":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
-export const createSamplingSession = validate168;
+
+function validate159(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-optimStep" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate159.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate160(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate160.errors : vErrors.concat(validate160.errors);
+errors = vErrors.length;
+}
+validate159.errors = vErrors;
+return errors === 0;
+}
+validate159.evaluated = {"props":{"model_id":true,"seq_id":true,"adam_params":true,"optimizer_params":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+
+export const createSamplingSession = validate167;
 const schema82 = {"$id":"validate-createSamplingSession","$ref":"tinker#/components/schemas/CreateSamplingSessionRequest"};
 const schema83 = {"description":"Exactly one of base_model and model_path.","type":"object","required":["session_id","sampling_session_seq_id"],"properties":{"session_id":{"type":"string"},"sampling_session_seq_id":{"description":"Number of the sampling session in its session, from 0; shared with ephemeral saves.","type":"integer","minimum":0},"base_model":{"type":["string","null"]},"model_path":{"description":"A tinker:// path of sampler weights or of training weights.","type":["string","null"]},"type":{"type":["string","null"]}},"examples":[{"session_id":"sess-1","sampling_session_seq_id":2,"base_model":"org/tiny","type":"create_sampling_session"},{"session_id":"sess-1","sampling_session_seq_id":3,"model_path":"tinker://sess-1:train:0/sampler_weights/s"}]};
 
-function validate169(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate168(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate169.evaluated;
+const evaluated0 = validate168.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -4996,14 +4837,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if(((data.session_id === undefined) && (missing0 = "session_id")) || ((data.sampling_session_seq_id === undefined) && (missing0 = "sampling_session_seq_id"))){
-validate169.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate168.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.session_id !== undefined){
 const _errs1 = errors;
 if(typeof data.session_id !== "string"){
-validate169.errors = [{instancePath:instancePath+"/session_id",schemaPath:"#/properties/session_id/type",keyword:"type",params:{type: "string"}}];
+validate168.errors = [{instancePath:instancePath+"/session_id",schemaPath:"#/properties/session_id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -5016,13 +4857,13 @@ if(data.sampling_session_seq_id !== undefined){
 let data1 = data.sampling_session_seq_id;
 const _errs3 = errors;
 if(!((typeof data1 == "number") && (!(data1 % 1) && !isNaN(data1)))){
-validate169.errors = [{instancePath:instancePath+"/sampling_session_seq_id",schemaPath:"#/properties/sampling_session_seq_id/type",keyword:"type",params:{type: "integer"}}];
+validate168.errors = [{instancePath:instancePath+"/sampling_session_seq_id",schemaPath:"#/properties/sampling_session_seq_id/type",keyword:"type",params:{type: "integer"}}];
 return false;
 }
 if(errors === _errs3){
 if(typeof data1 == "number"){
 if(data1 < 0 || isNaN(data1)){
-validate169.errors = [{instancePath:instancePath+"/sampling_session_seq_id",schemaPath:"#/properties/sampling_session_seq_id/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate168.errors = [{instancePath:instancePath+"/sampling_session_seq_id",schemaPath:"#/properties/sampling_session_seq_id/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -5037,7 +4878,7 @@ if(data.base_model !== undefined){
 let data2 = data.base_model;
 const _errs5 = errors;
 if((typeof data2 !== "string") && (data2 !== null)){
-validate169.errors = [{instancePath:instancePath+"/base_model",schemaPath:"#/properties/base_model/type",keyword:"type",params:{type: schema83.properties.base_model.type}}];
+validate168.errors = [{instancePath:instancePath+"/base_model",schemaPath:"#/properties/base_model/type",keyword:"type",params:{type: schema83.properties.base_model.type}}];
 return false;
 }
 var valid0 = _errs5 === errors;
@@ -5050,7 +4891,7 @@ if(data.model_path !== undefined){
 let data3 = data.model_path;
 const _errs7 = errors;
 if((typeof data3 !== "string") && (data3 !== null)){
-validate169.errors = [{instancePath:instancePath+"/model_path",schemaPath:"#/properties/model_path/type",keyword:"type",params:{type: schema83.properties.model_path.type}}];
+validate168.errors = [{instancePath:instancePath+"/model_path",schemaPath:"#/properties/model_path/type",keyword:"type",params:{type: schema83.properties.model_path.type}}];
 return false;
 }
 var valid0 = _errs7 === errors;
@@ -5063,7 +4904,7 @@ if(data.type !== undefined){
 let data4 = data.type;
 const _errs9 = errors;
 if((typeof data4 !== "string") && (data4 !== null)){
-validate169.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema83.properties.type.type}}];
+validate168.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema83.properties.type.type}}];
 return false;
 }
 var valid0 = _errs9 === errors;
@@ -5078,44 +4919,44 @@ var valid0 = true;
 }
 }
 else {
-validate169.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate168.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate169.errors = vErrors;
-return errors === 0;
-}
-validate169.evaluated = {"props":{"session_id":true,"sampling_session_seq_id":true,"base_model":true,"model_path":true,"type":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate168(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-createSamplingSession" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate168.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate169(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate169.errors : vErrors.concat(validate169.errors);
-errors = vErrors.length;
 }
 validate168.errors = vErrors;
 return errors === 0;
 }
 validate168.evaluated = {"props":{"session_id":true,"sampling_session_seq_id":true,"base_model":true,"model_path":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
-export const joinSamplingSession = validate171;
+
+function validate167(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-createSamplingSession" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate167.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate168(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate168.errors : vErrors.concat(validate168.errors);
+errors = vErrors.length;
+}
+validate167.errors = vErrors;
+return errors === 0;
+}
+validate167.evaluated = {"props":{"session_id":true,"sampling_session_seq_id":true,"base_model":true,"model_path":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+
+export const joinSamplingSession = validate170;
 const schema84 = {"$id":"validate-joinSamplingSession","$ref":"tinker#/components/schemas/JoinSamplingSessionRequest"};
 const schema85 = {"type":"object","required":["sampling_session_id"],"properties":{"sampling_session_id":{"type":"string"},"type":{"type":["string","null"]}},"examples":[{"sampling_session_id":"sess-1:sample:0","type":"join_sampling_session"}]};
 
-function validate172(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate171(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate172.evaluated;
+const evaluated0 = validate171.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -5126,14 +4967,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.sampling_session_id === undefined) && (missing0 = "sampling_session_id")){
-validate172.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate171.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.sampling_session_id !== undefined){
 const _errs1 = errors;
 if(typeof data.sampling_session_id !== "string"){
-validate172.errors = [{instancePath:instancePath+"/sampling_session_id",schemaPath:"#/properties/sampling_session_id/type",keyword:"type",params:{type: "string"}}];
+validate171.errors = [{instancePath:instancePath+"/sampling_session_id",schemaPath:"#/properties/sampling_session_id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -5146,7 +4987,7 @@ if(data.type !== undefined){
 let data1 = data.type;
 const _errs3 = errors;
 if((typeof data1 !== "string") && (data1 !== null)){
-validate172.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema85.properties.type.type}}];
+validate171.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema85.properties.type.type}}];
 return false;
 }
 var valid0 = _errs3 === errors;
@@ -5158,46 +4999,46 @@ var valid0 = true;
 }
 }
 else {
-validate172.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate171.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate172.errors = vErrors;
-return errors === 0;
-}
-validate172.evaluated = {"props":{"sampling_session_id":true,"type":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate171(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-joinSamplingSession" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate171.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate172(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate172.errors : vErrors.concat(validate172.errors);
-errors = vErrors.length;
 }
 validate171.errors = vErrors;
 return errors === 0;
 }
 validate171.evaluated = {"props":{"sampling_session_id":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
-export const asample = validate174;
+
+function validate170(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-joinSamplingSession" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate170.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate171(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate171.errors : vErrors.concat(validate171.errors);
+errors = vErrors.length;
+}
+validate170.errors = vErrors;
+return errors === 0;
+}
+validate170.evaluated = {"props":{"sampling_session_id":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+
+export const asample = validate173;
 const schema86 = {"$id":"validate-asample","$ref":"tinker#/components/schemas/SampleRequest"};
 const schema87 = {"description":"The weights are named by sampling_session_id, or directly by base_model or model_path. N is the length of the prompt.","type":"object","required":["prompt","sampling_params"],"properties":{"num_samples":{"type":["integer","null"],"minimum":1,"default":1},"prompt":{"$ref":"#/components/schemas/ModelInput"},"sampling_params":{"$ref":"#/components/schemas/SamplingParams"},"base_model":{"type":["string","null"]},"model_path":{"type":["string","null"]},"sampling_session_id":{"type":["string","null"]},"seq_id":{"description":"Number of the request in its sampling session, from 0; copies of a client start at 10^9 * k.","anyOf":[{"$ref":"#/components/schemas/Int64"},{"type":"null"}]},"prompt_logprobs":{"description":"Score the prompt as well.","type":["boolean","null"],"default":false},"topk_prompt_logprobs":{"description":"The k best tokens at each prompt position.","type":["integer","null"],"minimum":0,"default":0},"topk_sample_logprobs":{"description":"The k best tokens at each sampled position.","type":["integer","null"],"minimum":0,"default":0},"target_prompt_logprobs":{"description":"Token ids to score, int64 [N-1, K]: cell [i, j] at prompt position i + 1; -1, and in CSR a cell that is not listed, asks nothing.","anyOf":[{"$ref":"#/components/schemas/TensorData"},{"type":"null"}]},"prompt_alt_tokens_k":{"description":"Independent draws at every prompt position after the first.","type":["integer","null"],"minimum":0,"default":0},"prompt_logprobs_last_n":{"description":"Score only the last n prompt tokens, 1 to N-1; needs prompt_logprobs.","type":["integer","null"],"minimum":1},"record_stability_info":{"description":"Keep what the loss stable_reinforce needs, to be referred to by sequence id.","type":["boolean","null"],"default":false},"type":{"type":["string","null"]}},"examples":[{"num_samples":2,"prompt":{"chunks":[{"type":"encoded_text","tokens":[1,2,3,4]}]},"sampling_params":{"max_tokens":3,"seed":"4611686018427387904","stop":["x"],"temperature":0.5,"top_k":-1,"top_p":1},"sampling_session_id":"sess-1:sample:0","seq_id":0,"prompt_logprobs":false,"topk_prompt_logprobs":0,"type":"sample"}]};
 const schema88 = {"type":"object","properties":{"max_tokens":{"description":"Absent = up to the context length.","type":["integer","null"],"minimum":0},"seed":{"anyOf":[{"$ref":"#/components/schemas/Int64"},{"type":"null"}]},"stop":{"$ref":"#/components/schemas/Stop"},"temperature":{"description":"0 = greedy.","type":["number","null"],"minimum":0,"default":1},"top_k":{"description":"-1 = off.","type":["integer","null"],"minimum":-1,"default":-1},"top_p":{"type":["number","null"],"exclusiveMinimum":0,"maximum":1,"default":1}},"examples":[{"max_tokens":3,"seed":42,"stop":["x"],"temperature":0.5,"top_k":-1,"top_p":1}]};
 const schema89 = {"description":"What ends a sequence: one text, texts, or token ids. Absent = the model's end tokens; an empty list = nothing at all, end tokens included. What stopped a sequence is part of its tokens.","anyOf":[{"type":"string"},{"type":"array","items":{"type":"string"}},{"type":"array","items":{"type":"integer"}},{"type":"null"}],"examples":[["\n"]]};
 
-function validate179(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate178(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate179.evaluated;
+const evaluated0 = validate178.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -5322,7 +5163,7 @@ else {
 vErrors.push(err6);
 }
 errors++;
-validate179.errors = vErrors;
+validate178.errors = vErrors;
 return false;
 }
 else {
@@ -5336,17 +5177,17 @@ vErrors = null;
 }
 }
 }
-validate179.errors = vErrors;
+validate178.errors = vErrors;
 evaluated0.items = items0;
 return errors === 0;
 }
-validate179.evaluated = {"dynamicProps":false,"dynamicItems":true};
+validate178.evaluated = {"dynamicProps":false,"dynamicItems":true};
 
 
-function validate177(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate176(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate177.evaluated;
+const evaluated0 = validate176.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -5359,13 +5200,13 @@ if(data.max_tokens !== undefined){
 let data0 = data.max_tokens;
 const _errs1 = errors;
 if((!((typeof data0 == "number") && (!(data0 % 1) && !isNaN(data0)))) && (data0 !== null)){
-validate177.errors = [{instancePath:instancePath+"/max_tokens",schemaPath:"#/properties/max_tokens/type",keyword:"type",params:{type: schema88.properties.max_tokens.type}}];
+validate176.errors = [{instancePath:instancePath+"/max_tokens",schemaPath:"#/properties/max_tokens/type",keyword:"type",params:{type: schema88.properties.max_tokens.type}}];
 return false;
 }
 if(errors === _errs1){
 if(typeof data0 == "number"){
 if(data0 < 0 || isNaN(data0)){
-validate177.errors = [{instancePath:instancePath+"/max_tokens",schemaPath:"#/properties/max_tokens/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate176.errors = [{instancePath:instancePath+"/max_tokens",schemaPath:"#/properties/max_tokens/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -5382,8 +5223,8 @@ const _errs3 = errors;
 const _errs4 = errors;
 let valid1 = false;
 const _errs5 = errors;
-if(!(validate99(data1, {instancePath:instancePath+"/seed",parentData:data,parentDataProperty:"seed",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate99.errors : vErrors.concat(validate99.errors);
+if(!(validate98(data1, {instancePath:instancePath+"/seed",parentData:data,parentDataProperty:"seed",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate98.errors : vErrors.concat(validate98.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs5 === errors;
@@ -5410,7 +5251,7 @@ else {
 vErrors.push(err1);
 }
 errors++;
-validate177.errors = vErrors;
+validate176.errors = vErrors;
 return false;
 }
 else {
@@ -5432,8 +5273,8 @@ var valid0 = true;
 if(valid0){
 if(data.stop !== undefined){
 const _errs8 = errors;
-if(!(validate179(data.stop, {instancePath:instancePath+"/stop",parentData:data,parentDataProperty:"stop",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate179.errors : vErrors.concat(validate179.errors);
+if(!(validate178(data.stop, {instancePath:instancePath+"/stop",parentData:data,parentDataProperty:"stop",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate178.errors : vErrors.concat(validate178.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs8 === errors;
@@ -5446,13 +5287,13 @@ if(data.temperature !== undefined){
 let data3 = data.temperature;
 const _errs9 = errors;
 if((!(typeof data3 == "number")) && (data3 !== null)){
-validate177.errors = [{instancePath:instancePath+"/temperature",schemaPath:"#/properties/temperature/type",keyword:"type",params:{type: schema88.properties.temperature.type}}];
+validate176.errors = [{instancePath:instancePath+"/temperature",schemaPath:"#/properties/temperature/type",keyword:"type",params:{type: schema88.properties.temperature.type}}];
 return false;
 }
 if(errors === _errs9){
 if(typeof data3 == "number"){
 if(data3 < 0 || isNaN(data3)){
-validate177.errors = [{instancePath:instancePath+"/temperature",schemaPath:"#/properties/temperature/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate176.errors = [{instancePath:instancePath+"/temperature",schemaPath:"#/properties/temperature/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -5467,13 +5308,13 @@ if(data.top_k !== undefined){
 let data4 = data.top_k;
 const _errs11 = errors;
 if((!((typeof data4 == "number") && (!(data4 % 1) && !isNaN(data4)))) && (data4 !== null)){
-validate177.errors = [{instancePath:instancePath+"/top_k",schemaPath:"#/properties/top_k/type",keyword:"type",params:{type: schema88.properties.top_k.type}}];
+validate176.errors = [{instancePath:instancePath+"/top_k",schemaPath:"#/properties/top_k/type",keyword:"type",params:{type: schema88.properties.top_k.type}}];
 return false;
 }
 if(errors === _errs11){
 if(typeof data4 == "number"){
 if(data4 < -1 || isNaN(data4)){
-validate177.errors = [{instancePath:instancePath+"/top_k",schemaPath:"#/properties/top_k/minimum",keyword:"minimum",params:{comparison: ">=", limit: -1}}];
+validate176.errors = [{instancePath:instancePath+"/top_k",schemaPath:"#/properties/top_k/minimum",keyword:"minimum",params:{comparison: ">=", limit: -1}}];
 return false;
 }
 }
@@ -5488,18 +5329,18 @@ if(data.top_p !== undefined){
 let data5 = data.top_p;
 const _errs13 = errors;
 if((!(typeof data5 == "number")) && (data5 !== null)){
-validate177.errors = [{instancePath:instancePath+"/top_p",schemaPath:"#/properties/top_p/type",keyword:"type",params:{type: schema88.properties.top_p.type}}];
+validate176.errors = [{instancePath:instancePath+"/top_p",schemaPath:"#/properties/top_p/type",keyword:"type",params:{type: schema88.properties.top_p.type}}];
 return false;
 }
 if(errors === _errs13){
 if(typeof data5 == "number"){
 if(data5 > 1 || isNaN(data5)){
-validate177.errors = [{instancePath:instancePath+"/top_p",schemaPath:"#/properties/top_p/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1}}];
+validate176.errors = [{instancePath:instancePath+"/top_p",schemaPath:"#/properties/top_p/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1}}];
 return false;
 }
 else {
 if(data5 <= 0 || isNaN(data5)){
-validate177.errors = [{instancePath:instancePath+"/top_p",schemaPath:"#/properties/top_p/exclusiveMinimum",keyword:"exclusiveMinimum",params:{comparison: ">", limit: 0}}];
+validate176.errors = [{instancePath:instancePath+"/top_p",schemaPath:"#/properties/top_p/exclusiveMinimum",keyword:"exclusiveMinimum",params:{comparison: ">", limit: 0}}];
 return false;
 }
 }
@@ -5517,20 +5358,20 @@ var valid0 = true;
 }
 }
 else {
-validate177.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate176.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate177.errors = vErrors;
+validate176.errors = vErrors;
 return errors === 0;
 }
-validate177.evaluated = {"props":{"max_tokens":true,"seed":true,"stop":true,"temperature":true,"top_k":true,"top_p":true},"dynamicProps":false,"dynamicItems":false};
+validate176.evaluated = {"props":{"max_tokens":true,"seed":true,"stop":true,"temperature":true,"top_k":true,"top_p":true},"dynamicProps":false,"dynamicItems":false};
 
 
-function validate175(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate174(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate175.evaluated;
+const evaluated0 = validate174.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -5541,7 +5382,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if(((data.prompt === undefined) && (missing0 = "prompt")) || ((data.sampling_params === undefined) && (missing0 = "sampling_params"))){
-validate175.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate174.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -5549,13 +5390,13 @@ if(data.num_samples !== undefined){
 let data0 = data.num_samples;
 const _errs1 = errors;
 if((!((typeof data0 == "number") && (!(data0 % 1) && !isNaN(data0)))) && (data0 !== null)){
-validate175.errors = [{instancePath:instancePath+"/num_samples",schemaPath:"#/properties/num_samples/type",keyword:"type",params:{type: schema87.properties.num_samples.type}}];
+validate174.errors = [{instancePath:instancePath+"/num_samples",schemaPath:"#/properties/num_samples/type",keyword:"type",params:{type: schema87.properties.num_samples.type}}];
 return false;
 }
 if(errors === _errs1){
 if(typeof data0 == "number"){
 if(data0 < 1 || isNaN(data0)){
-validate175.errors = [{instancePath:instancePath+"/num_samples",schemaPath:"#/properties/num_samples/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
+validate174.errors = [{instancePath:instancePath+"/num_samples",schemaPath:"#/properties/num_samples/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
@@ -5568,8 +5409,8 @@ var valid0 = true;
 if(valid0){
 if(data.prompt !== undefined){
 const _errs3 = errors;
-if(!(validate115(data.prompt, {instancePath:instancePath+"/prompt",parentData:data,parentDataProperty:"prompt",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate115.errors : vErrors.concat(validate115.errors);
+if(!(validate114(data.prompt, {instancePath:instancePath+"/prompt",parentData:data,parentDataProperty:"prompt",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate114.errors : vErrors.concat(validate114.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs3 === errors;
@@ -5580,8 +5421,8 @@ var valid0 = true;
 if(valid0){
 if(data.sampling_params !== undefined){
 const _errs4 = errors;
-if(!(validate177(data.sampling_params, {instancePath:instancePath+"/sampling_params",parentData:data,parentDataProperty:"sampling_params",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate177.errors : vErrors.concat(validate177.errors);
+if(!(validate176(data.sampling_params, {instancePath:instancePath+"/sampling_params",parentData:data,parentDataProperty:"sampling_params",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate176.errors : vErrors.concat(validate176.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs4 === errors;
@@ -5594,7 +5435,7 @@ if(data.base_model !== undefined){
 let data3 = data.base_model;
 const _errs5 = errors;
 if((typeof data3 !== "string") && (data3 !== null)){
-validate175.errors = [{instancePath:instancePath+"/base_model",schemaPath:"#/properties/base_model/type",keyword:"type",params:{type: schema87.properties.base_model.type}}];
+validate174.errors = [{instancePath:instancePath+"/base_model",schemaPath:"#/properties/base_model/type",keyword:"type",params:{type: schema87.properties.base_model.type}}];
 return false;
 }
 var valid0 = _errs5 === errors;
@@ -5607,7 +5448,7 @@ if(data.model_path !== undefined){
 let data4 = data.model_path;
 const _errs7 = errors;
 if((typeof data4 !== "string") && (data4 !== null)){
-validate175.errors = [{instancePath:instancePath+"/model_path",schemaPath:"#/properties/model_path/type",keyword:"type",params:{type: schema87.properties.model_path.type}}];
+validate174.errors = [{instancePath:instancePath+"/model_path",schemaPath:"#/properties/model_path/type",keyword:"type",params:{type: schema87.properties.model_path.type}}];
 return false;
 }
 var valid0 = _errs7 === errors;
@@ -5620,7 +5461,7 @@ if(data.sampling_session_id !== undefined){
 let data5 = data.sampling_session_id;
 const _errs9 = errors;
 if((typeof data5 !== "string") && (data5 !== null)){
-validate175.errors = [{instancePath:instancePath+"/sampling_session_id",schemaPath:"#/properties/sampling_session_id/type",keyword:"type",params:{type: schema87.properties.sampling_session_id.type}}];
+validate174.errors = [{instancePath:instancePath+"/sampling_session_id",schemaPath:"#/properties/sampling_session_id/type",keyword:"type",params:{type: schema87.properties.sampling_session_id.type}}];
 return false;
 }
 var valid0 = _errs9 === errors;
@@ -5635,8 +5476,8 @@ const _errs11 = errors;
 const _errs12 = errors;
 let valid1 = false;
 const _errs13 = errors;
-if(!(validate99(data6, {instancePath:instancePath+"/seq_id",parentData:data,parentDataProperty:"seq_id",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate99.errors : vErrors.concat(validate99.errors);
+if(!(validate98(data6, {instancePath:instancePath+"/seq_id",parentData:data,parentDataProperty:"seq_id",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate98.errors : vErrors.concat(validate98.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs13 === errors;
@@ -5663,7 +5504,7 @@ else {
 vErrors.push(err1);
 }
 errors++;
-validate175.errors = vErrors;
+validate174.errors = vErrors;
 return false;
 }
 else {
@@ -5687,7 +5528,7 @@ if(data.prompt_logprobs !== undefined){
 let data7 = data.prompt_logprobs;
 const _errs16 = errors;
 if((typeof data7 !== "boolean") && (data7 !== null)){
-validate175.errors = [{instancePath:instancePath+"/prompt_logprobs",schemaPath:"#/properties/prompt_logprobs/type",keyword:"type",params:{type: schema87.properties.prompt_logprobs.type}}];
+validate174.errors = [{instancePath:instancePath+"/prompt_logprobs",schemaPath:"#/properties/prompt_logprobs/type",keyword:"type",params:{type: schema87.properties.prompt_logprobs.type}}];
 return false;
 }
 var valid0 = _errs16 === errors;
@@ -5700,13 +5541,13 @@ if(data.topk_prompt_logprobs !== undefined){
 let data8 = data.topk_prompt_logprobs;
 const _errs18 = errors;
 if((!((typeof data8 == "number") && (!(data8 % 1) && !isNaN(data8)))) && (data8 !== null)){
-validate175.errors = [{instancePath:instancePath+"/topk_prompt_logprobs",schemaPath:"#/properties/topk_prompt_logprobs/type",keyword:"type",params:{type: schema87.properties.topk_prompt_logprobs.type}}];
+validate174.errors = [{instancePath:instancePath+"/topk_prompt_logprobs",schemaPath:"#/properties/topk_prompt_logprobs/type",keyword:"type",params:{type: schema87.properties.topk_prompt_logprobs.type}}];
 return false;
 }
 if(errors === _errs18){
 if(typeof data8 == "number"){
 if(data8 < 0 || isNaN(data8)){
-validate175.errors = [{instancePath:instancePath+"/topk_prompt_logprobs",schemaPath:"#/properties/topk_prompt_logprobs/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate174.errors = [{instancePath:instancePath+"/topk_prompt_logprobs",schemaPath:"#/properties/topk_prompt_logprobs/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -5721,13 +5562,13 @@ if(data.topk_sample_logprobs !== undefined){
 let data9 = data.topk_sample_logprobs;
 const _errs20 = errors;
 if((!((typeof data9 == "number") && (!(data9 % 1) && !isNaN(data9)))) && (data9 !== null)){
-validate175.errors = [{instancePath:instancePath+"/topk_sample_logprobs",schemaPath:"#/properties/topk_sample_logprobs/type",keyword:"type",params:{type: schema87.properties.topk_sample_logprobs.type}}];
+validate174.errors = [{instancePath:instancePath+"/topk_sample_logprobs",schemaPath:"#/properties/topk_sample_logprobs/type",keyword:"type",params:{type: schema87.properties.topk_sample_logprobs.type}}];
 return false;
 }
 if(errors === _errs20){
 if(typeof data9 == "number"){
 if(data9 < 0 || isNaN(data9)){
-validate175.errors = [{instancePath:instancePath+"/topk_sample_logprobs",schemaPath:"#/properties/topk_sample_logprobs/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate174.errors = [{instancePath:instancePath+"/topk_sample_logprobs",schemaPath:"#/properties/topk_sample_logprobs/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -5744,8 +5585,8 @@ const _errs22 = errors;
 const _errs23 = errors;
 let valid2 = false;
 const _errs24 = errors;
-if(!(validate127(data10, {instancePath:instancePath+"/target_prompt_logprobs",parentData:data,parentDataProperty:"target_prompt_logprobs",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate127.errors : vErrors.concat(validate127.errors);
+if(!(validate126(data10, {instancePath:instancePath+"/target_prompt_logprobs",parentData:data,parentDataProperty:"target_prompt_logprobs",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate126.errors : vErrors.concat(validate126.errors);
 errors = vErrors.length;
 }
 var _valid1 = _errs24 === errors;
@@ -5780,7 +5621,7 @@ else {
 vErrors.push(err3);
 }
 errors++;
-validate175.errors = vErrors;
+validate174.errors = vErrors;
 return false;
 }
 else {
@@ -5804,13 +5645,13 @@ if(data.prompt_alt_tokens_k !== undefined){
 let data11 = data.prompt_alt_tokens_k;
 const _errs27 = errors;
 if((!((typeof data11 == "number") && (!(data11 % 1) && !isNaN(data11)))) && (data11 !== null)){
-validate175.errors = [{instancePath:instancePath+"/prompt_alt_tokens_k",schemaPath:"#/properties/prompt_alt_tokens_k/type",keyword:"type",params:{type: schema87.properties.prompt_alt_tokens_k.type}}];
+validate174.errors = [{instancePath:instancePath+"/prompt_alt_tokens_k",schemaPath:"#/properties/prompt_alt_tokens_k/type",keyword:"type",params:{type: schema87.properties.prompt_alt_tokens_k.type}}];
 return false;
 }
 if(errors === _errs27){
 if(typeof data11 == "number"){
 if(data11 < 0 || isNaN(data11)){
-validate175.errors = [{instancePath:instancePath+"/prompt_alt_tokens_k",schemaPath:"#/properties/prompt_alt_tokens_k/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate174.errors = [{instancePath:instancePath+"/prompt_alt_tokens_k",schemaPath:"#/properties/prompt_alt_tokens_k/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -5825,13 +5666,13 @@ if(data.prompt_logprobs_last_n !== undefined){
 let data12 = data.prompt_logprobs_last_n;
 const _errs29 = errors;
 if((!((typeof data12 == "number") && (!(data12 % 1) && !isNaN(data12)))) && (data12 !== null)){
-validate175.errors = [{instancePath:instancePath+"/prompt_logprobs_last_n",schemaPath:"#/properties/prompt_logprobs_last_n/type",keyword:"type",params:{type: schema87.properties.prompt_logprobs_last_n.type}}];
+validate174.errors = [{instancePath:instancePath+"/prompt_logprobs_last_n",schemaPath:"#/properties/prompt_logprobs_last_n/type",keyword:"type",params:{type: schema87.properties.prompt_logprobs_last_n.type}}];
 return false;
 }
 if(errors === _errs29){
 if(typeof data12 == "number"){
 if(data12 < 1 || isNaN(data12)){
-validate175.errors = [{instancePath:instancePath+"/prompt_logprobs_last_n",schemaPath:"#/properties/prompt_logprobs_last_n/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
+validate174.errors = [{instancePath:instancePath+"/prompt_logprobs_last_n",schemaPath:"#/properties/prompt_logprobs_last_n/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
@@ -5846,7 +5687,7 @@ if(data.record_stability_info !== undefined){
 let data13 = data.record_stability_info;
 const _errs31 = errors;
 if((typeof data13 !== "boolean") && (data13 !== null)){
-validate175.errors = [{instancePath:instancePath+"/record_stability_info",schemaPath:"#/properties/record_stability_info/type",keyword:"type",params:{type: schema87.properties.record_stability_info.type}}];
+validate174.errors = [{instancePath:instancePath+"/record_stability_info",schemaPath:"#/properties/record_stability_info/type",keyword:"type",params:{type: schema87.properties.record_stability_info.type}}];
 return false;
 }
 var valid0 = _errs31 === errors;
@@ -5859,7 +5700,7 @@ if(data.type !== undefined){
 let data14 = data.type;
 const _errs33 = errors;
 if((typeof data14 !== "string") && (data14 !== null)){
-validate175.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema87.properties.type.type}}];
+validate174.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema87.properties.type.type}}];
 return false;
 }
 var valid0 = _errs33 === errors;
@@ -5884,44 +5725,44 @@ var valid0 = true;
 }
 }
 else {
-validate175.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate174.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate175.errors = vErrors;
-return errors === 0;
-}
-validate175.evaluated = {"props":{"num_samples":true,"prompt":true,"sampling_params":true,"base_model":true,"model_path":true,"sampling_session_id":true,"seq_id":true,"prompt_logprobs":true,"topk_prompt_logprobs":true,"topk_sample_logprobs":true,"target_prompt_logprobs":true,"prompt_alt_tokens_k":true,"prompt_logprobs_last_n":true,"record_stability_info":true,"type":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate174(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-asample" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate174.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate175(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate175.errors : vErrors.concat(validate175.errors);
-errors = vErrors.length;
 }
 validate174.errors = vErrors;
 return errors === 0;
 }
 validate174.evaluated = {"props":{"num_samples":true,"prompt":true,"sampling_params":true,"base_model":true,"model_path":true,"sampling_session_id":true,"seq_id":true,"prompt_logprobs":true,"topk_prompt_logprobs":true,"topk_sample_logprobs":true,"target_prompt_logprobs":true,"prompt_alt_tokens_k":true,"prompt_logprobs_last_n":true,"record_stability_info":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
-export const retrieveFuture = validate185;
+
+function validate173(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-asample" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate173.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate174(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate174.errors : vErrors.concat(validate174.errors);
+errors = vErrors.length;
+}
+validate173.errors = vErrors;
+return errors === 0;
+}
+validate173.evaluated = {"props":{"num_samples":true,"prompt":true,"sampling_params":true,"base_model":true,"model_path":true,"sampling_session_id":true,"seq_id":true,"prompt_logprobs":true,"topk_prompt_logprobs":true,"topk_sample_logprobs":true,"target_prompt_logprobs":true,"prompt_alt_tokens_k":true,"prompt_logprobs_last_n":true,"record_stability_info":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+
+export const retrieveFuture = validate184;
 const schema90 = {"$id":"validate-retrieveFuture","$ref":"tinker#/components/schemas/RetrieveFutureRequest"};
 const schema91 = {"type":"object","required":["request_id"],"properties":{"request_id":{"type":"string"},"allow_metadata_only":{"description":"The client would rather hear the size of a large result first.","type":["boolean","null"],"default":false},"type":{"type":["string","null"]}},"examples":[{"request_id":"req-2","allow_metadata_only":true}]};
 
-function validate186(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate185(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate186.evaluated;
+const evaluated0 = validate185.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -5932,14 +5773,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.request_id === undefined) && (missing0 = "request_id")){
-validate186.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate185.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.request_id !== undefined){
 const _errs1 = errors;
 if(typeof data.request_id !== "string"){
-validate186.errors = [{instancePath:instancePath+"/request_id",schemaPath:"#/properties/request_id/type",keyword:"type",params:{type: "string"}}];
+validate185.errors = [{instancePath:instancePath+"/request_id",schemaPath:"#/properties/request_id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -5952,7 +5793,7 @@ if(data.allow_metadata_only !== undefined){
 let data1 = data.allow_metadata_only;
 const _errs3 = errors;
 if((typeof data1 !== "boolean") && (data1 !== null)){
-validate186.errors = [{instancePath:instancePath+"/allow_metadata_only",schemaPath:"#/properties/allow_metadata_only/type",keyword:"type",params:{type: schema91.properties.allow_metadata_only.type}}];
+validate185.errors = [{instancePath:instancePath+"/allow_metadata_only",schemaPath:"#/properties/allow_metadata_only/type",keyword:"type",params:{type: schema91.properties.allow_metadata_only.type}}];
 return false;
 }
 var valid0 = _errs3 === errors;
@@ -5965,7 +5806,7 @@ if(data.type !== undefined){
 let data2 = data.type;
 const _errs5 = errors;
 if((typeof data2 !== "string") && (data2 !== null)){
-validate186.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema91.properties.type.type}}];
+validate185.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema91.properties.type.type}}];
 return false;
 }
 var valid0 = _errs5 === errors;
@@ -5978,44 +5819,44 @@ var valid0 = true;
 }
 }
 else {
-validate186.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate185.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate186.errors = vErrors;
-return errors === 0;
-}
-validate186.evaluated = {"props":{"request_id":true,"allow_metadata_only":true,"type":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate185(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-retrieveFuture" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate185.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate186(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate186.errors : vErrors.concat(validate186.errors);
-errors = vErrors.length;
 }
 validate185.errors = vErrors;
 return errors === 0;
 }
 validate185.evaluated = {"props":{"request_id":true,"allow_metadata_only":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
-export const retrieveFutures = validate188;
+
+function validate184(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-retrieveFuture" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate184.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate185(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate185.errors : vErrors.concat(validate185.errors);
+errors = vErrors.length;
+}
+validate184.errors = vErrors;
+return errors === 0;
+}
+validate184.evaluated = {"props":{"request_id":true,"allow_metadata_only":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+
+export const retrieveFutures = validate187;
 const schema92 = {"$id":"validate-retrieveFutures","$ref":"tinker#/components/schemas/RetrieveFuturesRequest"};
 const schema93 = {"type":"object","required":["target","prev_cursor"],"properties":{"target":{"type":"object","required":["type","sampling_session_id"],"properties":{"type":{"type":"string","const":"sampling_session"},"sampling_session_id":{"type":"string"},"cloned_sampler_id":{"description":"seq_id divided by 10^9, rounded down.","anyOf":[{"$ref":"#/components/schemas/Int64"},{"type":"null"}]}}},"prev_cursor":{"description":"The cursor of the last answer, 0 at first. Events up to it may be forgotten.","$ref":"#/components/schemas/Int64"},"timeout":{"description":"Seconds to hold the request; 0 = answer at once, absent = the server's choice.","type":["number","null"],"minimum":0},"retrieved_request_ids":{"description":"Results that have arrived; the server may delete them.","type":["array","null"],"items":{"type":"string"}}},"examples":[{"target":{"type":"sampling_session","sampling_session_id":"sess-1:sample:0","cloned_sampler_id":0},"prev_cursor":0,"retrieved_request_ids":[]}]};
 
-function validate189(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate188(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate189.evaluated;
+const evaluated0 = validate188.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -6026,7 +5867,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if(((data.target === undefined) && (missing0 = "target")) || ((data.prev_cursor === undefined) && (missing0 = "prev_cursor"))){
-validate189.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate188.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -6037,7 +5878,7 @@ if(errors === _errs1){
 if(data0 && typeof data0 == "object" && !Array.isArray(data0)){
 let missing1;
 if(((data0.type === undefined) && (missing1 = "type")) || ((data0.sampling_session_id === undefined) && (missing1 = "sampling_session_id"))){
-validate189.errors = [{instancePath:instancePath+"/target",schemaPath:"#/properties/target/required",keyword:"required",params:{missingProperty: missing1}}];
+validate188.errors = [{instancePath:instancePath+"/target",schemaPath:"#/properties/target/required",keyword:"required",params:{missingProperty: missing1}}];
 return false;
 }
 else {
@@ -6045,11 +5886,11 @@ if(data0.type !== undefined){
 let data1 = data0.type;
 const _errs3 = errors;
 if(typeof data1 !== "string"){
-validate189.errors = [{instancePath:instancePath+"/target/type",schemaPath:"#/properties/target/properties/type/type",keyword:"type",params:{type: "string"}}];
+validate188.errors = [{instancePath:instancePath+"/target/type",schemaPath:"#/properties/target/properties/type/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 if("sampling_session" !== data1){
-validate189.errors = [{instancePath:instancePath+"/target/type",schemaPath:"#/properties/target/properties/type/const",keyword:"const",params:{allowedValue: "sampling_session"}}];
+validate188.errors = [{instancePath:instancePath+"/target/type",schemaPath:"#/properties/target/properties/type/const",keyword:"const",params:{allowedValue: "sampling_session"}}];
 return false;
 }
 var valid1 = _errs3 === errors;
@@ -6061,7 +5902,7 @@ if(valid1){
 if(data0.sampling_session_id !== undefined){
 const _errs5 = errors;
 if(typeof data0.sampling_session_id !== "string"){
-validate189.errors = [{instancePath:instancePath+"/target/sampling_session_id",schemaPath:"#/properties/target/properties/sampling_session_id/type",keyword:"type",params:{type: "string"}}];
+validate188.errors = [{instancePath:instancePath+"/target/sampling_session_id",schemaPath:"#/properties/target/properties/sampling_session_id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid1 = _errs5 === errors;
@@ -6076,8 +5917,8 @@ const _errs7 = errors;
 const _errs8 = errors;
 let valid2 = false;
 const _errs9 = errors;
-if(!(validate99(data3, {instancePath:instancePath+"/target/cloned_sampler_id",parentData:data0,parentDataProperty:"cloned_sampler_id",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate99.errors : vErrors.concat(validate99.errors);
+if(!(validate98(data3, {instancePath:instancePath+"/target/cloned_sampler_id",parentData:data0,parentDataProperty:"cloned_sampler_id",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate98.errors : vErrors.concat(validate98.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs9 === errors;
@@ -6104,7 +5945,7 @@ else {
 vErrors.push(err1);
 }
 errors++;
-validate189.errors = vErrors;
+validate188.errors = vErrors;
 return false;
 }
 else {
@@ -6128,7 +5969,7 @@ var valid1 = true;
 }
 }
 else {
-validate189.errors = [{instancePath:instancePath+"/target",schemaPath:"#/properties/target/type",keyword:"type",params:{type: "object"}}];
+validate188.errors = [{instancePath:instancePath+"/target",schemaPath:"#/properties/target/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
@@ -6140,8 +5981,8 @@ var valid0 = true;
 if(valid0){
 if(data.prev_cursor !== undefined){
 const _errs12 = errors;
-if(!(validate99(data.prev_cursor, {instancePath:instancePath+"/prev_cursor",parentData:data,parentDataProperty:"prev_cursor",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate99.errors : vErrors.concat(validate99.errors);
+if(!(validate98(data.prev_cursor, {instancePath:instancePath+"/prev_cursor",parentData:data,parentDataProperty:"prev_cursor",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate98.errors : vErrors.concat(validate98.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs12 === errors;
@@ -6154,13 +5995,13 @@ if(data.timeout !== undefined){
 let data5 = data.timeout;
 const _errs13 = errors;
 if((!(typeof data5 == "number")) && (data5 !== null)){
-validate189.errors = [{instancePath:instancePath+"/timeout",schemaPath:"#/properties/timeout/type",keyword:"type",params:{type: schema93.properties.timeout.type}}];
+validate188.errors = [{instancePath:instancePath+"/timeout",schemaPath:"#/properties/timeout/type",keyword:"type",params:{type: schema93.properties.timeout.type}}];
 return false;
 }
 if(errors === _errs13){
 if(typeof data5 == "number"){
 if(data5 < 0 || isNaN(data5)){
-validate189.errors = [{instancePath:instancePath+"/timeout",schemaPath:"#/properties/timeout/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate188.errors = [{instancePath:instancePath+"/timeout",schemaPath:"#/properties/timeout/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -6175,7 +6016,7 @@ if(data.retrieved_request_ids !== undefined){
 let data6 = data.retrieved_request_ids;
 const _errs15 = errors;
 if((!(Array.isArray(data6))) && (data6 !== null)){
-validate189.errors = [{instancePath:instancePath+"/retrieved_request_ids",schemaPath:"#/properties/retrieved_request_ids/type",keyword:"type",params:{type: schema93.properties.retrieved_request_ids.type}}];
+validate188.errors = [{instancePath:instancePath+"/retrieved_request_ids",schemaPath:"#/properties/retrieved_request_ids/type",keyword:"type",params:{type: schema93.properties.retrieved_request_ids.type}}];
 return false;
 }
 if(errors === _errs15){
@@ -6185,7 +6026,7 @@ const len0 = data6.length;
 for(let i0=0; i0<len0; i0++){
 const _errs17 = errors;
 if(typeof data6[i0] !== "string"){
-validate189.errors = [{instancePath:instancePath+"/retrieved_request_ids/" + i0,schemaPath:"#/properties/retrieved_request_ids/items/type",keyword:"type",params:{type: "string"}}];
+validate188.errors = [{instancePath:instancePath+"/retrieved_request_ids/" + i0,schemaPath:"#/properties/retrieved_request_ids/items/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid3 = _errs17 === errors;
@@ -6206,44 +6047,44 @@ var valid0 = true;
 }
 }
 else {
-validate189.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate188.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate189.errors = vErrors;
-return errors === 0;
-}
-validate189.evaluated = {"props":{"target":true,"prev_cursor":true,"timeout":true,"retrieved_request_ids":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate188(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-retrieveFutures" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate188.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate189(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate189.errors : vErrors.concat(validate189.errors);
-errors = vErrors.length;
 }
 validate188.errors = vErrors;
 return errors === 0;
 }
 validate188.evaluated = {"props":{"target":true,"prev_cursor":true,"timeout":true,"retrieved_request_ids":true},"dynamicProps":false,"dynamicItems":false};
 
-export const cancelFuture = validate193;
+
+function validate187(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-retrieveFutures" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate187.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate188(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate188.errors : vErrors.concat(validate188.errors);
+errors = vErrors.length;
+}
+validate187.errors = vErrors;
+return errors === 0;
+}
+validate187.evaluated = {"props":{"target":true,"prev_cursor":true,"timeout":true,"retrieved_request_ids":true},"dynamicProps":false,"dynamicItems":false};
+
+export const cancelFuture = validate192;
 const schema94 = {"$id":"validate-cancelFuture","$ref":"tinker#/components/schemas/CancelFutureRequest"};
 const schema95 = {"type":"object","required":["request_id"],"properties":{"request_id":{"type":"string"}},"examples":[{"request_id":"req-2"}]};
 
-function validate194(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate193(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate194.evaluated;
+const evaluated0 = validate193.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -6254,58 +6095,58 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.request_id === undefined) && (missing0 = "request_id")){
-validate194.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate193.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.request_id !== undefined){
 if(typeof data.request_id !== "string"){
-validate194.errors = [{instancePath:instancePath+"/request_id",schemaPath:"#/properties/request_id/type",keyword:"type",params:{type: "string"}}];
+validate193.errors = [{instancePath:instancePath+"/request_id",schemaPath:"#/properties/request_id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 }
 }
 }
 else {
-validate194.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate193.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate194.errors = vErrors;
-return errors === 0;
-}
-validate194.evaluated = {"props":{"request_id":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate193(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-cancelFuture" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate193.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate194(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate194.errors : vErrors.concat(validate194.errors);
-errors = vErrors.length;
 }
 validate193.errors = vErrors;
 return errors === 0;
 }
 validate193.evaluated = {"props":{"request_id":true},"dynamicProps":false,"dynamicItems":false};
 
-export const saveWeights = validate196;
+
+function validate192(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-cancelFuture" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate192.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate193(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate193.errors : vErrors.concat(validate193.errors);
+errors = vErrors.length;
+}
+validate192.errors = vErrors;
+return errors === 0;
+}
+validate192.evaluated = {"props":{"request_id":true},"dynamicProps":false,"dynamicItems":false};
+
+export const saveWeights = validate195;
 const schema96 = {"$id":"validate-saveWeights","$ref":"tinker#/components/schemas/SaveWeightsRequest"};
 const schema97 = {"type":"object","required":["model_id","path"],"properties":{"model_id":{"type":"string"},"path":{"description":"Bare name of the checkpoint within its run.","type":"string","minLength":1},"seq_id":{"anyOf":[{"$ref":"#/components/schemas/Int64"},{"type":"null"}]},"ttl_seconds":{"type":["integer","null"],"minimum":1},"overwrite":{"description":"Replace a checkpoint of the same name; without it a clash fails the future.","type":["boolean","null"],"default":false},"user_metadata":{"anyOf":[{"$ref":"#/components/schemas/StringMap"},{"type":"null"}]},"type":{"type":["string","null"]}},"examples":[{"model_id":"sess-1:train:0","path":"a","seq_id":10,"ttl_seconds":3600,"overwrite":false,"user_metadata":{"step":"1"},"type":"save_weights"}]};
 const func1 = require("ajv/dist/runtime/ucs2length").default;
 
-function validate197(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate196(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate197.evaluated;
+const evaluated0 = validate196.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -6316,14 +6157,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if(((data.model_id === undefined) && (missing0 = "model_id")) || ((data.path === undefined) && (missing0 = "path"))){
-validate197.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate196.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.model_id !== undefined){
 const _errs1 = errors;
 if(typeof data.model_id !== "string"){
-validate197.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: "string"}}];
+validate196.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -6338,12 +6179,12 @@ const _errs3 = errors;
 if(errors === _errs3){
 if(typeof data1 === "string"){
 if(func1(data1) < 1){
-validate197.errors = [{instancePath:instancePath+"/path",schemaPath:"#/properties/path/minLength",keyword:"minLength",params:{limit: 1}}];
+validate196.errors = [{instancePath:instancePath+"/path",schemaPath:"#/properties/path/minLength",keyword:"minLength",params:{limit: 1}}];
 return false;
 }
 }
 else {
-validate197.errors = [{instancePath:instancePath+"/path",schemaPath:"#/properties/path/type",keyword:"type",params:{type: "string"}}];
+validate196.errors = [{instancePath:instancePath+"/path",schemaPath:"#/properties/path/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 }
@@ -6359,8 +6200,8 @@ const _errs5 = errors;
 const _errs6 = errors;
 let valid1 = false;
 const _errs7 = errors;
-if(!(validate99(data2, {instancePath:instancePath+"/seq_id",parentData:data,parentDataProperty:"seq_id",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate99.errors : vErrors.concat(validate99.errors);
+if(!(validate98(data2, {instancePath:instancePath+"/seq_id",parentData:data,parentDataProperty:"seq_id",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate98.errors : vErrors.concat(validate98.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs7 === errors;
@@ -6387,7 +6228,7 @@ else {
 vErrors.push(err1);
 }
 errors++;
-validate197.errors = vErrors;
+validate196.errors = vErrors;
 return false;
 }
 else {
@@ -6411,13 +6252,13 @@ if(data.ttl_seconds !== undefined){
 let data3 = data.ttl_seconds;
 const _errs10 = errors;
 if((!((typeof data3 == "number") && (!(data3 % 1) && !isNaN(data3)))) && (data3 !== null)){
-validate197.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/type",keyword:"type",params:{type: schema97.properties.ttl_seconds.type}}];
+validate196.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/type",keyword:"type",params:{type: schema97.properties.ttl_seconds.type}}];
 return false;
 }
 if(errors === _errs10){
 if(typeof data3 == "number"){
 if(data3 < 1 || isNaN(data3)){
-validate197.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
+validate196.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
@@ -6432,7 +6273,7 @@ if(data.overwrite !== undefined){
 let data4 = data.overwrite;
 const _errs12 = errors;
 if((typeof data4 !== "boolean") && (data4 !== null)){
-validate197.errors = [{instancePath:instancePath+"/overwrite",schemaPath:"#/properties/overwrite/type",keyword:"type",params:{type: schema97.properties.overwrite.type}}];
+validate196.errors = [{instancePath:instancePath+"/overwrite",schemaPath:"#/properties/overwrite/type",keyword:"type",params:{type: schema97.properties.overwrite.type}}];
 return false;
 }
 var valid0 = _errs12 === errors;
@@ -6447,8 +6288,8 @@ const _errs14 = errors;
 const _errs15 = errors;
 let valid2 = false;
 const _errs16 = errors;
-if(!(validate96(data5, {instancePath:instancePath+"/user_metadata",parentData:data,parentDataProperty:"user_metadata",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate96.errors : vErrors.concat(validate96.errors);
+if(!(validate95(data5, {instancePath:instancePath+"/user_metadata",parentData:data,parentDataProperty:"user_metadata",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate95.errors : vErrors.concat(validate95.errors);
 errors = vErrors.length;
 }
 var _valid1 = _errs16 === errors;
@@ -6475,7 +6316,7 @@ else {
 vErrors.push(err3);
 }
 errors++;
-validate197.errors = vErrors;
+validate196.errors = vErrors;
 return false;
 }
 else {
@@ -6499,7 +6340,7 @@ if(data.type !== undefined){
 let data6 = data.type;
 const _errs19 = errors;
 if((typeof data6 !== "string") && (data6 !== null)){
-validate197.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema97.properties.type.type}}];
+validate196.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema97.properties.type.type}}];
 return false;
 }
 var valid0 = _errs19 === errors;
@@ -6516,44 +6357,44 @@ var valid0 = true;
 }
 }
 else {
-validate197.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate196.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate197.errors = vErrors;
-return errors === 0;
-}
-validate197.evaluated = {"props":{"model_id":true,"path":true,"seq_id":true,"ttl_seconds":true,"overwrite":true,"user_metadata":true,"type":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate196(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-saveWeights" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate196.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate197(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate197.errors : vErrors.concat(validate197.errors);
-errors = vErrors.length;
 }
 validate196.errors = vErrors;
 return errors === 0;
 }
 validate196.evaluated = {"props":{"model_id":true,"path":true,"seq_id":true,"ttl_seconds":true,"overwrite":true,"user_metadata":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
-export const saveWeightsForSampler = validate201;
+
+function validate195(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-saveWeights" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate195.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate196(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate196.errors : vErrors.concat(validate196.errors);
+errors = vErrors.length;
+}
+validate195.errors = vErrors;
+return errors === 0;
+}
+validate195.evaluated = {"props":{"model_id":true,"path":true,"seq_id":true,"ttl_seconds":true,"overwrite":true,"user_metadata":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+
+export const saveWeightsForSampler = validate200;
 const schema98 = {"$id":"validate-saveWeightsForSampler","$ref":"tinker#/components/schemas/SaveWeightsForSamplerRequest"};
 const schema99 = {"description":"Either `path` (a named checkpoint) or `sampling_session_seq_id` (an ephemeral sampling session over the weights of this moment, never listed).","type":"object","required":["model_id"],"properties":{"model_id":{"type":"string"},"path":{"description":"Bare name of the checkpoint within its run.","type":["string","null"],"minLength":1},"sampling_session_seq_id":{"type":["integer","null"],"minimum":0},"kind":{"description":"snapshot = exactly these weights for ever; inflight = may move on to newer weights of the model.","enum":["snapshot","inflight",null],"default":"snapshot"},"seq_id":{"anyOf":[{"$ref":"#/components/schemas/Int64"},{"type":"null"}]},"ttl_seconds":{"type":["integer","null"],"minimum":1},"user_metadata":{"anyOf":[{"$ref":"#/components/schemas/StringMap"},{"type":"null"}]},"type":{"type":["string","null"]}},"examples":[{"model_id":"sess-1:train:0","path":"s","kind":"snapshot","seq_id":11,"type":"save_weights_for_sampler"},{"model_id":"sess-1:train:0","sampling_session_seq_id":0,"kind":"snapshot","seq_id":13}]};
 
-function validate202(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate201(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate202.evaluated;
+const evaluated0 = validate201.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -6564,14 +6405,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.model_id === undefined) && (missing0 = "model_id")){
-validate202.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate201.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.model_id !== undefined){
 const _errs1 = errors;
 if(typeof data.model_id !== "string"){
-validate202.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: "string"}}];
+validate201.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -6584,13 +6425,13 @@ if(data.path !== undefined){
 let data1 = data.path;
 const _errs3 = errors;
 if((typeof data1 !== "string") && (data1 !== null)){
-validate202.errors = [{instancePath:instancePath+"/path",schemaPath:"#/properties/path/type",keyword:"type",params:{type: schema99.properties.path.type}}];
+validate201.errors = [{instancePath:instancePath+"/path",schemaPath:"#/properties/path/type",keyword:"type",params:{type: schema99.properties.path.type}}];
 return false;
 }
 if(errors === _errs3){
 if(typeof data1 === "string"){
 if(func1(data1) < 1){
-validate202.errors = [{instancePath:instancePath+"/path",schemaPath:"#/properties/path/minLength",keyword:"minLength",params:{limit: 1}}];
+validate201.errors = [{instancePath:instancePath+"/path",schemaPath:"#/properties/path/minLength",keyword:"minLength",params:{limit: 1}}];
 return false;
 }
 }
@@ -6605,13 +6446,13 @@ if(data.sampling_session_seq_id !== undefined){
 let data2 = data.sampling_session_seq_id;
 const _errs5 = errors;
 if((!((typeof data2 == "number") && (!(data2 % 1) && !isNaN(data2)))) && (data2 !== null)){
-validate202.errors = [{instancePath:instancePath+"/sampling_session_seq_id",schemaPath:"#/properties/sampling_session_seq_id/type",keyword:"type",params:{type: schema99.properties.sampling_session_seq_id.type}}];
+validate201.errors = [{instancePath:instancePath+"/sampling_session_seq_id",schemaPath:"#/properties/sampling_session_seq_id/type",keyword:"type",params:{type: schema99.properties.sampling_session_seq_id.type}}];
 return false;
 }
 if(errors === _errs5){
 if(typeof data2 == "number"){
 if(data2 < 0 || isNaN(data2)){
-validate202.errors = [{instancePath:instancePath+"/sampling_session_seq_id",schemaPath:"#/properties/sampling_session_seq_id/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate201.errors = [{instancePath:instancePath+"/sampling_session_seq_id",schemaPath:"#/properties/sampling_session_seq_id/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -6626,7 +6467,7 @@ if(data.kind !== undefined){
 let data3 = data.kind;
 const _errs7 = errors;
 if(!(((data3 === "snapshot") || (data3 === "inflight")) || (data3 === null))){
-validate202.errors = [{instancePath:instancePath+"/kind",schemaPath:"#/properties/kind/enum",keyword:"enum",params:{allowedValues: schema99.properties.kind.enum}}];
+validate201.errors = [{instancePath:instancePath+"/kind",schemaPath:"#/properties/kind/enum",keyword:"enum",params:{allowedValues: schema99.properties.kind.enum}}];
 return false;
 }
 var valid0 = _errs7 === errors;
@@ -6641,8 +6482,8 @@ const _errs8 = errors;
 const _errs9 = errors;
 let valid1 = false;
 const _errs10 = errors;
-if(!(validate99(data4, {instancePath:instancePath+"/seq_id",parentData:data,parentDataProperty:"seq_id",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate99.errors : vErrors.concat(validate99.errors);
+if(!(validate98(data4, {instancePath:instancePath+"/seq_id",parentData:data,parentDataProperty:"seq_id",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate98.errors : vErrors.concat(validate98.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs10 === errors;
@@ -6669,7 +6510,7 @@ else {
 vErrors.push(err1);
 }
 errors++;
-validate202.errors = vErrors;
+validate201.errors = vErrors;
 return false;
 }
 else {
@@ -6693,13 +6534,13 @@ if(data.ttl_seconds !== undefined){
 let data5 = data.ttl_seconds;
 const _errs13 = errors;
 if((!((typeof data5 == "number") && (!(data5 % 1) && !isNaN(data5)))) && (data5 !== null)){
-validate202.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/type",keyword:"type",params:{type: schema99.properties.ttl_seconds.type}}];
+validate201.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/type",keyword:"type",params:{type: schema99.properties.ttl_seconds.type}}];
 return false;
 }
 if(errors === _errs13){
 if(typeof data5 == "number"){
 if(data5 < 1 || isNaN(data5)){
-validate202.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
+validate201.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
@@ -6716,8 +6557,8 @@ const _errs15 = errors;
 const _errs16 = errors;
 let valid2 = false;
 const _errs17 = errors;
-if(!(validate96(data6, {instancePath:instancePath+"/user_metadata",parentData:data,parentDataProperty:"user_metadata",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate96.errors : vErrors.concat(validate96.errors);
+if(!(validate95(data6, {instancePath:instancePath+"/user_metadata",parentData:data,parentDataProperty:"user_metadata",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate95.errors : vErrors.concat(validate95.errors);
 errors = vErrors.length;
 }
 var _valid1 = _errs17 === errors;
@@ -6744,7 +6585,7 @@ else {
 vErrors.push(err3);
 }
 errors++;
-validate202.errors = vErrors;
+validate201.errors = vErrors;
 return false;
 }
 else {
@@ -6768,7 +6609,7 @@ if(data.type !== undefined){
 let data7 = data.type;
 const _errs20 = errors;
 if((typeof data7 !== "string") && (data7 !== null)){
-validate202.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema99.properties.type.type}}];
+validate201.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema99.properties.type.type}}];
 return false;
 }
 var valid0 = _errs20 === errors;
@@ -6786,44 +6627,44 @@ var valid0 = true;
 }
 }
 else {
-validate202.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate201.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate202.errors = vErrors;
-return errors === 0;
-}
-validate202.evaluated = {"props":{"model_id":true,"path":true,"sampling_session_seq_id":true,"kind":true,"seq_id":true,"ttl_seconds":true,"user_metadata":true,"type":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate201(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-saveWeightsForSampler" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate201.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate202(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate202.errors : vErrors.concat(validate202.errors);
-errors = vErrors.length;
 }
 validate201.errors = vErrors;
 return errors === 0;
 }
 validate201.evaluated = {"props":{"model_id":true,"path":true,"sampling_session_seq_id":true,"kind":true,"seq_id":true,"ttl_seconds":true,"user_metadata":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
-export const saveWeightsExternal = validate206;
+
+function validate200(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-saveWeightsForSampler" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate200.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate201(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate201.errors : vErrors.concat(validate201.errors);
+errors = vErrors.length;
+}
+validate200.errors = vErrors;
+return errors === 0;
+}
+validate200.evaluated = {"props":{"model_id":true,"path":true,"sampling_session_seq_id":true,"kind":true,"seq_id":true,"ttl_seconds":true,"user_metadata":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+
+export const saveWeightsExternal = validate205;
 const schema100 = {"$id":"validate-saveWeightsExternal","$ref":"tinker#/components/schemas/SaveWeightsExternalRequest"};
 const schema101 = {"type":"object","required":["model_id","path"],"properties":{"model_id":{"type":"string"},"path":{"type":"string","minLength":1},"seq_id":{"anyOf":[{"$ref":"#/components/schemas/Int64"},{"type":"null"}]},"ttl_seconds":{"type":["integer","null"],"minimum":1},"age_encryption_recipients":{"type":["array","null"],"items":{"type":"string"}},"type":{"type":["string","null"]}},"examples":[{"model_id":"sess-1:train:0","path":"x","seq_id":12,"type":"save_weights_external"}]};
 
-function validate207(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate206(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate207.evaluated;
+const evaluated0 = validate206.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -6834,14 +6675,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if(((data.model_id === undefined) && (missing0 = "model_id")) || ((data.path === undefined) && (missing0 = "path"))){
-validate207.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate206.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.model_id !== undefined){
 const _errs1 = errors;
 if(typeof data.model_id !== "string"){
-validate207.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: "string"}}];
+validate206.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -6856,12 +6697,12 @@ const _errs3 = errors;
 if(errors === _errs3){
 if(typeof data1 === "string"){
 if(func1(data1) < 1){
-validate207.errors = [{instancePath:instancePath+"/path",schemaPath:"#/properties/path/minLength",keyword:"minLength",params:{limit: 1}}];
+validate206.errors = [{instancePath:instancePath+"/path",schemaPath:"#/properties/path/minLength",keyword:"minLength",params:{limit: 1}}];
 return false;
 }
 }
 else {
-validate207.errors = [{instancePath:instancePath+"/path",schemaPath:"#/properties/path/type",keyword:"type",params:{type: "string"}}];
+validate206.errors = [{instancePath:instancePath+"/path",schemaPath:"#/properties/path/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 }
@@ -6877,8 +6718,8 @@ const _errs5 = errors;
 const _errs6 = errors;
 let valid1 = false;
 const _errs7 = errors;
-if(!(validate99(data2, {instancePath:instancePath+"/seq_id",parentData:data,parentDataProperty:"seq_id",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate99.errors : vErrors.concat(validate99.errors);
+if(!(validate98(data2, {instancePath:instancePath+"/seq_id",parentData:data,parentDataProperty:"seq_id",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate98.errors : vErrors.concat(validate98.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs7 === errors;
@@ -6905,7 +6746,7 @@ else {
 vErrors.push(err1);
 }
 errors++;
-validate207.errors = vErrors;
+validate206.errors = vErrors;
 return false;
 }
 else {
@@ -6929,13 +6770,13 @@ if(data.ttl_seconds !== undefined){
 let data3 = data.ttl_seconds;
 const _errs10 = errors;
 if((!((typeof data3 == "number") && (!(data3 % 1) && !isNaN(data3)))) && (data3 !== null)){
-validate207.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/type",keyword:"type",params:{type: schema101.properties.ttl_seconds.type}}];
+validate206.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/type",keyword:"type",params:{type: schema101.properties.ttl_seconds.type}}];
 return false;
 }
 if(errors === _errs10){
 if(typeof data3 == "number"){
 if(data3 < 1 || isNaN(data3)){
-validate207.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
+validate206.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
@@ -6950,7 +6791,7 @@ if(data.age_encryption_recipients !== undefined){
 let data4 = data.age_encryption_recipients;
 const _errs12 = errors;
 if((!(Array.isArray(data4))) && (data4 !== null)){
-validate207.errors = [{instancePath:instancePath+"/age_encryption_recipients",schemaPath:"#/properties/age_encryption_recipients/type",keyword:"type",params:{type: schema101.properties.age_encryption_recipients.type}}];
+validate206.errors = [{instancePath:instancePath+"/age_encryption_recipients",schemaPath:"#/properties/age_encryption_recipients/type",keyword:"type",params:{type: schema101.properties.age_encryption_recipients.type}}];
 return false;
 }
 if(errors === _errs12){
@@ -6960,7 +6801,7 @@ const len0 = data4.length;
 for(let i0=0; i0<len0; i0++){
 const _errs14 = errors;
 if(typeof data4[i0] !== "string"){
-validate207.errors = [{instancePath:instancePath+"/age_encryption_recipients/" + i0,schemaPath:"#/properties/age_encryption_recipients/items/type",keyword:"type",params:{type: "string"}}];
+validate206.errors = [{instancePath:instancePath+"/age_encryption_recipients/" + i0,schemaPath:"#/properties/age_encryption_recipients/items/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid2 = _errs14 === errors;
@@ -6980,7 +6821,7 @@ if(data.type !== undefined){
 let data6 = data.type;
 const _errs16 = errors;
 if((typeof data6 !== "string") && (data6 !== null)){
-validate207.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema101.properties.type.type}}];
+validate206.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema101.properties.type.type}}];
 return false;
 }
 var valid0 = _errs16 === errors;
@@ -6996,44 +6837,44 @@ var valid0 = true;
 }
 }
 else {
-validate207.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate206.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate207.errors = vErrors;
-return errors === 0;
-}
-validate207.evaluated = {"props":{"model_id":true,"path":true,"seq_id":true,"ttl_seconds":true,"age_encryption_recipients":true,"type":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate206(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-saveWeightsExternal" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate206.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate207(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate207.errors : vErrors.concat(validate207.errors);
-errors = vErrors.length;
 }
 validate206.errors = vErrors;
 return errors === 0;
 }
 validate206.evaluated = {"props":{"model_id":true,"path":true,"seq_id":true,"ttl_seconds":true,"age_encryption_recipients":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
-export const loadWeights = validate210;
+
+function validate205(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-saveWeightsExternal" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate205.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate206(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate206.errors : vErrors.concat(validate206.errors);
+errors = vErrors.length;
+}
+validate205.errors = vErrors;
+return errors === 0;
+}
+validate205.evaluated = {"props":{"model_id":true,"path":true,"seq_id":true,"ttl_seconds":true,"age_encryption_recipients":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+
+export const loadWeights = validate209;
 const schema102 = {"$id":"validate-loadWeights","$ref":"tinker#/components/schemas/LoadWeightsRequest"};
 const schema103 = {"description":"Into a live model (model_id, seq_id), or into a new one (session_id, model_seq_id) whose rank and trained parts come from the checkpoint.","type":"object","required":["path"],"properties":{"path":{"type":"string"},"optimizer":{"description":"Restore the optimiser's state too. SDKs up to 0.5.0 leave the field out and mean true.","type":["boolean","null"],"default":true},"model_id":{"type":["string","null"]},"seq_id":{"anyOf":[{"$ref":"#/components/schemas/Int64"},{"type":"null"}]},"session_id":{"type":["string","null"]},"model_seq_id":{"type":["integer","null"],"minimum":0},"base_model":{"type":["string","null"]},"user_metadata":{"anyOf":[{"$ref":"#/components/schemas/StringMap"},{"type":"null"}]},"optimizer_config":{"anyOf":[{"$ref":"#/components/schemas/OptimizerConfig"},{"type":"null"}]},"weights_access_token":{"type":["string","null"]},"type":{"type":["string","null"]}},"examples":[{"model_id":"sess-1:train:0","seq_id":15,"path":"tinker://sess-1:train:0/weights/a","optimizer":false,"type":"load_weights"},{"session_id":"sess-1","model_seq_id":1,"path":"tinker://sess-1:train:0/weights/a","optimizer":true,"type":"load_weights"}]};
 
-function validate211(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate210(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate211.evaluated;
+const evaluated0 = validate210.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -7044,14 +6885,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.path === undefined) && (missing0 = "path")){
-validate211.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate210.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.path !== undefined){
 const _errs1 = errors;
 if(typeof data.path !== "string"){
-validate211.errors = [{instancePath:instancePath+"/path",schemaPath:"#/properties/path/type",keyword:"type",params:{type: "string"}}];
+validate210.errors = [{instancePath:instancePath+"/path",schemaPath:"#/properties/path/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -7064,7 +6905,7 @@ if(data.optimizer !== undefined){
 let data1 = data.optimizer;
 const _errs3 = errors;
 if((typeof data1 !== "boolean") && (data1 !== null)){
-validate211.errors = [{instancePath:instancePath+"/optimizer",schemaPath:"#/properties/optimizer/type",keyword:"type",params:{type: schema103.properties.optimizer.type}}];
+validate210.errors = [{instancePath:instancePath+"/optimizer",schemaPath:"#/properties/optimizer/type",keyword:"type",params:{type: schema103.properties.optimizer.type}}];
 return false;
 }
 var valid0 = _errs3 === errors;
@@ -7077,7 +6918,7 @@ if(data.model_id !== undefined){
 let data2 = data.model_id;
 const _errs5 = errors;
 if((typeof data2 !== "string") && (data2 !== null)){
-validate211.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: schema103.properties.model_id.type}}];
+validate210.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: schema103.properties.model_id.type}}];
 return false;
 }
 var valid0 = _errs5 === errors;
@@ -7092,8 +6933,8 @@ const _errs7 = errors;
 const _errs8 = errors;
 let valid1 = false;
 const _errs9 = errors;
-if(!(validate99(data3, {instancePath:instancePath+"/seq_id",parentData:data,parentDataProperty:"seq_id",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate99.errors : vErrors.concat(validate99.errors);
+if(!(validate98(data3, {instancePath:instancePath+"/seq_id",parentData:data,parentDataProperty:"seq_id",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate98.errors : vErrors.concat(validate98.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs9 === errors;
@@ -7120,7 +6961,7 @@ else {
 vErrors.push(err1);
 }
 errors++;
-validate211.errors = vErrors;
+validate210.errors = vErrors;
 return false;
 }
 else {
@@ -7144,7 +6985,7 @@ if(data.session_id !== undefined){
 let data4 = data.session_id;
 const _errs12 = errors;
 if((typeof data4 !== "string") && (data4 !== null)){
-validate211.errors = [{instancePath:instancePath+"/session_id",schemaPath:"#/properties/session_id/type",keyword:"type",params:{type: schema103.properties.session_id.type}}];
+validate210.errors = [{instancePath:instancePath+"/session_id",schemaPath:"#/properties/session_id/type",keyword:"type",params:{type: schema103.properties.session_id.type}}];
 return false;
 }
 var valid0 = _errs12 === errors;
@@ -7157,13 +6998,13 @@ if(data.model_seq_id !== undefined){
 let data5 = data.model_seq_id;
 const _errs14 = errors;
 if((!((typeof data5 == "number") && (!(data5 % 1) && !isNaN(data5)))) && (data5 !== null)){
-validate211.errors = [{instancePath:instancePath+"/model_seq_id",schemaPath:"#/properties/model_seq_id/type",keyword:"type",params:{type: schema103.properties.model_seq_id.type}}];
+validate210.errors = [{instancePath:instancePath+"/model_seq_id",schemaPath:"#/properties/model_seq_id/type",keyword:"type",params:{type: schema103.properties.model_seq_id.type}}];
 return false;
 }
 if(errors === _errs14){
 if(typeof data5 == "number"){
 if(data5 < 0 || isNaN(data5)){
-validate211.errors = [{instancePath:instancePath+"/model_seq_id",schemaPath:"#/properties/model_seq_id/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate210.errors = [{instancePath:instancePath+"/model_seq_id",schemaPath:"#/properties/model_seq_id/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -7178,7 +7019,7 @@ if(data.base_model !== undefined){
 let data6 = data.base_model;
 const _errs16 = errors;
 if((typeof data6 !== "string") && (data6 !== null)){
-validate211.errors = [{instancePath:instancePath+"/base_model",schemaPath:"#/properties/base_model/type",keyword:"type",params:{type: schema103.properties.base_model.type}}];
+validate210.errors = [{instancePath:instancePath+"/base_model",schemaPath:"#/properties/base_model/type",keyword:"type",params:{type: schema103.properties.base_model.type}}];
 return false;
 }
 var valid0 = _errs16 === errors;
@@ -7193,8 +7034,8 @@ const _errs18 = errors;
 const _errs19 = errors;
 let valid2 = false;
 const _errs20 = errors;
-if(!(validate96(data7, {instancePath:instancePath+"/user_metadata",parentData:data,parentDataProperty:"user_metadata",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate96.errors : vErrors.concat(validate96.errors);
+if(!(validate95(data7, {instancePath:instancePath+"/user_metadata",parentData:data,parentDataProperty:"user_metadata",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate95.errors : vErrors.concat(validate95.errors);
 errors = vErrors.length;
 }
 var _valid1 = _errs20 === errors;
@@ -7221,7 +7062,7 @@ else {
 vErrors.push(err3);
 }
 errors++;
-validate211.errors = vErrors;
+validate210.errors = vErrors;
 return false;
 }
 else {
@@ -7247,8 +7088,8 @@ const _errs23 = errors;
 const _errs24 = errors;
 let valid3 = false;
 const _errs25 = errors;
-if(!(validate102(data8, {instancePath:instancePath+"/optimizer_config",parentData:data,parentDataProperty:"optimizer_config",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate102.errors : vErrors.concat(validate102.errors);
+if(!(validate101(data8, {instancePath:instancePath+"/optimizer_config",parentData:data,parentDataProperty:"optimizer_config",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate101.errors : vErrors.concat(validate101.errors);
 errors = vErrors.length;
 }
 var _valid2 = _errs25 === errors;
@@ -7280,7 +7121,7 @@ else {
 vErrors.push(err5);
 }
 errors++;
-validate211.errors = vErrors;
+validate210.errors = vErrors;
 return false;
 }
 else {
@@ -7304,7 +7145,7 @@ if(data.weights_access_token !== undefined){
 let data9 = data.weights_access_token;
 const _errs28 = errors;
 if((typeof data9 !== "string") && (data9 !== null)){
-validate211.errors = [{instancePath:instancePath+"/weights_access_token",schemaPath:"#/properties/weights_access_token/type",keyword:"type",params:{type: schema103.properties.weights_access_token.type}}];
+validate210.errors = [{instancePath:instancePath+"/weights_access_token",schemaPath:"#/properties/weights_access_token/type",keyword:"type",params:{type: schema103.properties.weights_access_token.type}}];
 return false;
 }
 var valid0 = _errs28 === errors;
@@ -7317,7 +7158,7 @@ if(data.type !== undefined){
 let data10 = data.type;
 const _errs30 = errors;
 if((typeof data10 !== "string") && (data10 !== null)){
-validate211.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema103.properties.type.type}}];
+validate210.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: schema103.properties.type.type}}];
 return false;
 }
 var valid0 = _errs30 === errors;
@@ -7338,44 +7179,44 @@ var valid0 = true;
 }
 }
 else {
-validate211.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate210.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate211.errors = vErrors;
-return errors === 0;
-}
-validate211.evaluated = {"props":{"path":true,"optimizer":true,"model_id":true,"seq_id":true,"session_id":true,"model_seq_id":true,"base_model":true,"user_metadata":true,"optimizer_config":true,"weights_access_token":true,"type":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate210(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-loadWeights" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate210.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate211(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate211.errors : vErrors.concat(validate211.errors);
-errors = vErrors.length;
 }
 validate210.errors = vErrors;
 return errors === 0;
 }
 validate210.evaluated = {"props":{"path":true,"optimizer":true,"model_id":true,"seq_id":true,"session_id":true,"model_seq_id":true,"base_model":true,"user_metadata":true,"optimizer_config":true,"weights_access_token":true,"type":true},"dynamicProps":false,"dynamicItems":false};
 
-export const copyWeights = validate216;
+
+function validate209(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-loadWeights" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate209.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate210(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate210.errors : vErrors.concat(validate210.errors);
+errors = vErrors.length;
+}
+validate209.errors = vErrors;
+return errors === 0;
+}
+validate209.evaluated = {"props":{"path":true,"optimizer":true,"model_id":true,"seq_id":true,"session_id":true,"model_seq_id":true,"base_model":true,"user_metadata":true,"optimizer_config":true,"weights_access_token":true,"type":true},"dynamicProps":false,"dynamicItems":false};
+
+export const copyWeights = validate215;
 const schema104 = {"$id":"validate-copyWeights","$ref":"tinker#/components/schemas/CopyWeightsRequest"};
 const schema105 = {"type":"object","required":["source_path"],"properties":{"source_path":{"type":"string"},"destination_project_id":{"type":["string","null"]},"session_id":{"type":["string","null"]},"model_seq_id":{"type":["integer","null"],"minimum":0},"ttl_seconds":{"type":["integer","null"],"minimum":1},"weights_access_token":{"type":["string","null"]}},"examples":[{"source_path":"tinker://sess-1:train:0/weights/a","destination_project_id":"p2","ttl_seconds":3600}]};
 
-function validate217(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate216(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate217.evaluated;
+const evaluated0 = validate216.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -7386,14 +7227,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.source_path === undefined) && (missing0 = "source_path")){
-validate217.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate216.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.source_path !== undefined){
 const _errs1 = errors;
 if(typeof data.source_path !== "string"){
-validate217.errors = [{instancePath:instancePath+"/source_path",schemaPath:"#/properties/source_path/type",keyword:"type",params:{type: "string"}}];
+validate216.errors = [{instancePath:instancePath+"/source_path",schemaPath:"#/properties/source_path/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -7406,7 +7247,7 @@ if(data.destination_project_id !== undefined){
 let data1 = data.destination_project_id;
 const _errs3 = errors;
 if((typeof data1 !== "string") && (data1 !== null)){
-validate217.errors = [{instancePath:instancePath+"/destination_project_id",schemaPath:"#/properties/destination_project_id/type",keyword:"type",params:{type: schema105.properties.destination_project_id.type}}];
+validate216.errors = [{instancePath:instancePath+"/destination_project_id",schemaPath:"#/properties/destination_project_id/type",keyword:"type",params:{type: schema105.properties.destination_project_id.type}}];
 return false;
 }
 var valid0 = _errs3 === errors;
@@ -7419,7 +7260,7 @@ if(data.session_id !== undefined){
 let data2 = data.session_id;
 const _errs5 = errors;
 if((typeof data2 !== "string") && (data2 !== null)){
-validate217.errors = [{instancePath:instancePath+"/session_id",schemaPath:"#/properties/session_id/type",keyword:"type",params:{type: schema105.properties.session_id.type}}];
+validate216.errors = [{instancePath:instancePath+"/session_id",schemaPath:"#/properties/session_id/type",keyword:"type",params:{type: schema105.properties.session_id.type}}];
 return false;
 }
 var valid0 = _errs5 === errors;
@@ -7432,13 +7273,13 @@ if(data.model_seq_id !== undefined){
 let data3 = data.model_seq_id;
 const _errs7 = errors;
 if((!((typeof data3 == "number") && (!(data3 % 1) && !isNaN(data3)))) && (data3 !== null)){
-validate217.errors = [{instancePath:instancePath+"/model_seq_id",schemaPath:"#/properties/model_seq_id/type",keyword:"type",params:{type: schema105.properties.model_seq_id.type}}];
+validate216.errors = [{instancePath:instancePath+"/model_seq_id",schemaPath:"#/properties/model_seq_id/type",keyword:"type",params:{type: schema105.properties.model_seq_id.type}}];
 return false;
 }
 if(errors === _errs7){
 if(typeof data3 == "number"){
 if(data3 < 0 || isNaN(data3)){
-validate217.errors = [{instancePath:instancePath+"/model_seq_id",schemaPath:"#/properties/model_seq_id/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate216.errors = [{instancePath:instancePath+"/model_seq_id",schemaPath:"#/properties/model_seq_id/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -7453,13 +7294,13 @@ if(data.ttl_seconds !== undefined){
 let data4 = data.ttl_seconds;
 const _errs9 = errors;
 if((!((typeof data4 == "number") && (!(data4 % 1) && !isNaN(data4)))) && (data4 !== null)){
-validate217.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/type",keyword:"type",params:{type: schema105.properties.ttl_seconds.type}}];
+validate216.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/type",keyword:"type",params:{type: schema105.properties.ttl_seconds.type}}];
 return false;
 }
 if(errors === _errs9){
 if(typeof data4 == "number"){
 if(data4 < 1 || isNaN(data4)){
-validate217.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
+validate216.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
@@ -7474,7 +7315,7 @@ if(data.weights_access_token !== undefined){
 let data5 = data.weights_access_token;
 const _errs11 = errors;
 if((typeof data5 !== "string") && (data5 !== null)){
-validate217.errors = [{instancePath:instancePath+"/weights_access_token",schemaPath:"#/properties/weights_access_token/type",keyword:"type",params:{type: schema105.properties.weights_access_token.type}}];
+validate216.errors = [{instancePath:instancePath+"/weights_access_token",schemaPath:"#/properties/weights_access_token/type",keyword:"type",params:{type: schema105.properties.weights_access_token.type}}];
 return false;
 }
 var valid0 = _errs11 === errors;
@@ -7490,44 +7331,44 @@ var valid0 = true;
 }
 }
 else {
-validate217.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate216.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate217.errors = vErrors;
-return errors === 0;
-}
-validate217.evaluated = {"props":{"source_path":true,"destination_project_id":true,"session_id":true,"model_seq_id":true,"ttl_seconds":true,"weights_access_token":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate216(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-copyWeights" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate216.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate217(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate217.errors : vErrors.concat(validate217.errors);
-errors = vErrors.length;
 }
 validate216.errors = vErrors;
 return errors === 0;
 }
 validate216.evaluated = {"props":{"source_path":true,"destination_project_id":true,"session_id":true,"model_seq_id":true,"ttl_seconds":true,"weights_access_token":true},"dynamicProps":false,"dynamicItems":false};
 
-export const weightsInfo = validate219;
+
+function validate215(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-copyWeights" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate215.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate216(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate216.errors : vErrors.concat(validate216.errors);
+errors = vErrors.length;
+}
+validate215.errors = vErrors;
+return errors === 0;
+}
+validate215.evaluated = {"props":{"source_path":true,"destination_project_id":true,"session_id":true,"model_seq_id":true,"ttl_seconds":true,"weights_access_token":true},"dynamicProps":false,"dynamicItems":false};
+
+export const weightsInfo = validate218;
 const schema106 = {"$id":"validate-weightsInfo","$ref":"tinker#/components/schemas/WeightsInfoRequest"};
 const schema107 = {"type":"object","required":["tinker_path"],"properties":{"tinker_path":{"type":"string"}},"examples":[{"tinker_path":"tinker://sess-1:train:0/weights/a"}]};
 
-function validate220(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate219(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate220.evaluated;
+const evaluated0 = validate219.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -7538,57 +7379,57 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.tinker_path === undefined) && (missing0 = "tinker_path")){
-validate220.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate219.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.tinker_path !== undefined){
 if(typeof data.tinker_path !== "string"){
-validate220.errors = [{instancePath:instancePath+"/tinker_path",schemaPath:"#/properties/tinker_path/type",keyword:"type",params:{type: "string"}}];
+validate219.errors = [{instancePath:instancePath+"/tinker_path",schemaPath:"#/properties/tinker_path/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 }
 }
 }
 else {
-validate220.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate219.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
-}
-validate220.errors = vErrors;
-return errors === 0;
-}
-validate220.evaluated = {"props":{"tinker_path":true},"dynamicProps":false,"dynamicItems":false};
-
-
-function validate219(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-weightsInfo" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate219.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate220(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate220.errors : vErrors.concat(validate220.errors);
-errors = vErrors.length;
 }
 validate219.errors = vErrors;
 return errors === 0;
 }
 validate219.evaluated = {"props":{"tinker_path":true},"dynamicProps":false,"dynamicItems":false};
 
-export const setCheckpointTtl = validate222;
+
+function validate218(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-weightsInfo" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate218.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate219(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate219.errors : vErrors.concat(validate219.errors);
+errors = vErrors.length;
+}
+validate218.errors = vErrors;
+return errors === 0;
+}
+validate218.evaluated = {"props":{"tinker_path":true},"dynamicProps":false,"dynamicItems":false};
+
+export const setCheckpointTtl = validate221;
 const schema108 = {"$id":"validate-setCheckpointTtl","$ref":"tinker#/components/schemas/SetCheckpointTtlRequest"};
 const schema109 = {"type":"object","required":["ttl_seconds"],"properties":{"ttl_seconds":{"description":"Seconds from now, 3600 to 10 years; null = keep for ever.","type":["integer","null"],"minimum":3600,"maximum":315360000}},"examples":[{"ttl_seconds":3600},{"ttl_seconds":null}]};
 
-function validate223(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate222(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate223.evaluated;
+const evaluated0 = validate222.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -7599,7 +7440,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.ttl_seconds === undefined) && (missing0 = "ttl_seconds")){
-validate223.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate222.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -7607,18 +7448,18 @@ if(data.ttl_seconds !== undefined){
 let data0 = data.ttl_seconds;
 const _errs1 = errors;
 if((!((typeof data0 == "number") && (!(data0 % 1) && !isNaN(data0)))) && (data0 !== null)){
-validate223.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/type",keyword:"type",params:{type: schema109.properties.ttl_seconds.type}}];
+validate222.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/type",keyword:"type",params:{type: schema109.properties.ttl_seconds.type}}];
 return false;
 }
 if(errors === _errs1){
 if(typeof data0 == "number"){
 if(data0 > 315360000 || isNaN(data0)){
-validate223.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 315360000}}];
+validate222.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/maximum",keyword:"maximum",params:{comparison: "<=", limit: 315360000}}];
 return false;
 }
 else {
 if(data0 < 3600 || isNaN(data0)){
-validate223.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 3600}}];
+validate222.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/minimum",keyword:"minimum",params:{comparison: ">=", limit: 3600}}];
 return false;
 }
 }
@@ -7628,33 +7469,33 @@ return false;
 }
 }
 else {
-validate223.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate222.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate223.errors = vErrors;
+validate222.errors = vErrors;
 return errors === 0;
 }
-validate223.evaluated = {"props":{"ttl_seconds":true},"dynamicProps":false,"dynamicItems":false};
+validate222.evaluated = {"props":{"ttl_seconds":true},"dynamicProps":false,"dynamicItems":false};
 
 
-function validate222(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate221(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-setCheckpointTtl" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate222.evaluated;
+const evaluated0 = validate221.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate223(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate223.errors : vErrors.concat(validate223.errors);
+if(!(validate222(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate222.errors : vErrors.concat(validate222.errors);
 errors = vErrors.length;
 }
-validate222.errors = vErrors;
+validate221.errors = vErrors;
 return errors === 0;
 }
-validate222.evaluated = {"props":{"ttl_seconds":true},"dynamicProps":false,"dynamicItems":false};
+validate221.evaluated = {"props":{"ttl_seconds":true},"dynamicProps":false,"dynamicItems":false};
 

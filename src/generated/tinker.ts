@@ -1812,9 +1812,25 @@ export interface components {
         /**
          * @description What a finished future holds as JSON; forward_backward and sample results are protobuf where the client accepts it.
          * @example {
+         *       "model_id": "sess-1:train:0",
+         *       "type": "create_model"
+         *     }
+         * @example {
          *       "metrics": {
          *         "grad_norm:mean": 1
          *       }
+         *     }
+         * @example {
+         *       "path": "tinker://sess-1:train:0/weights/a",
+         *       "type": "save_weights"
+         *     }
+         * @example {
+         *       "status": "complete_metadata",
+         *       "response_payload_size": 5000000
+         *     }
+         * @example {
+         *       "error": "The learning rate 1e30 made the adapter's weights infinite; the step was not applied.",
+         *       "category": "user"
          *     }
          */
         FutureResult: components["schemas"]["FutureTryAgain"] | components["schemas"]["FutureCompleteMetadata"] | components["schemas"]["FutureFailed"] | components["schemas"]["CreateModelResult"] | components["schemas"]["UnloadModelResult"] | components["schemas"]["CreateCustomLossResult"] | components["schemas"]["ForwardBackwardOutput"] | components["schemas"]["SaveWeightsResult"] | components["schemas"]["SaveWeightsForSamplerResult"] | components["schemas"]["SaveWeightsExternalResult"] | components["schemas"]["LoadWeightsResult"] | components["schemas"]["SampleResponse"] | components["schemas"]["OptimStepResult"];
@@ -2826,20 +2842,20 @@ export interface components {
             sampleable?: boolean | null;
             trainable?: boolean | null;
         };
-        /** @description SESSION_START, SESSION_END (with duration), UNHANDLED_EXCEPTION (with error_type, error_message, traceback) or GENERIC_EVENT (with event_name, event_data). May hold request headers: redact before storing. */
+        /** @description SESSION_START, SESSION_END (with duration), UNHANDLED_EXCEPTION (with error_type, error_message, traceback) or GENERIC_EVENT (with event_name, event_data). Described loosely on purpose: SDKs up to 0.36 send a refused batch again for ever. May hold request headers: redact before storing. */
         TelemetryEvent: {
             /** @description Python's text form of a duration, such as 0:00:00.047212. */
-            duration?: string | null;
-            error_message?: string | null;
-            error_type?: string | null;
-            event: string;
-            event_data?: components["schemas"]["FreeMetadata"] | null;
+            duration?: unknown;
+            error_message?: unknown;
+            error_type?: unknown;
+            event?: string | null;
+            event_data?: unknown;
             event_id?: string | null;
-            event_name?: string | null;
+            event_name?: unknown;
             event_session_index?: number | null;
-            severity?: string | null;
-            timestamp?: string | null;
-            traceback?: string | null;
+            severity?: unknown;
+            timestamp?: unknown;
+            traceback?: unknown;
         };
         /**
          * @example {
