@@ -40,6 +40,11 @@ export const ERRORS = {
   SHUTTING_DOWN: server(503, 'The server is shutting down.', 'Send the request again when it is back.'),
   INTERNAL: server(500, 'The server made a mistake.', 'Its log has the details under this request id.'),
   STORAGE: server(500, 'The state directory could not be {action}: {problem}.', 'Check its disk and permissions.'),
+  STATE_IN_USE: server(
+    500,
+    'The state directory {folder} is in use by another server.',
+    'Stop that one, or give this one another --state-dir.',
+  ),
 
   MISSING_PACKAGE: server(
     500,
@@ -60,7 +65,7 @@ export const ERRORS = {
   MALFORMED_ZSTD: user(400, 'The body is not one complete zstd frame: {problem}.', 'Send one frame, or no encoding.'),
   MALFORMED_GZIP: user(400, 'The body is not valid gzip: {problem}.', 'Encode it anew, or send it plain.'),
   MALFORMED_JSON: user(400, 'The body is not valid JSON: {problem}.', 'Send one JSON value in UTF-8.'),
-  JSON_TOO_DEEP: user(400, 'The JSON body is nested deeper than {limit} levels.', 'Send a flatter one.'),
+  BODY_TOO_COMPLEX: user(413, 'The body has {problem}.', 'Send a flatter one, or fewer datums in a request.'),
   MALFORMED_PROTOBUF: user(
     400,
     'The body is not a valid {message}: {problem}.',
@@ -83,6 +88,11 @@ export const ERRORS = {
     404,
     'There is no sampling session {id}.',
     'Start one with create_sampling_session or save_weights_for_sampler.',
+  ),
+  RESTARTED: server(
+    503,
+    'The server was restarted before this request was done.',
+    'Resume from a checkpoint and submit it again.',
   ),
   UNKNOWN_FUTURE: user(404, 'There is no request {id}.', 'Poll with a request_id that this server gave you.'),
   FUTURE_GONE: user(410, 'The result of request {id} is kept no longer.', 'Submit the request again.'),
