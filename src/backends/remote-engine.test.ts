@@ -1,5 +1,7 @@
+import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
-import { afterEach, describe, expect, it } from 'vitest'
+import sinon from 'sinon'
+import { afterEach, describe, expect, it, onTestFinished } from 'vitest'
 import type { Engine, TrainingItem } from './backend.ts'
 import { engineError } from './engine-errors.ts'
 import { encodeFrame } from './frames.ts'
@@ -27,10 +29,10 @@ afterEach(async () => {
   }
 })
 
-async function connected(fake = new FakeEngine(), reason?: () => Promise<string>): Promise<Pair> {
+async function connected(fake = new FakeEngine(), gone?: () => Promise<string>): Promise<Pair> {
   const [near, far] = await socketPair()
   const served = serveEngine(far, async () => fake)
-  const engine = await connectEngine(near, MODEL, { ...OPTIONS, ...(reason && { reason }) })
+  const engine = await connectEngine(near, MODEL, { ...OPTIONS, ...(gone && { gone }) })
   const pair = { engine, fake, near, far, served }
   pairs.push(pair)
   return pair
@@ -151,6 +153,21 @@ describe('the end of a remote engine', () => {
     await served
     await expect(engine.status()).rejects.toMatchObject({ code: 'ENGINE_CLOSED' })
     await engine.close()
+  })
+
+  it('by close, also of an engine that does not manage to', async () => {
+    const clock = sinon.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    onTestFinished(() => clock.restore())
+    const { engine, fake, far } = await connected()
+    let release = () => {}
+    fake.close = () => new Promise<void>((resolve) => (release = resolve))
+    const closing = engine.close()
+    await clock.tickAsync(5_000)
+    await closing
+    expect(await engine.closed).toBeNull()
+    await once(far, 'close')
+    fake.close = async () => {}
+    release()
   })
 
   it('by the stream: all calls under way fail at once with the reason, and later ones too', async () => {

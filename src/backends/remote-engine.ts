@@ -43,9 +43,15 @@ interface Call {
 }
 
 export interface ConnectOptions extends Pick<BackendOptions, 'cacheDir' | 'threads'> {
-  /** Why the stream ended, if more is known than that it did: a launcher knows how its process died. */
-  readonly reason?: () => Promise<string>
+  /**
+   * Called when the stream has ended, from whichever side; settles when whatever was behind it is gone, with a sentence on
+   * how it went. A launcher waits for its process here.
+   */
+  readonly gone?: () => Promise<string>
 }
+
+/** An engine that takes longer to close is cut off: what it holds can be made again. */
+const CLOSE_LIMIT_MS = 5_000
 
 /** Opens `model` in the engine behind `stream`. The stream is destroyed when that fails or `signal` aborts. */
 export async function connectEngine(
@@ -54,7 +60,7 @@ export async function connectEngine(
   options: ConnectOptions,
   signal?: AbortSignal,
 ): Promise<Engine> {
-  const connection = new Connection(stream, options.reason)
+  const connection = new Connection(stream, options.gone)
   const abort = () => connection.end(cancelled(`opening ${model.name}`))
   signal?.addEventListener('abort', abort)
   try {
@@ -71,7 +77,7 @@ export async function connectEngine(
     connection.epoch = epoch
     return new RemoteEngine(connection, info)
   } catch (error) {
-    connection.end(toEngineError(error))
+    await connection.end(toEngineError(error))
     throw error
   } finally {
     signal?.removeEventListener('abort', abort)
@@ -134,6 +140,8 @@ class RemoteEngine implements Engine {
   }
 }
 
+const CLOSED = engineError('ENGINE_CLOSED', 'the engine was closed')
+
 /** Calls over one stream, by id. */
 class Connection {
   epoch = 0
@@ -144,17 +152,19 @@ class Connection {
   #lastId = 0
   #ended: EngineError | null = null
   #closing = false
+  readonly #gone: () => Promise<string>
   #settle!: (error: EngineError | null) => void
 
-  constructor(stream: Duplex, reason?: () => Promise<string>) {
+  constructor(stream: Duplex, gone = async () => 'the stream to the engine ended') {
     this.#stream = stream
     this.#writer = new FrameWriter(stream)
+    this.#gone = gone
     this.closed = new Promise((resolve) => {
       this.#settle = resolve
     })
     // What breaks while nobody reads or writes is seen by the next one who does.
     stream.on('error', () => {})
-    this.#read(reason)
+    this.#read()
   }
 
   call(op: Op, args: readonly unknown[]): Promise<unknown> {
@@ -190,22 +200,26 @@ class Connection {
   }
 
   /** Ends the connection from this side: calls under way get `error`, and so do later ones. */
-  end(error: EngineError, byItself = false): void {
+  async end(error: EngineError, byItself = false): Promise<void> {
     if (this.#ended) return
     this.#ended = error
     this.#stream.destroy()
     for (const call of this.#calls.values()) call.reject(error)
     this.#calls.clear()
+    await this.#gone()
     this.#settle(byItself ? error : null)
   }
 
   async close(): Promise<void> {
-    if (this.#ended || this.#closing) return void (await this.closed)
-    this.#closing = true
-    const closed = engineError('ENGINE_CLOSED', 'the engine was closed')
-    // An engine that dies while it closes is closed as well.
-    await this.call('close', []).catch(() => undefined)
-    this.end(closed)
+    if (!this.#ended && !this.#closing) {
+      this.#closing = true
+      const limit = setTimeout(() => this.end(CLOSED), CLOSE_LIMIT_MS)
+      // An engine that dies while it closes is closed as well.
+      await this.call('close', []).catch(() => undefined)
+      clearTimeout(limit)
+      this.end(CLOSED)
+    }
+    await this.closed
   }
 
   #start(op: Op, args: readonly unknown[], call: Call, aborted = false): number {
@@ -223,16 +237,15 @@ class Connection {
     return id
   }
 
-  async #read(reason?: () => Promise<string>): Promise<void> {
-    let why = 'the stream to the engine ended'
+  async #read(): Promise<void> {
     try {
       for await (const message of readFrames(this.#stream)) this.#receive(message as Answer)
     } catch (error) {
       if (error instanceof EngineError) return this.end(error, true)
-      why = `the stream to the engine broke: ${(error as Error).message}`
+      // The stream broke, which is an end like any other.
     }
-    if (this.#closing) return this.end(engineError('ENGINE_CLOSED', 'the engine was closed'))
-    if (!this.#ended) this.end(engineError('ENGINE_LOST', (await reason?.()) ?? why), true)
+    if (this.#closing) return this.end(CLOSED)
+    if (!this.#ended) this.end(engineError('ENGINE_LOST', await this.#gone()), true)
   }
 
   #receive(answer: Answer): void {
