@@ -3,18 +3,17 @@
 
 import type { LossSpec, TrainingDatum } from '../backend.ts'
 import { hasSlope, LOSS_NUMBERS, LOSSES, type LossNumbers } from '../losses.ts'
-import type { AdapterWeights } from './adapter.ts'
-import { PROJECTIONS, type Projection } from './adapter-layout.ts'
+import { type AdapterLayout, PROJECTIONS, type Projection } from './adapter-layout.ts'
 import type { FloatType } from './autodiff.ts'
 import type { Feed } from './runner.ts'
-import { floats } from './stacks.ts'
+import { type Floats, floats } from './stacks.ts'
 import type { GraphKey } from './training-graph.ts'
 
 /** What a batch needs of an operation. */
 export interface BatchWork {
   readonly datums: readonly TrainingDatum[]
   readonly loss: LossSpec
-  readonly weights: Pick<AdapterWeights, 'layout' | 'params' | 'alpha'>
+  readonly weights: { readonly layout: AdapterLayout; readonly params: Floats; readonly alpha: number }
 }
 
 /** A range of an operation's datums, and where its tokens, rows and adapter columns begin in the batch. */

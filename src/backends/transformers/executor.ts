@@ -15,21 +15,29 @@ import type { Weights } from './weights.ts'
 /** What training needs to know of a model. */
 export type TrainableModel = DecoderConfig & Pick<ModelConfig, 'rope' | 'maxContext' | 'slidingWindow'>
 
+export interface ExecutorOptions {
+  readonly threads: number
+  /** How many sessions are kept. */
+  readonly sessions: number
+  /** Words a block of the head; tests use small ones. */
+  readonly vocabularyBlock?: number
+}
+
 /** Tables start at this many positions and double. */
 const FIRST_POSITIONS = 512
 
 export class Executor {
   readonly model: TrainableModel
   readonly weights: Weights
-  readonly #threads: number
+  readonly #options: ExecutorOptions
   readonly #sessions: Sessions
   #tables: RotaryTables | undefined
 
-  constructor(model: TrainableModel, weights: Weights, threads: number, sessions: number) {
+  constructor(model: TrainableModel, weights: Weights, options: ExecutorOptions) {
     this.model = model
     this.weights = weights
-    this.#threads = threads
-    this.#sessions = new Sessions(sessions)
+    this.#options = options
+    this.#sessions = new Sessions(options.sessions)
   }
 
   /** Outputs by name, see `trainingGraph`. */
@@ -61,8 +69,8 @@ export class Executor {
   session(key: GraphKey): Promise<Runner> {
     const { weights, model } = this
     return this.#sessions.get(graphKeyText(key), () =>
-      Runner.create(trainingGraph(model, weights, key), {
-        threads: this.#threads,
+      Runner.create(trainingGraph(model, weights, key, this.#options.vocabularyBlock), {
+        threads: this.#options.threads,
         folder: weights.folder,
         prepack: false,
         optimization: weights.type === 'float64' ? 'basic' : 'all',

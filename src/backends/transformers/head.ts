@@ -13,6 +13,7 @@ export interface HeadContext {
   readonly ad: Autodiff
   readonly config: DecoderConfig
   readonly weights: Weights
+  readonly vocabularyBlock: number
   readonly pair: LowRankPair | undefined
 }
 
@@ -92,14 +93,14 @@ function ownColumns(ad: Autodiff, columns: Value, { scale, mine }: ColumnShare):
 }
 
 function vocabularyBlocks(context: HeadContext, h: Value, targets: Value, low: Value | undefined): Block[] {
-  const { ad, config, weights, pair } = context
+  const { ad, config, weights, vocabularyBlock, pair } = context
   const { graph } = ad
   const name = config.tied ? 'model.embed_tokens.weight' : 'lm_head.weight'
   const { vocabulary, hidden } = config
-  const single = vocabulary <= VOCABULARY_BLOCK
+  const single = vocabulary <= vocabularyBlock
   const blocks: Block[] = []
-  for (let first = 0; first < vocabulary; first += VOCABULARY_BLOCK) {
-    const words = Math.min(VOCABULARY_BLOCK, vocabulary - first)
+  for (let first = 0; first < vocabulary; first += vocabularyBlock) {
+    const words = Math.min(vocabularyBlock, vocabulary - first)
     const weight = weights.use(graph, name, [words, hidden], first)
     const b = pair && (single ? pair.b : ad.slice(pair.b, 1, graph.ints(first), graph.ints(first + words)))
     const plain = ad.multiply(h, weight, { transB: 1 })

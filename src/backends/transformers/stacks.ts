@@ -1,8 +1,13 @@
 // Adapters side by side: copies their sections into the [layers, C, width] stacks of a micro-batch, and takes each one's
 // columns of the gradients out again. Knows columns; knows nothing of tokens or sessions.
 
-import type { AdapterWeights } from './adapter.ts'
-import { type DecoderShape, type Projection, projectionShape, type Section } from './adapter-layout.ts'
+import {
+  type AdapterLayout,
+  type DecoderShape,
+  type Projection,
+  projectionShape,
+  type Section,
+} from './adapter-layout.ts'
 import type { FloatType } from './autodiff.ts'
 import type { Feed, Values } from './runner.ts'
 
@@ -12,7 +17,7 @@ export const floats = (type: FloatType, length: number): Floats =>
 
 /** An adapter and the first of its columns; it has as many as its rank. */
 export interface ColumnGroup {
-  readonly weights: Pick<AdapterWeights, 'layout' | 'params'>
+  readonly weights: { readonly layout: AdapterLayout; readonly params: Floats }
   readonly column: number
 }
 

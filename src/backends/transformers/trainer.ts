@@ -55,7 +55,7 @@ export class Trainer {
 
   private constructor(model: TrainableModel, weights: Weights, options: TrainerOptions) {
     const { threads, compute, cache = SESSIONS, budget } = options
-    this.#executor = new Executor(model, weights, threads, cache)
+    this.#executor = new Executor(model, weights, { threads, sessions: cache })
     this.#compute = compute
     this.#budget = { ...BUDGET, bytes: MEMORY_SHARE * availableMemory(), ...budget }
     this.#estimate = (size) => estimateBytes(model, size)

@@ -5,7 +5,7 @@
 import { PROJECTIONS, type Projection, projectionShape } from './adapter-layout.ts'
 import { attentionBlocks } from './attention.ts'
 import { Autodiff, type ColumnShare, type Rotation, type Value } from './autodiff.ts'
-import { type HeadContext, lossGradient, targetLogprobs } from './head.ts'
+import { type HeadContext, lossGradient, targetLogprobs, VOCABULARY_BLOCK } from './head.ts'
 import { type DecoderConfig, type DecoderContext, decoderLayer, type LowRankPair } from './layers.ts'
 import type { Graph } from './onnx.ts'
 import type { Weights } from './weights.ts'
@@ -29,7 +29,12 @@ export function graphKeyText({ projections, blocks, backward }: GraphKey): strin
  * graded [R], graded.targets [R, K], loss [8, R, K].
  * Outputs: scored.logprobs [S, K], graded.logprobs [R, K], p.A.grad and p.B.grad shaped as their inputs.
  */
-export function trainingGraph(config: DecoderConfig, weights: Weights, key: GraphKey): Graph {
+export function trainingGraph(
+  config: DecoderConfig,
+  weights: Weights,
+  key: GraphKey,
+  vocabularyBlock = VOCABULARY_BLOCK,
+): Graph {
   const ad = new Autodiff(weights.type)
   const { graph } = ad
   const { hidden, vocabulary, heads, kvHeads } = config
@@ -48,7 +53,7 @@ export function trainingGraph(config: DecoderConfig, weights: Weights, key: Grap
   let x = ad.op('Gather', [weights.use(graph, 'model.embed_tokens.weight', [vocabulary, hidden]), ids])
   for (let layer = 0; layer < config.layers; layer++) x = decoderLayer(context, layer, x)
   const h = ad.rmsNorm(x, weights.use(graph, 'model.norm.weight', [hidden]), config.rmsEpsilon)
-  const head: HeadContext = { ad, config, weights, pair: stacks.pair('unembed', 0) }
+  const head: HeadContext = { ad, config, weights, vocabularyBlock, pair: stacks.pair('unembed', 0) }
 
   score(head, h, share, 'scored', 'S')
   if (key.backward) {
