@@ -1,6 +1,6 @@
 // Short ways for tests to train: trainers of golden models, items with defaults, outcomes by operation.
 
-import type { LoraConfig, Outcome, TrainingDatum, TrainingItem, TrainingResult } from '../../backend.ts'
+import type { LoraConfig, OptimStep, Outcome, TrainingDatum, TrainingItem, TrainingResult } from '../../backend.ts'
 import { resolveLoss } from '../../losses.ts'
 import { Adapter } from '../adapter.ts'
 import { Compute } from '../compute.ts'
@@ -80,3 +80,15 @@ export async function results(trainer: Trainer, work: readonly TrainingWork[]): 
 
 export const bits = (values: Float32Array | null) =>
   values && Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('hex')
+
+export const ADAM: OptimStep = {
+  operation: 'step',
+  adapter: 'a',
+  rule: 'adamw',
+  learningRate: 1e-3,
+  beta1: 0.9,
+  beta2: 0.95,
+  epsilon: 1e-12,
+  weightDecay: 0,
+  clipNorm: 0,
+}
