@@ -15,6 +15,13 @@ interface Sequence {
     readonly logprobs: readonly number[]
     readonly logprobs_at_temperature: Readonly<Record<string, readonly number[]>>
   }
+  readonly filters_after_last_token: readonly {
+    readonly temperature: number
+    /** -1: all. */
+    readonly top_k: number
+    readonly top_p: number
+    readonly kept_token_ids: readonly number[]
+  }[]
 }
 
 const TOLERANCE = 1e-4
@@ -86,6 +93,17 @@ describe.each(MODELS)('%s', (model) => {
         expect([...(samples[0]?.tokens ?? [])]).toEqual(greedy.tokens)
         expect(furthest(samples[0]?.logprobs ?? [], golden)).toBeLessThan(TOLERANCE)
       }
+    }
+  })
+
+  it('draws the tokens that the reference filters keep, and no others', async () => {
+    const { tokens, filters_after_last_token } = sequences.at(-1) as Sequence
+    for (const { temperature, top_k, top_p, kept_token_ids } of filters_after_last_token) {
+      const asked = { temperature, topK: Math.max(0, top_k), topP: top_p, samples: 640, maxTokens: 1 }
+      const { samples } = await collect(generator.add(request(tokens, asked), null))
+      const drawn = [...new Set(samples.map((sample) => sample.tokens[0] as number))].sort((a, b) => a - b)
+      expect(kept_token_ids).toEqual(expect.arrayContaining(drawn))
+      if (kept_token_ids.length <= 10) expect(drawn).toEqual([...kept_token_ids].sort((a, b) => a - b))
     }
   })
 })
