@@ -137,7 +137,7 @@ function addedTokens(metadata: GgufMetadata, tokens: readonly string[]): unknown
 
 function postProcessor(metadata: GgufMetadata, tokens: readonly string[], splitting: Splitting): unknown {
   if (!metadata.flag('tokenizer.ggml.add_bos_token', splitting.addBos)) return null
-  const id = metadata.size('tokenizer.ggml.bos_token_id')
+  const id = metadata.number('tokenizer.ggml.bos_token_id')
   const bos = tokens[id] ?? ''
   const token = { SpecialToken: { id: bos, type_id: 0 } }
   return {
