@@ -1,0 +1,64 @@
+// Waiting: a sleep that can be called off, and a limit on how much is under way at once. No timer here keeps a process
+// alive for its own sake.
+
+/** Rejects with the signal's reason when it aborts. */
+export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason)
+    const onAbort = () => {
+      clearTimeout(timer)
+      reject(signal?.reason)
+    }
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', onAbort)
+      resolve()
+    }, ms)
+    signal?.addEventListener('abort', onAbort, { once: true })
+  })
+}
+
+/** Settles as the promise does, or rejects when the signal aborts first; the promise itself goes on. */
+export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return promise
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+    if (signal.aborted) onAbort()
+  })
+}
+
+/** Lets through as much weight at once as it has capacity for, in the order of asking. */
+export class Gate {
+  readonly #capacity: number
+  #used = 0
+  readonly #waiting: { weight: number; enter: () => void }[] = []
+
+  constructor(capacity: number) {
+    this.#capacity = capacity
+  }
+
+  /** Runs `work` once there is room. What weighs more than the whole capacity goes alone. */
+  async pass<T>(weight: number, work: () => Promise<T>): Promise<T> {
+    const share = Math.min(weight, this.#capacity)
+    if (this.#waiting.length > 0 || this.#used + share > this.#capacity) {
+      await new Promise<void>((enter) => this.#waiting.push({ weight: share, enter }))
+    } else {
+      this.#used += share
+    }
+    try {
+      return await work()
+    } finally {
+      this.#used -= share
+      this.#admit()
+    }
+  }
+
+  #admit(): void {
+    for (let next = this.#waiting[0]; next && this.#used + next.weight <= this.#capacity; next = this.#waiting[0]) {
+      this.#waiting.shift()
+      this.#used += next.weight
+      next.enter()
+    }
+  }
+}
