@@ -73,7 +73,7 @@ export const ERRORS = {
   ),
   INVALID_BODY: user(400, 'The body does not fit {operation}: {problem}.', 'See its schema in openapi/tinker.yaml.'),
   INVALID_QUERY: user(400, 'The query does not fit {operation}: {problem}.', 'See openapi/tinker.yaml.'),
-  INVALID_PATH: user(400, 'The path {path} is not valid percent-encoding.', 'Encode it as UTF-8.'),
+  INVALID_PATH: user(400, 'The path does not fit {operation}: {problem}.', 'See openapi/tinker.yaml.'),
 
   // Sessions, models, futures
   UNKNOWN_SESSION: user(404, 'There is no session {id}.', 'Start one with create_session.'),

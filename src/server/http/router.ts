@@ -1,0 +1,180 @@
+// The router is made from the generated table of operations and a typed map of handlers. For each request: key, body,
+// validation, handler, answer. Operations that are only planned, unknown paths and wrong methods get errors that name what
+// there is. Knows no operation by name.
+
+import type { IncomingMessage } from 'node:http'
+import Router from '@koa/router'
+import type { Operation, OperationId } from '../../generated/operations.ts'
+import { bodyValidators, pathValidators, queryValidators } from '../../generated/validators.ts'
+import { type ServiceError, serviceError } from '../errors.ts'
+import { nearest } from '../nearest.ts'
+import type { Tenant } from '../services/tenants.ts'
+import { type Authenticate, tenantOf } from './auth.ts'
+import { readBody } from './body.ts'
+import type { BodyBudget } from './body-budget.ts'
+import { explainInvalid } from './explain-invalid.ts'
+import type { BytesResult, Call, Handlers, JsonResult } from './handler.ts'
+import { parseJson } from './json.ts'
+import type { HttpContext, HttpMiddleware, RequestState } from './state.ts'
+
+export type { BytesResult, Call, Handler, Handlers, JsonResult, Result } from './handler.ts'
+
+const JSON_TYPE = 'application/json'
+
+export interface RouterParts {
+  readonly authenticate: Authenticate
+  readonly budget: BodyBudget
+  /** Of one body, as received and decoded. */
+  readonly maxBodyBytes: number
+  /** Of a JSON body: parsed, it takes many times its bytes. */
+  readonly maxJsonBytes: number
+  /** Which operations ask for a key; by default those that the document says. */
+  readonly needsKey?: (operation: Operation) => boolean
+  /** Told of a JSON body that does not fit the document, before the error is answered: its number counts as used. */
+  readonly onRefused?: (refusal: { operation: OperationId; tenant: Tenant | null; body: unknown }) => unknown
+}
+
+type AnyHandler = (call: Call<OperationId>) => Promise<unknown>
+
+/**
+ * The middleware that answers everything.
+ *
+ * @example app.use(createRouter(operations, { ...tinkerHandlers(services), ...operatorHandlers }, parts))
+ */
+export function createRouter<K extends OperationId>(
+  table: Readonly<Record<string, Operation>>,
+  handlers: Handlers<K>,
+  parts: RouterParts,
+): HttpMiddleware {
+  const router = new Router<RequestState>()
+  const byId = handlers as unknown as Readonly<Record<string, AnyHandler | undefined>>
+  for (const operation of Object.values(table)) {
+    const handler = byId[operation.id]
+    if (!handler && !operation.planned) throw new Error(`the operation ${operation.id} has no handler`)
+    router.register(operation.koaPath, [operation.method], async (ctx: HttpContext) => {
+      ctx.state.operation = operation.id
+      await answer(ctx, operation, handler, parts)
+    })
+  }
+  const routes = router.routes() as unknown as HttpMiddleware
+  const served = Object.values(table).filter(({ planned }) => !planned)
+  return async function route(ctx) {
+    await routes(ctx, async () => {
+      throw unrouted(ctx, router, served)
+    })
+  }
+}
+
+async function answer(
+  ctx: HttpContext,
+  operation: Operation,
+  handler: AnyHandler | undefined,
+  parts: RouterParts,
+): Promise<void> {
+  const needsKey = parts.needsKey?.(operation) ?? operation.needsKey
+  const tenant = needsKey ? tenantOf(ctx.req.headers, parts.authenticate) : null
+  if (tenant) ctx.state.tenant = tenant.id
+  if (!handler) {
+    const { id, method, path } = operation
+    throw serviceError('PLANNED_OPERATION', { operation: id, method: method.toUpperCase(), path })
+  }
+  const params = checkPath(operation, ctx.params as Record<string, string>)
+  const query = checkQuery(operation, ctx.query)
+  const { body, release } = await takeBody(ctx, operation, tenant, parts)
+  try {
+    const request = { id: ctx.state.requestId, method: ctx.method, headers: ctx.req.headers, signal: signalOf(ctx) }
+    const call = { tenant, params, query, body, request } as unknown as Call<OperationId>
+    send(ctx, operation, await handler(call))
+  } finally {
+    release()
+  }
+}
+
+async function takeBody(ctx: HttpContext, operation: Operation, tenant: Tenant | null, parts: RouterParts) {
+  if (!operation.hasBody) return { body: undefined, release: () => {} }
+  const type = mediaType(ctx.req, operation)
+  const maxBytes = type === JSON_TYPE ? Math.min(parts.maxJsonBytes, parts.maxBodyBytes) : parts.maxBodyBytes
+  const { bytes, received, release } = await readBody(ctx.req, { maxBytes, budget: parts.budget })
+  ctx.state.bytesIn = received
+  try {
+    if (type !== JSON_TYPE) return { body: bytes, release }
+    const body = bytes.length === 0 ? {} : parseJson(bytes)
+    const problem = invalidBody(operation, body)
+    if (problem === null) return { body, release }
+    await parts.onRefused?.({ operation: operation.id as OperationId, tenant, body })
+    throw serviceError('INVALID_BODY', { operation: operation.id, problem })
+  } catch (error) {
+    release()
+    throw error
+  }
+}
+
+function mediaType(request: IncomingMessage, operation: Operation): string {
+  const given = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase() ?? JSON_TYPE
+  if (operation.requestMedia.includes(given)) return given
+  throw serviceError('UNSUPPORTED_MEDIA_TYPE', { given, accepted: operation.requestMedia })
+}
+
+function invalidBody({ id }: Operation, body: unknown): string | null {
+  const validate = bodyValidators[id as OperationId]
+  return !validate || validate(body) ? null : explainInvalid(validate.errors, body)
+}
+
+function checkPath({ id }: Operation, params: Record<string, string>): Record<string, string> {
+  const validate = pathValidators[id as OperationId]
+  if (!validate || validate(params)) return params
+  const problem = explainInvalid(validate.errors, params, 'the path')
+  throw serviceError('INVALID_PATH', { operation: id, problem })
+}
+
+/** Validation turns text into numbers and fills defaults in, so it gets an object of its own. */
+function checkQuery({ id }: Operation, given: HttpContext['query']): Record<string, unknown> {
+  const query: Record<string, unknown> = { ...given }
+  const validate = queryValidators[id as OperationId]
+  if (!validate || validate(query)) return query
+  throw serviceError('INVALID_QUERY', { operation: id, problem: explainInvalid(validate.errors, query, 'the query') })
+}
+
+function signalOf(ctx: HttpContext): AbortSignal {
+  const controller = new AbortController()
+  ctx.res.once('close', () => {
+    if (!ctx.res.writableFinished) controller.abort(new Error('the client went away'))
+  })
+  return controller.signal
+}
+
+function send(ctx: HttpContext, operation: Operation, result: unknown): void {
+  const { status = operation.success.status, headers = {} } = isBytes(result) || isJson(result) ? result : {}
+  ctx.status = status
+  ctx.set(headers)
+  if (isBytes(result)) {
+    ctx.set('content-type', result.contentType)
+    ctx.body = Buffer.from(result.bytes.buffer, result.bytes.byteOffset, result.bytes.byteLength)
+  } else {
+    ctx.type = JSON_TYPE
+    ctx.body = Buffer.from(JSON.stringify(isJson(result) ? result.json : (result ?? {})))
+  }
+}
+
+const isBytes = (result: unknown): result is BytesResult =>
+  typeof result === 'object' && result !== null && 'bytes' in result && result.bytes instanceof Uint8Array
+
+const isJson = (result: unknown): result is JsonResult =>
+  typeof result === 'object' && result !== null && 'json' in result
+
+function unrouted(ctx: HttpContext, router: Router<RequestState>, served: readonly Operation[]): ServiceError {
+  const { method, path } = ctx
+  const there = router.match(path, method).path
+  if (there.length > 0) {
+    const allowed = [...new Set(there.flatMap((layer) => layer.methods))].join(', ')
+    ctx.set('allow', allowed)
+    return serviceError('METHOD_NOT_ALLOWED', { method, path, allowed })
+  }
+  const [near] = nearest(
+    path,
+    served.map((operation) => operation.path),
+    1,
+  )
+  const hint = near === undefined ? 'The API is under /api/v1.' : `Did you mean ${near}?`
+  return serviceError('NOT_FOUND', { method, path, hint })
+}
