@@ -6,8 +6,8 @@ import { hasSlope, LOSS_NUMBERS, LOSSES, type LossNumbers } from '../losses.ts'
 import { type AdapterLayout, PROJECTIONS, type Projection } from './adapter-layout.ts'
 import type { FloatType } from './autodiff.ts'
 import type { Feed } from './runner.ts'
-import { type Floats, floats } from './stacks.ts'
 import type { GraphKey } from './training-graph.ts'
+import { type Floats, floats } from './training-stacks.ts'
 
 /** What a batch needs of an operation. */
 export interface BatchWork {

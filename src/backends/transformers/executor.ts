@@ -8,8 +8,8 @@ import { type Batch, batchFeeds, datumsOf, graphKeyOf, type RotaryTables } from 
 import type { DecoderConfig } from './layers.ts'
 import { Runner, type Values } from './runner.ts'
 import { Sessions } from './sessions.ts'
-import { type Floats, stackAdapters } from './stacks.ts'
 import { type GraphKey, graphKeyText, trainingGraph } from './training-graph.ts'
+import { type Floats, stackAdapters } from './training-stacks.ts'
 import type { Weights } from './weights.ts'
 
 /** What training needs to know of a model. */

@@ -3,6 +3,7 @@
 
 import type { DecoderShape, Projection } from './adapter-layout.ts'
 import { projectionShape } from './adapter-layout.ts'
+import { modulePath } from './adapter-tensors.ts'
 import { type AttentionBlock, attention } from './attention.ts'
 import type { Autodiff, ColumnShare, Rotation, Value } from './autodiff.ts'
 import type { Weights } from './weights.ts'
@@ -32,15 +33,7 @@ export interface DecoderContext {
   readonly pair: (projection: Projection, layer: number) => LowRankPair | undefined
 }
 
-const MODULES: Record<Exclude<Projection, 'unembed'>, string> = {
-  q: 'self_attn.q_proj',
-  k: 'self_attn.k_proj',
-  v: 'self_attn.v_proj',
-  o: 'self_attn.o_proj',
-  gate: 'mlp.gate_proj',
-  up: 'mlp.up_proj',
-  down: 'mlp.down_proj',
-}
+type LayerProjection = Exclude<Projection, 'unembed'>
 
 /** x [T, hidden] through one layer. */
 export function decoderLayer(context: DecoderContext, layer: number, x: Value): Value {
@@ -48,8 +41,7 @@ export function decoderLayer(context: DecoderContext, layer: number, x: Value): 
   const prefix = `model.layers.${layer}`
   const norm = (value: Value, name: string) =>
     ad.rmsNorm(value, weights.use(ad.graph, `${prefix}.${name}.weight`, [config.hidden]), config.rmsEpsilon)
-  const project = (value: Value, projection: Exclude<Projection, 'unembed'>) =>
-    adaptedProjection(context, layer, value, projection)
+  const project = (value: Value, projection: LayerProjection) => adaptedProjection(context, layer, value, projection)
 
   const normal = norm(x, 'input_layernorm')
   const q = heads(context, layer, normal, 'q')
@@ -67,10 +59,10 @@ function adaptedProjection(
   { ad, config, weights, share, pair }: DecoderContext,
   layer: number,
   x: Value,
-  projection: Exclude<Projection, 'unembed'>,
+  projection: LayerProjection,
 ): Value {
   const shape = projectionShape(config, projection)
-  const module = `model.layers.${layer}.${MODULES[projection]}`
+  const module = modulePath(projection, layer)
   const y = ad.linear(x, weights.use(ad.graph, `${module}.weight`, [shape.out, shape.in]))
   const low = pair(projection, layer)
   const adapted = low ? ad.add(y, ad.lowRank(x, low.a, low.b, share)) : y

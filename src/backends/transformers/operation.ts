@@ -8,7 +8,7 @@ import { LOSSES } from '../losses.ts'
 import type { Adapter } from './adapter.ts'
 import { type Batch, datumsOf, type Part, partLogprobs, targetInputs } from './batch.ts'
 import { batchRecord, checkPlan, PLAN_VERSION, type PlannedWork, recordedBatch } from './plan.ts'
-import { addGradient, type Floats } from './stacks.ts'
+import { addGradient, type Floats } from './training-stacks.ts'
 
 export class Operation implements PlannedWork {
   readonly datums: readonly TrainingDatum[]

@@ -17,8 +17,8 @@ import { Operation } from './operation.ts'
 import { allFinite } from './optimizer.ts'
 import { type BatchSize, type Budget, nextBatch } from './plan.ts'
 import { RUNTIME } from './runner.ts'
-import type { Floats } from './stacks.ts'
 import type { GraphKey } from './training-graph.ts'
+import type { Floats } from './training-stacks.ts'
 import type { Weights } from './weights.ts'
 
 export interface TrainerOptions {

@@ -7,9 +7,9 @@ import { LOSSES, lossSlope, resolveLoss } from '../losses.ts'
 import { type AdapterLayout, adapterLayout, PROJECTIONS, type Projection } from './adapter-layout.ts'
 import { type Batch, type BatchWork, packBatch, partLogprobs, targetInputs } from './batch.ts'
 import { Executor, type TrainableModel } from './executor.ts'
-import { addGradient, type Floats, floats } from './stacks.ts'
 import { relativeDeviation } from './testing/goldens.ts'
 import { noise, ODD_MODEL, randomWeights } from './testing/random-model.ts'
+import { addGradient, type Floats, floats } from './training-stacks.ts'
 import { inlineWeights } from './weights.ts'
 
 const VOCABULARY = ODD_MODEL.vocabulary

@@ -7,7 +7,6 @@ import { resolveLoss } from '../losses.ts'
 import { packBatch, partLogprobs } from './batch.ts'
 import { Executor } from './executor.ts'
 import { adamW, optimizerStep } from './optimizer.ts'
-import { addGradient } from './stacks.ts'
 import {
   absoluteDeviation,
   flatten,
@@ -22,6 +21,7 @@ import {
 } from './testing/goldens.ts'
 import { freshAdapter, goldenTrainer, item, results } from './testing/harness.ts'
 import type { Trainer } from './trainer.ts'
+import { addGradient } from './training-stacks.ts'
 import { inlineWeights } from './weights.ts'
 
 const MODELS = ['llama-tied', 'llama-untied-rope3', 'qwen2-tied', 'qwen3-tied', 'llama-bf16-sharded']

@@ -3,45 +3,30 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { openModelSource } from '../../../formats/model-folder.ts'
+import { loraTensorName } from '../../../formats/peft.ts'
 import { openSafetensors, readSafetensorsHeader, readTensorFloat64 } from '../../../formats/safetensors.ts'
 import type { TrainingDatum } from '../../backend.ts'
 import { Adapter } from '../adapter.ts'
-import { type AdapterLayout, adapterLayout, PROJECTIONS, type Projection } from '../adapter-layout.ts'
+import { type AdapterLayout, adapterLayout, PROJECTIONS } from '../adapter-layout.ts'
+import { modulePath, modulesOf } from '../adapter-tensors.ts'
 
 export const goldenPath = (path: string) => fileURLToPath(new URL(`../goldens/${path}`, import.meta.url))
 export const readGolden = (path: string) => JSON.parse(readFileSync(goldenPath(path), 'utf8'))
 export const goldenModel = (model: string) => openModelSource(goldenPath(`${model}/checkpoint`))
 
-const MODULES: Record<Projection, string> = {
-  q: 'self_attn.q_proj',
-  k: 'self_attn.k_proj',
-  v: 'self_attn.v_proj',
-  o: 'self_attn.o_proj',
-  gate: 'mlp.gate_proj',
-  up: 'mlp.up_proj',
-  down: 'mlp.down_proj',
-  unembed: 'lm_head',
-}
-
 /** Every matrix of an adapter by its PEFT name: where it is in a flat buffer, and whether transposed. */
 export function peftMatrices(layout: AdapterLayout) {
-  return layout.sections.flatMap(({ projection, layers, a, b, in: width, out }) =>
-    Array.from({ length: layers }, (_, layer) => {
-      const path = projection === 'unembed' ? '' : `model.layers.${layer}.`
-      const name = `base_model.model.${path}${MODULES[projection]}`
-      const { rank } = layout
-      return [
-        {
-          name: `${name}.lora_A.weight`,
-          offset: a + layer * rank * width,
-          rows: rank,
-          columns: width,
-          transposed: false,
-        },
-        { name: `${name}.lora_B.weight`, offset: b + layer * rank * out, rows: out, columns: rank, transposed: true },
-      ]
-    }).flat(),
-  )
+  const { rank } = layout
+  return [...modulesOf(layout)].flatMap(({ module, section: { a, b, in: width, out }, layer }) => [
+    {
+      name: loraTensorName(module, 'A'),
+      offset: a + layer * rank * width,
+      rows: rank,
+      columns: width,
+      transposed: false,
+    },
+    { name: loraTensorName(module, 'B'), offset: b + layer * rank * out, rows: out, columns: rank, transposed: true },
+  ])
 }
 
 /** Fills a flat buffer from row-major PEFT tensors. */
@@ -64,7 +49,7 @@ export function flatten<T extends Float32Array | Float64Array>(
 export function goldenAdapter(model: string, name: string): Adapter {
   const tensors = openSafetensors(goldenPath(`${model}/adapters/${name}/adapter_model.safetensors`))
   const names = [...tensors.keys()]
-  const projections = PROJECTIONS.filter((p) => names.some((n) => n.includes(`.${MODULES[p]}.`)))
+  const projections = PROJECTIONS.filter((p) => names.includes(loraTensorName(modulePath(p, 0), 'A')))
   const { r, lora_alpha: alpha } = readGolden(`${model}/adapters/${name}/adapter_config.json`)
   const layout = adapterLayout(goldenModel(model).config, projections, r)
   const params = flatten(new Float32Array(layout.size), layout, (n) => tensors.get(n)?.read() ?? [])
