@@ -16,21 +16,23 @@ export class CommandError extends Error implements Complaint {
   }
 }
 
-const BY_CODE: Readonly<Record<string, string>> = {
+const NEXT: Readonly<Record<string, string>> = {
   EACCES: 'Check who may read or write there.',
   ENOSPC: 'Free some space, or choose another folder with --state-dir.',
   FILE_MISSING: 'Check the path behind --model.',
   FILE_CORRUPT: 'Fetch the model again, or choose another one with --model.',
   NOT_SUPPORTED: 'Choose a model of a supported kind.',
+  HubError: 'Check the reference, HF_TOKEN and HF_ENDPOINT, or pass a folder: --model NAME=./folder.',
+  HubUnreachableError: 'Check the connection and HF_ENDPOINT, or pass a folder: --model NAME=./folder.',
 }
 
 export function complaintOf(error: unknown): Complaint {
-  const { message, next, code } = (error instanceof Error ? error : new Error(String(error))) as Error & {
+  const { message, name, next, code } = (error instanceof Error ? error : new Error(String(error))) as Error & {
     next?: unknown
     code?: unknown
   }
   if (typeof next === 'string') return { message: sentence(message), next }
-  const known = typeof code === 'string' ? BY_CODE[code] : undefined
+  const known = NEXT[String(code)] ?? NEXT[name]
   return { message: sentence(message), next: known ?? 'Run it again with --debug to see where this happened.' }
 }
 

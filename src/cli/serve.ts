@@ -21,7 +21,7 @@ export async function serve(flags: ServeFlags): Promise<void> {
     if (source !== 'default') log.info(`${setting} = ${shown(loaded.config, setting)} (${source})`)
   }
   await checkPort(loaded.config)
-  const config = { ...loaded.config, models: await fetched(loaded.config, (line) => log.info(line)) }
+  const config = { ...loaded.config, models: await fetched(loaded.config) }
 
   const { startServer } = await import('../server/server.ts')
   const server = await startServer(config, log)
@@ -47,7 +47,7 @@ async function checkPort({ host, port }: ServerConfig): Promise<void> {
 }
 
 /** Models with `hf:` references replaced by folders of this machine. */
-async function fetched(config: ServerConfig, report: (line: string) => void): Promise<ModelSource[]> {
+async function fetched(config: ServerConfig): Promise<ModelSource[]> {
   const models: ModelSource[] = []
   for (const model of config.models) {
     if (!model.path.startsWith('hf:')) {
@@ -55,7 +55,7 @@ async function fetched(config: ServerConfig, report: (line: string) => void): Pr
       continue
     }
     const { fetchHubModel } = await import('./hub-model.ts')
-    models.push({ name: model.name, path: await fetchHubModel(model.path, report) })
+    models.push({ name: model.name, path: await fetchHubModel(model.path) })
   }
   return models
 }

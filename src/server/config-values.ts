@@ -136,7 +136,7 @@ function model(entry: { name?: unknown; path: unknown }, context: ReadContext): 
 }
 
 function defaultName(path: string): string {
-  if (path.startsWith('hf:')) return path.slice(3).split('/').slice(0, 2).join('/')
+  if (path.startsWith('hf:')) return path.slice(3).replace(/@.*/, '').split('/').slice(0, 2).join('/')
   return (path.split(/[\\/]/).filter(Boolean).at(-1) ?? '').replace(/\.gguf$/i, '')
 }
 

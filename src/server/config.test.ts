@@ -59,12 +59,12 @@ describe('loadConfig', () => {
   })
 
   it('adds the models of flags to the others, and lets them replace one of the same name', async () => {
-    const flags = { models: ['org/a=./a', 'hf:org/hub', 'models/b.gguf', 'twinkle/tiny=other'] }
+    const flags = { models: ['org/a=./a', 'hf:org/hub@main', 'models/b.gguf', 'twinkle/tiny=other'] }
     const { config } = await loadConfig({ cwd: folder, flags })
     expect(config.models).toEqual([
       { name: 'twinkle/tiny', path: join(folder, 'other') },
       { name: 'org/a', path: join(folder, 'a') },
-      { name: 'org/hub', path: 'hf:org/hub' },
+      { name: 'org/hub', path: 'hf:org/hub@main' },
       { name: 'b', path: join(folder, 'models/b.gguf') },
     ])
   })
