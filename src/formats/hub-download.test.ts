@@ -121,6 +121,14 @@ describe('what goes wrong on the way', () => {
     expect(starts[2]).toBeGreaterThan(starts[1] as number)
   })
 
+  it('two at once end with the same file', async () => {
+    const hub = await startFakeHub({ 'm.gguf': LARGE })
+    const { download } = machine(hub)
+    const [one, two] = await Promise.all([download('hf:org/name/m.gguf'), download('hf:org/name/m.gguf')])
+    expect(one).toBe(two)
+    expect(fs.readFileSync(one as string).equals(LARGE)).toBe(true)
+  })
+
   it('a download that was stopped is resumed by the next one', async () => {
     const hub = await startFakeHub({ 'm.gguf': LARGE })
     const { download } = machine(hub)

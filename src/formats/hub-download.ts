@@ -3,6 +3,7 @@
  * and ends with a folder or .gguf file that `openModelSource` opens.
  * Knows the order of things; HTTP is hub-client.ts, the place on disk hub-cache.ts.
  */
+import { constants } from 'node:fs'
 import * as fs from 'node:fs/promises'
 import * as path from 'node:path'
 import { readJsonObject } from './file-bytes.ts'
@@ -126,7 +127,8 @@ class Download {
 
   private async fetchBlob(file: RemoteFile): Promise<void> {
     const partial = this.cache.partial(file.etag)
-    const handle = await fs.open(partial, await openFlags(partial))
+    // Without truncation: what is there already is the beginning, or what another process is writing right now.
+    const handle = await fs.open(partial, constants.O_RDWR | constants.O_CREAT)
     try {
       await this.fill(handle, file)
       await handle.truncate(file.bytes)
@@ -134,9 +136,13 @@ class Download {
     } finally {
       await handle.close()
     }
-    await this.verify(partial, file)
-    // Another process that fetched the same file at the same time wrote the same bytes; one of the two renames it.
-    if (!this.cache.hasBlob(file.etag)) this.cache.keepBlob(file.etag)
+    try {
+      await this.verify(partial, file)
+      this.cache.keepBlob(file.etag)
+    } catch (cause) {
+      // Two that fetch the same file write the same bytes at the same places; the first to finish takes it away.
+      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT' || !this.cache.hasBlob(file.etag)) throw cause
+    }
   }
 
   /** Writes from where the file ends; a connection that breaks is taken up again from where it broke. */
@@ -212,11 +218,6 @@ function shardNames(index: string): string[] {
   const bad = names.find((name) => typeof name !== 'string' || !/^[\w.-]+\.safetensors$/.test(name))
   if (bad !== undefined || names.length === 0) throw new HubError(`${INDEX} names the shard ${JSON.stringify(bad)}`)
   return names as string[]
-}
-
-/** Existing bytes are kept: opening must not truncate. */
-async function openFlags(file: string): Promise<string> {
-  return (await fs.stat(file).catch(() => undefined)) ? 'r+' : 'w+'
 }
 
 function isDiskError(cause: unknown): boolean {

@@ -6,8 +6,7 @@
 import { corrupt, unsupported } from './format-error.ts'
 import { JsonFields } from './json-fields.ts'
 
-export const MODEL_FAMILIES = ['llama', 'mistral', 'qwen2', 'qwen3'] as const
-export type ModelFamily = (typeof MODEL_FAMILIES)[number]
+type ModelFamily = 'llama' | 'mistral' | 'qwen2' | 'qwen3'
 
 /** How rotary frequencies differ from theta^(-2i/D); rope.ts computes with it. */
 export type RopeScaling =

@@ -50,11 +50,11 @@ export function readSafetensorsHeader(file: string): SafetensorsHeader {
 }
 
 /** All elements of one tensor as float32 (see dtype.ts for rounding). */
-export function readTensor(file: string, entry: SafetensorsEntry): Float32Array {
+function readTensor(file: string, entry: SafetensorsEntry): Float32Array {
   return toFloat32(readBytes(file, entry.offset, entry.length), readableDType(file, entry))
 }
 
-/** The same in float64: exact for float types, for reference values and tests. */
+/** All elements in float64: exact for float types, for reference values and tests. */
 export function readTensorFloat64(file: string, entry: SafetensorsEntry): Float64Array {
   return toFloat64(readBytes(file, entry.offset, entry.length), readableDType(file, entry))
 }

@@ -18,7 +18,7 @@ export interface LazyTensor {
   readonly location?: ByteRange
 }
 
-export interface ByteRange {
+interface ByteRange {
   /** Absolute path, symbolic links resolved. */
   readonly file: string
   /** In bytes from the start of the file. */

@@ -55,6 +55,15 @@ describe('ids and texts', () => {
     expect(tokenizer.size).toBeLessThanOrEqual(512)
   })
 
+  it('has a token for every single byte', () => {
+    const single = new Set<number>()
+    for (let id = 3; id < tokenizer.size; id++) {
+      const bytes = tokenizer.tokenBytes(id)
+      if (bytes.length === 1) single.add(bytes[0] as number)
+    }
+    expect(single.size).toBe(256)
+  })
+
   it('an id of the padded vocabulary has no text and no bytes', () => {
     const [h] = tokenizer.encode('h')
     expect(tokenizer.decode([h as number, 100_000])).toBe('h')

@@ -11,8 +11,6 @@ export interface GgufTensorSpec {
   readonly bytes: Uint8Array
 }
 
-export type MetadataSpec = readonly [key: string, type: number, value: unknown]
-
 export const U32 = 4
 export const F32 = 6
 export const BOOL = 7
