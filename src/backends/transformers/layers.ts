@@ -3,9 +3,9 @@
 
 import type { DecoderShape, Projection } from './adapter-layout.ts'
 import { projectionShape } from './adapter-layout.ts'
-import { modulePath } from './adapter-tensors.ts'
 import { type AttentionBlock, attention } from './attention.ts'
 import type { Autodiff, ColumnShare, Rotation, Value } from './autodiff.ts'
+import { modulePath } from './module-names.ts'
 import type { Weights } from './weights.ts'
 
 /** What the graphs need to know of a model; `ModelConfig` of src/formats has it all. */

@@ -8,7 +8,7 @@ import { openSafetensors, readSafetensorsHeader, readTensorFloat64 } from '../..
 import type { TrainingDatum } from '../../backend.ts'
 import { Adapter } from '../adapter.ts'
 import { type AdapterLayout, adapterLayout, PROJECTIONS } from '../adapter-layout.ts'
-import { modulePath, modulesOf } from '../adapter-tensors.ts'
+import { modulePath, modulePlaces } from '../module-names.ts'
 
 export const goldenPath = (path: string) => fileURLToPath(new URL(`../goldens/${path}`, import.meta.url))
 export const readGolden = (path: string) => JSON.parse(readFileSync(goldenPath(path), 'utf8'))
@@ -17,15 +17,9 @@ export const goldenModel = (model: string) => openModelSource(goldenPath(`${mode
 /** Every matrix of an adapter by its PEFT name: where it is in a flat buffer, and whether transposed. */
 export function peftMatrices(layout: AdapterLayout) {
   const { rank } = layout
-  return [...modulesOf(layout)].flatMap(({ module, section: { a, b, in: width, out }, layer }) => [
-    {
-      name: loraTensorName(module, 'A'),
-      offset: a + layer * rank * width,
-      rows: rank,
-      columns: width,
-      transposed: false,
-    },
-    { name: loraTensorName(module, 'B'), offset: b + layer * rank * out, rows: out, columns: rank, transposed: true },
+  return modulePlaces(layout).flatMap(({ path, in: width, out, a, b }) => [
+    { name: loraTensorName(path, 'A'), offset: a, rows: rank, columns: width, transposed: false },
+    { name: loraTensorName(path, 'B'), offset: b, rows: out, columns: rank, transposed: true },
   ])
 }
 
