@@ -15,11 +15,11 @@ const MAX_BLOCKS = 2 ** 16
 const DEADLINE_MS = 10_000
 
 /** Throws MALFORMED_ZSTD or DECODED_BODY_TOO_LARGE. */
-export async function decodeZstd(bytes: Uint8Array, maxBytes: number): Promise<Uint8Array> {
+export async function decodeZstd(bytes: Uint8Array, maxBytes: number, deadlineMs = DEADLINE_MS): Promise<Uint8Array> {
   const { window, content } = readFrame(bytes)
   // The decoder allocates the window before anything else; a window larger than the cap is of no use to an honest sender.
   if (Math.max(window, content ?? 0) > Math.max(maxBytes, BLOCK_BYTES)) throw tooLarge(maxBytes)
-  const decoded = await decodeInThread(bytes, maxBytes)
+  const decoded = await decodeInThread(bytes, maxBytes, deadlineMs)
   if (content !== null && content !== decoded.length) throw malformed('its length is not the announced one')
   return decoded
 }
@@ -104,7 +104,7 @@ interface Outcome {
   readonly problem?: string
 }
 
-async function decodeInThread(bytes: Uint8Array, maxBytes: number): Promise<Uint8Array> {
+async function decodeInThread(bytes: Uint8Array, maxBytes: number, deadlineMs: number): Promise<Uint8Array> {
   const fzstd = createRequire(import.meta.url).resolve('fzstd')
   const worker = new Worker(THREAD, { eval: true, workerData: { fzstd, bytes, maxBytes } })
   let timer: NodeJS.Timeout | undefined
