@@ -1,0 +1,273 @@
+// The embedded engine: one base model, its adapters under training and its snapshots, on one thread. It gives every call
+// its turn at its adapters and hands it to the part that knows: Trainer, Generator, optimizer, adapter files. Knows nothing
+// of processes, tenants or checkpoint paths.
+
+import { FormatError } from '../../formats/format-error.ts'
+import { type ModelFiles, openModelSource } from '../../formats/model-folder.ts'
+import { loadTokenizer } from '../../formats/tokenizer.ts'
+import type {
+  AdapterFile,
+  AdapterId,
+  AdapterPart,
+  BackendOptions,
+  Engine,
+  EngineError,
+  EngineInfo,
+  EngineStatus,
+  GenerationEvent,
+  GenerationRequest,
+  LoraConfig,
+  LossName,
+  ModelSource,
+  OptimResult,
+  OptimStep,
+  Outcome,
+  SnapshotId,
+  TrainingItem,
+  TrainingResult,
+} from '../backend.ts'
+import { cancelled, engineError, toFailure } from '../engine-errors.ts'
+import { LOSSES } from '../losses.ts'
+import { Adapter } from './adapter.ts'
+import { readAdapter, readWeights, writeAdapter } from './adapter-files.ts'
+import { writeFolder } from './adapter-folder.ts'
+import { PROJECTIONS } from './adapter-layout.ts'
+import { Compute } from './compute.ts'
+import { Generator, MAX_TOP_K } from './generator.ts'
+import { optimizerStep } from './optimizer.ts'
+import { MAX_COLUMNS } from './sampling-graph.ts'
+import { Snapshots } from './snapshots.ts'
+import { chooseThreads } from './threads.ts'
+import { Trainer } from './trainer.ts'
+import { Turns } from './turns.ts'
+import { mappedWeights } from './weights.ts'
+
+/** Highest rank that can be trained and sampled. */
+const MAX_RANK = MAX_COLUMNS
+
+/**
+ * Opens a model: ready when a training graph and the decoding graphs have run. The gradient graph of the usual projections
+ * follows in the background. Throws INVALID_MODEL or UNSUPPORTED_MODEL.
+ */
+export async function openEngine(model: ModelSource, options: BackendOptions): Promise<Engine> {
+  const { cacheDir, log } = options
+  const files = openFiles(model)
+  const { config } = files
+  const threads = chooseThreads(config.hidden, options.threads)
+  log(`${model.name}: ${config.family}, ${config.layers} layers; threads ${threads.count} (${threads.reason})`)
+  const compute = new Compute()
+  const weights = mappedWeights(files, cacheDir)
+  const shared = { threads: threads.count, compute }
+  const tokenizer = loadTokenizer(files.tokenizerFiles(), model.path)
+  const trainer = await Trainer.create(config, weights, shared)
+  const generator = await Generator.create(config, weights, { ...shared, tokenizer, log })
+  const engine = new TransformersEngine(model, files, trainer, generator)
+  trainer
+    .warm({ projections: PROJECTIONS, blocks: 1, backward: true })
+    .catch((error) => log(`the gradient graph could not be made in advance: ${error.message}`))
+  return engine
+}
+
+function openFiles(model: ModelSource): ModelFiles {
+  try {
+    return openModelSource(model.path)
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error
+    throw engineError(error.code === 'NOT_SUPPORTED' ? 'UNSUPPORTED_MODEL' : 'INVALID_MODEL', error.message)
+  }
+}
+
+class TransformersEngine implements Engine {
+  readonly info: EngineInfo
+  readonly closed: Promise<EngineError | null>
+  readonly #files: ModelFiles
+  readonly #trainer: Trainer
+  readonly #generator: Generator
+  readonly #adapters = new Map<AdapterId, Adapter>()
+  readonly #snapshots = new Snapshots()
+  readonly #turns = new Turns()
+  readonly #closing = new AbortController()
+  #settle!: (error: null) => void
+  #trainedTokens = 0
+
+  constructor(model: ModelSource, files: ModelFiles, trainer: Trainer, generator: Generator) {
+    const { family, vocabulary, maxContext, eosTokenIds } = files.config
+    this.#files = files
+    this.#trainer = trainer
+    this.#generator = generator
+    this.info = {
+      backend: 'transformers',
+      model: model.name,
+      architecture: family,
+      vocabulary,
+      maxContext,
+      endTokens: eosTokenIds,
+      losses: Object.keys(LOSSES) as LossName[],
+      optimizers: ['adamw'],
+      maxRank: MAX_RANK,
+      maxTopK: Math.min(MAX_TOP_K, vocabulary),
+      runtime: trainer.runtime,
+    }
+    this.closed = new Promise((resolve) => {
+      this.#settle = resolve
+    })
+  }
+
+  createAdapter(id: AdapterId, config: LoraConfig): Promise<{ parameters: number }> {
+    return this.#alone(id, () => {
+      if (this.#adapters.has(id)) throw engineError('ADAPTER_EXISTS', `adapter ${id} exists already`)
+      if (config.rank > MAX_RANK) {
+        throw engineError('INVALID_ADAPTER', `LoRA rank must be from 1 to ${MAX_RANK}, not ${config.rank}`)
+      }
+      const adapter = Adapter.create(this.#files.config, config)
+      this.#adapters.set(id, adapter)
+      return { parameters: adapter.layout.size }
+    })
+  }
+
+  releaseAdapter(id: AdapterId): Promise<void> {
+    return this.#alone(id, () => {
+      this.#adapter(id)
+      this.#adapters.delete(id)
+    })
+  }
+
+  saveAdapter(id: AdapterId, folder: string, part: AdapterPart): Promise<readonly AdapterFile[]> {
+    return this.#alone(id, () => {
+      const adapter = this.#adapter(id)
+      return writeFolder(folder, (temporary) => writeAdapter(temporary, this.info.model, adapter, part))
+    })
+  }
+
+  loadAdapter(id: AdapterId, folder: string, part: AdapterPart): Promise<void> {
+    return this.#alone(id, () => readAdapter(folder, this.#files.config, this.#adapter(id), part))
+  }
+
+  async *train(items: readonly TrainingItem[], signal?: AbortSignal): AsyncGenerator<Outcome<TrainingResult>> {
+    this.#checkOpen()
+    const end = AbortSignal.any([this.#closing.signal, ...(signal ? [signal] : [])])
+    const turn = this.#turns.take(items.map((item) => item.adapter))
+    const open = new Map(items.map((item) => [item.operation, item]))
+    try {
+      await Promise.race([turn.ready, aborted(end)])
+      for await (const outcome of this.#computed(items, end)) {
+        const item = open.get(outcome.operation) as TrainingItem
+        open.delete(outcome.operation)
+        if ('result' in outcome) for (const { tokens } of item.datums) this.#trainedTokens += tokens.length
+        if (![...open.values()].some(({ adapter }) => adapter === item.adapter)) turn.over(item.adapter)
+        yield outcome
+      }
+    } finally {
+      turn.allOver()
+    }
+  }
+
+  async *#computed(items: readonly TrainingItem[], end: AbortSignal): AsyncGenerator<Outcome<TrainingResult>> {
+    const known = items.filter((item) => this.#adapters.has(item.adapter))
+    for (const { operation, adapter } of items) {
+      if (!this.#adapters.has(adapter)) yield { operation, error: toFailure(this.#noAdapter(adapter)) }
+    }
+    if (end.aborted) for (const { operation } of known) yield { operation, error: cancelled(`operation ${operation}`) }
+    else
+      yield* this.#trainer.train(
+        known.map((item) => ({ item, adapter: this.#adapter(item.adapter) })),
+        end,
+      )
+  }
+
+  optimStep(steps: readonly OptimStep[]): Promise<readonly Outcome<OptimResult>[]> {
+    return Promise.all(
+      steps.map(async (step) => {
+        const { operation, adapter } = step
+        try {
+          return { operation, result: await this.#alone(adapter, () => optimizerStep(this.#adapter(adapter), step)) }
+        } catch (error) {
+          return { operation, error: toFailure(error) }
+        }
+      }),
+    )
+  }
+
+  discardGradients(id: AdapterId): Promise<void> {
+    return this.#alone(id, () => this.#adapter(id).dropGradient())
+  }
+
+  publish(id: AdapterId): Promise<SnapshotId> {
+    return this.#alone(id, () => this.#snapshots.hold(this.#adapter(id).freeze()))
+  }
+
+  async loadSnapshot(folder: string): Promise<SnapshotId> {
+    this.#checkOpen()
+    const weights = readWeights(folder, this.#files.config)
+    const { rank } = weights.layout
+    if (rank > MAX_RANK)
+      throw engineError('INVALID_ADAPTER', `${folder} has rank ${rank}; at most ${MAX_RANK} is sampled`)
+    return this.#snapshots.hold(weights)
+  }
+
+  async releaseSnapshot(id: SnapshotId): Promise<void> {
+    this.#checkOpen()
+    this.#snapshots.release(id)
+  }
+
+  async *generate(request: GenerationRequest, signal?: AbortSignal): AsyncGenerator<GenerationEvent> {
+    this.#checkOpen()
+    const snapshot = request.snapshot === null ? null : this.#snapshots.get(request.snapshot)
+    yield* this.#generator.add(request, snapshot, signal)
+  }
+
+  async status(): Promise<EngineStatus> {
+    this.#checkOpen()
+    return {
+      rssBytes: process.memoryUsage.rss(),
+      adapters: this.#adapters.size,
+      snapshots: this.#snapshots.size,
+      sampling: this.#generator.active,
+      trainedTokens: this.#trainedTokens,
+      sampledTokens: this.#generator.sampledTokens,
+    }
+  }
+
+  async close(): Promise<void> {
+    if (!this.#closing.signal.aborted) {
+      this.#closing.abort()
+      await this.#generator.close()
+      await this.#trainer.close()
+      this.#settle(null)
+    }
+    await this.closed
+  }
+
+  /** Work on one adapter, in its turn. */
+  async #alone<T>(id: AdapterId, work: () => T): Promise<T> {
+    this.#checkOpen()
+    return this.#turns.run(id, () => {
+      this.#checkOpen()
+      return work()
+    })
+  }
+
+  #adapter(id: AdapterId): Adapter {
+    const adapter = this.#adapters.get(id)
+    if (!adapter) throw this.#noAdapter(id)
+    return adapter
+  }
+
+  #noAdapter(id: AdapterId): EngineError {
+    return engineError(
+      'ADAPTER_NOT_FOUND',
+      `no adapter ${id} in this engine, which holds ${this.#adapters.size} others`,
+    )
+  }
+
+  #checkOpen(): void {
+    if (this.#closing.signal.aborted) throw engineError('ENGINE_CLOSED', 'the engine was closed')
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}
