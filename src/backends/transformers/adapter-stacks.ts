@@ -2,20 +2,11 @@
 // that nobody uses keep their columns until another needs them, so that calls in a row with one snapshot copy nothing.
 // Knows layouts; which row of a batch uses which adapter is the caller's.
 
-import type { AdapterLayout, DecoderShape, Projection, Section } from './adapter-layout.ts'
+import type { AdapterWeights } from './adapter.ts'
+import type { DecoderShape, Projection, Section } from './adapter-layout.ts'
 import { projectionShape } from './adapter-layout.ts'
 import type { Feed } from './runner.ts'
 import { BLOCK, COLUMN_STEP, MAX_COLUMNS, STACK_GROUPS, stackName } from './sampling-graph.ts'
-
-/** Frozen adapter weights. */
-export interface Snapshot {
-  readonly layout: AdapterLayout
-  readonly params: Float32Array
-  /** The low-rank term is scaled by alpha / rank. */
-  readonly alpha: number
-  /** Of the weights: equal snapshots have equal hashes. */
-  readonly hash: string
-}
 
 interface Place {
   readonly first: number
@@ -57,7 +48,7 @@ export class AdapterStacks {
    * Gives the snapshot columns for one more user (the base model, null, needs none); false when others use too many of
    * them. Release it as often.
    */
-  acquire(snapshot: Snapshot | null): boolean {
+  acquire(snapshot: AdapterWeights | null): boolean {
     const wanted = snapshot?.layout.rank ?? 0
     if (this.#users === 0 && this.#columns > columnsFor(wanted)) this.#restart(columnsFor(wanted))
     if (snapshot) {
@@ -70,7 +61,7 @@ export class AdapterStacks {
     return true
   }
 
-  release(snapshot: Snapshot | null): void {
+  release(snapshot: AdapterWeights | null): void {
     const place = snapshot && this.#places.get(snapshot.hash)
     if (place) place.users--
     this.#users--
@@ -97,7 +88,7 @@ export class AdapterStacks {
     return feeds
   }
 
-  #settle(snapshot: Snapshot): Place | undefined {
+  #settle(snapshot: AdapterWeights): Place | undefined {
     const { rank } = snapshot.layout
     const first = this.#gap(rank) ?? this.#evict(rank) ?? this.#grow(rank)
     if (first === undefined) return undefined
@@ -145,7 +136,7 @@ export class AdapterStacks {
     return undefined
   }
 
-  #write({ layout, params, alpha }: Snapshot, section: Section, { first }: Place): void {
+  #write({ layout, params, alpha }: AdapterWeights, section: Section, { first }: Place): void {
     const { rank } = layout
     const group = STACK_GROUPS.find((g) => g.includes(section.projection)) as readonly Projection[]
     const a = this.#stack(stackName(group))

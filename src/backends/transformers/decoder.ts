@@ -1,12 +1,11 @@
 // The two sessions of sampling and the feeding of them. Knows shapes and names of values; which rows there are, what is
 // drawn from the results and in which order runs happen is the caller's.
 
-import type { ModelConfig } from '../../formats/model-config.ts'
 import type { AdapterStacks } from './adapter-stacks.ts'
 import type { Compute } from './compute.ts'
 import type { KvCache } from './kv-cache.ts'
 import { Runner } from './runner.ts'
-import { bodyGraph, headGraph } from './sampling-graph.ts'
+import { bodyGraph, headGraph, type SamplingModel } from './sampling-graph.ts'
 import type { Weights } from './weights.ts'
 
 /** One row of the head: an adapter by hash, a temperature and the token whose logit is asked (any when none is). */
@@ -42,19 +41,19 @@ export const isFiniteRow = (row: HeadResult): boolean =>
   Number.isFinite(row.sum) && Number.isFinite(row.temperedSum) && Number.isFinite(row.logits[0])
 
 export class Decoder {
-  readonly config: ModelConfig
+  readonly config: SamplingModel
   readonly #body: Runner
   readonly #head: Runner
   readonly #compute: Compute
 
-  private constructor(config: ModelConfig, body: Runner, head: Runner, compute: Compute) {
+  private constructor(config: SamplingModel, body: Runner, head: Runner, compute: Compute) {
     this.config = config
     this.#body = body
     this.#head = head
     this.#compute = compute
   }
 
-  static async create(config: ModelConfig, weights: Weights, options: { threads: number; compute: Compute }) {
+  static async create(config: SamplingModel, weights: Weights, options: { threads: number; compute: Compute }) {
     const runner = { threads: options.threads, folder: weights.folder, prepack: true }
     const body = await Runner.create(bodyGraph(config, weights), runner)
     const head = await Runner.create(headGraph(config, weights), runner)

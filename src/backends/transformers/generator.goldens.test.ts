@@ -1,9 +1,9 @@
 // Sampling held against an independent float64 implementation (goldens/README.md): logprobs within 1e-4, greedy tokens equal.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { ModelFiles } from '../../formats/model-folder.ts'
 import type { Generator } from './generator.ts'
-import { collect, createGenerator, openGolden, readGolden, request } from './testing/sampling-fixtures.ts'
+import { readGolden } from './testing/goldens.ts'
+import { collect, goldenGenerator, request } from './testing/sampling-fixtures.ts'
 
 interface Sequence {
   readonly tokens: readonly number[]
@@ -31,13 +31,11 @@ const furthest = (a: ArrayLike<number>, b: readonly number[]) =>
   Math.max(...b.map((value, i) => Math.abs(value - (a[i] as number))))
 
 describe.each(MODELS)('%s', (model) => {
-  let files: ModelFiles
   let generator: Generator
-  const { sequences, topk: k } = readGolden<{ sequences: Sequence[]; topk: number }>(`${model}/forward.json`)
+  const { sequences, topk: k }: { sequences: Sequence[]; topk: number } = readGolden(`${model}/forward.json`)
 
   beforeAll(async () => {
-    files = openGolden(model)
-    generator = await createGenerator(files)
+    generator = await goldenGenerator(model)
   })
   afterAll(() => generator.close())
 

@@ -2,15 +2,15 @@
 // order, batch size, cache size or threads. Compared bit by bit, so that a new onnxruntime cannot change it silently.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { ModelFiles } from '../../formats/model-folder.ts'
 import type { GenerationRequest } from '../backend.ts'
-import type { Snapshot } from './adapter-stacks.ts'
+import type { AdapterWeights } from './adapter.ts'
 import type { Generator } from './generator.ts'
-import { collect, createGenerator, openGolden, readSnapshot, request } from './testing/sampling-fixtures.ts'
+import { goldenAdapter } from './testing/goldens.ts'
+import { collect, goldenGenerator, request } from './testing/sampling-fixtures.ts'
 
 interface Client {
   readonly request: GenerationRequest
-  readonly snapshot: Snapshot | null
+  readonly snapshot: AdapterWeights | null
 }
 
 /** One with grouped heads and adapters of all kinds, one with a head dimension of 24 and a key head for each head. */
@@ -21,7 +21,7 @@ const MODELS: Record<string, readonly string[]> = {
 }
 const PROMPT_LENGTHS = [1, 2, 5, 17, 63, 64, 65, 100, 127, 128, 200]
 
-function clients(snapshots: readonly (Snapshot | null)[], count: number): Client[] {
+function clients(snapshots: readonly (AdapterWeights | null)[], count: number): Client[] {
   return Array.from({ length: count }, (_, i) => {
     const length = PROMPT_LENGTHS[i % PROMPT_LENGTHS.length] as number
     const prompt = Array.from({ length }, (_, t) => (t * 37 + i * 101 + 3) % 512)
@@ -68,15 +68,13 @@ function shuffled<T>(items: readonly T[], seed: number): T[] {
 }
 
 describe.each(Object.entries(MODELS))('%s', (model, adapters) => {
-  let files: ModelFiles
   let generator: Generator
   let all: Client[]
   let alone: Awaited<ReturnType<typeof answer>>[]
 
   beforeAll(async () => {
-    files = openGolden(model)
-    generator = await createGenerator(files)
-    all = clients([null, ...adapters.map((adapter) => readSnapshot(files, model, adapter))], 33)
+    generator = await goldenGenerator(model)
+    all = clients([null, ...adapters.map((adapter) => goldenAdapter(model, adapter).freeze())], 33)
     alone = []
     for (const client of all) alone.push(await answer(generator, client))
   })
@@ -117,7 +115,7 @@ describe.each(Object.entries(MODELS))('%s', (model, adapters) => {
   })
 
   it('with two threads, and where memory lets few decode at once', async () => {
-    const other = await createGenerator(files, { threads: 2, kvBudgetBytes: 1_000_000 })
+    const other = await goldenGenerator(model, { threads: 2, kvBudgetBytes: 1_000_000 })
     try {
       await together(other, all)
     } finally {
@@ -128,8 +126,7 @@ describe.each(Object.entries(MODELS))('%s', (model, adapters) => {
 
 describe('samples of one request', () => {
   it('are those that smaller requests would get', async () => {
-    const files = openGolden('llama-tied')
-    const generator = await createGenerator(files)
+    const generator = await goldenGenerator('llama-tied')
     const prompt = [5, 6, 7, 8]
     const asked = { temperature: 1, seed: '99', maxTokens: 12 }
     const many = await collect(generator.add(request(prompt, { ...asked, samples: 70 }), null))

@@ -4,10 +4,10 @@
 // never visible in a result. The fixed grid also lets a later prefix cache start at any multiple of 64 with the same bits.
 // Knows no tokenizer but the bytes of tokens, and no adapters but frozen snapshots.
 
-import type { ModelConfig } from '../../formats/model-config.ts'
 import type { EngineError, GenerationEvent, GenerationRequest } from '../backend.ts'
 import { cancelled, engineError, toEngineError } from '../engine-errors.ts'
-import type { AdapterStacks, Snapshot } from './adapter-stacks.ts'
+import type { AdapterWeights } from './adapter.ts'
+import type { AdapterStacks } from './adapter-stacks.ts'
 import type { Compute } from './compute.ts'
 import { Decoder, type HeadResult, type HeadRow, isFiniteRow } from './decoder.ts'
 import { EventQueue } from './event-queue.ts'
@@ -15,7 +15,7 @@ import { checkGeneration } from './generation-check.ts'
 import { bytesPerToken, capacityFor, KvCache } from './kv-cache.ts'
 import { Lane, type Member } from './lane.ts'
 import { PromptScore } from './prompt-score.ts'
-import { MAX_COLUMNS } from './sampling-graph.ts'
+import { MAX_COLUMNS, type SamplingModel } from './sampling-graph.ts'
 import { reportedTemperature, Sequence, type TokenBytes } from './sequence.ts'
 import { chooseToken } from './token-choice.ts'
 import { type Job, longest, type Wave, waves } from './wave.ts'
@@ -75,7 +75,7 @@ export class Generator {
     this.#lanes = [new Lane(decoder.config)]
   }
 
-  static async create(config: ModelConfig, weights: Weights, options: GeneratorOptions): Promise<Generator> {
+  static async create(config: SamplingModel, weights: Weights, options: GeneratorOptions): Promise<Generator> {
     const started = performance.now()
     const generator = new Generator(await Decoder.create(config, weights, options), options)
     const rows = Math.floor(generator.#budget / (1024 * bytesPerToken(config)))
@@ -103,7 +103,7 @@ export class Generator {
    */
   add(
     request: GenerationRequest,
-    snapshot: Snapshot | null,
+    snapshot: AdapterWeights | null,
     signal?: AbortSignal,
   ): AsyncIterableIterator<GenerationEvent> {
     if (this.#closed) throw engineError('ENGINE_CLOSED', 'the engine is closed; it takes no more requests')
@@ -136,7 +136,7 @@ export class Generator {
     for (const wave of this.#waves()) wave.job.events.fail(error)
   }
 
-  #checkSnapshot({ operation }: GenerationRequest, { layout, params }: Snapshot): void {
+  #checkSnapshot({ operation }: GenerationRequest, { layout, params }: AdapterWeights): void {
     if (layout.rank > MAX_COLUMNS) {
       throw engineError('INVALID_ADAPTER', `rank ${layout.rank} is above ${MAX_COLUMNS}, the most that can be sampled`)
     }
@@ -199,7 +199,7 @@ export class Generator {
     return { wave, lane, cache, score: wave.first === 0 ? PromptScore.of(request) : null, position: 0 }
   }
 
-  #newLane(snapshot: Snapshot | null): Lane {
+  #newLane(snapshot: AdapterWeights | null): Lane {
     const lane = new Lane(this.#decoder.config)
     lane.stacks.acquire(snapshot)
     this.#lanes.push(lane)
@@ -296,6 +296,7 @@ export class Generator {
   /** Gives a sequence its token; true when the sequence is over. */
   #take(wave: Wave, sequence: Sequence, drawn: { row: HeadResult; choice: number } | undefined): boolean {
     const { events, request } = wave.job
+    if (events.ended) return true
     if (!drawn) {
       events.fail(nonFinite(request))
       return true

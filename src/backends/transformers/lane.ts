@@ -1,9 +1,9 @@
 // A batch of sequences that decode together: one cache, one set of adapter columns. There is a second lane only while the
 // adapters in use need more columns than one run may have. Row i of the cache belongs to members[i].
 
-import type { ModelConfig } from '../../formats/model-config.ts'
 import { AdapterStacks } from './adapter-stacks.ts'
 import { KvCache } from './kv-cache.ts'
+import type { SamplingModel } from './sampling-graph.ts'
 import type { Sequence } from './sequence.ts'
 import type { Wave } from './wave.ts'
 
@@ -17,7 +17,7 @@ export class Lane {
   readonly stacks: AdapterStacks
   readonly members: Member[] = []
 
-  constructor(config: ModelConfig) {
+  constructor(config: SamplingModel) {
     this.cache = new KvCache(config)
     this.stacks = new AdapterStacks(config)
   }

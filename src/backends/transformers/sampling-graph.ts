@@ -25,6 +25,9 @@ export const MAX_COLUMNS = 128
 const VOCABULARY_STEP = 16
 const INVISIBLE = -1e30
 
+/** What sampling needs to know of a model. */
+export type SamplingModel = Omit<ModelConfig, 'family' | 'architecture' | 'eosTokenIds' | 'bosTokenId'>
+
 /** Projections that read the same values share one A. B of each is separate. */
 export const STACK_GROUPS: readonly (readonly Projection[])[] = [
   ['q', 'k', 'v'],
@@ -41,7 +44,7 @@ export const stackName = (group: readonly Projection[]) => `${group.join('.')}.A
  * `keys.l` [B, kvHeads, S, D] and `values.l` [B, kvHeads, S / 64, 64, D] with S a multiple of 64.
  * Outputs: `hidden` [R, H] after the final norm; `keys` and `values` [L * B, kvHeads, Q, D] of the new tokens.
  */
-export function bodyGraph(config: ModelConfig, weights: Weights): Graph {
+export function bodyGraph(config: SamplingModel, weights: Weights): Graph {
   if (config.headDim > 128) {
     throw new Error(`head dimension ${config.headDim} is not supported for sampling; at most 128 is`)
   }
@@ -70,7 +73,7 @@ export function bodyGraph(config: ModelConfig, weights: Weights): Graph {
  * temperature). Outputs: `best` [R, k] logits in falling order (ties: lower id first) and their `ids`; `target` [R, 1] logits;
  * `sums` [R, 2]: the sum of exp(logit - best) over the vocabulary, at temperature 1 and at the row's own.
  */
-export function headGraph(config: ModelConfig, weights: Weights): Graph {
+export function headGraph(config: SamplingModel, weights: Weights): Graph {
   const { hidden: H, vocabulary: V } = config
   const g = new Graph()
   const hidden = g.input('hidden', 'float32', ['R', H])
@@ -154,7 +157,7 @@ class LowRank {
 /** Builds the layers; values named x are [1, B * Q, H]. */
 class Body {
   readonly graph = new Graph()
-  readonly #config: ModelConfig
+  readonly #config: SamplingModel
   readonly #weights: Weights
   readonly #lowRank: Record<'qkv' | 'o' | 'gateUp' | 'down', LowRank>
   readonly #batch: string
@@ -164,7 +167,7 @@ class Body {
   readonly #positions: string
   readonly #bias: string
 
-  constructor(config: ModelConfig, weights: Weights) {
+  constructor(config: SamplingModel, weights: Weights) {
     const g = this.graph
     this.#config = config
     this.#weights = weights

@@ -2,13 +2,13 @@
 // run at once. Each wave prefills the prompt for itself, which gives the same bits every time.
 
 import type { GenerationEvent, GenerationRequest } from '../backend.ts'
-import type { Snapshot } from './adapter-stacks.ts'
+import type { AdapterWeights } from './adapter.ts'
 import type { EventQueue } from './event-queue.ts'
 import { type Key, keyOfSeed } from './philox.ts'
 
 export interface Job {
   readonly request: GenerationRequest
-  readonly snapshot: Snapshot | null
+  readonly snapshot: AdapterWeights | null
   readonly key: Key
   readonly events: EventQueue<GenerationEvent>
   /** Waves that are not over. */
@@ -27,7 +27,7 @@ export interface Wave {
 /** A job and its waves of at most `rows` sequences; a request without sequences is one wave. */
 export function waves(
   request: GenerationRequest,
-  snapshot: Snapshot | null,
+  snapshot: AdapterWeights | null,
   events: EventQueue<GenerationEvent>,
   rows: number,
 ): Wave[] {
