@@ -111,10 +111,7 @@ async function decodeInThread(bytes: Uint8Array, maxBytes: number, deadlineMs: n
   try {
     const outcome = await new Promise<Outcome>((resolve) => {
       worker.once('message', resolve).once('error', (error) => resolve({ problem: error.message }))
-      timer = setTimeout(
-        () => resolve({ problem: `it takes more than ${DEADLINE_MS / 1000} s to decode` }),
-        DEADLINE_MS,
-      )
+      timer = setTimeout(() => resolve({ problem: `it takes more than ${deadlineMs} ms to decode` }), deadlineMs)
     })
     if (outcome.problem !== undefined) throw malformed(outcome.problem)
     if (!outcome.bytes) throw tooLarge(maxBytes)
