@@ -1,114 +1,106 @@
-// An adapter as the files of a PEFT folder, with AdamW's state beside them, and back. Knows which numbers of the flat buffer
-// belong to which named tensor; what files look like inside is known by src/formats, when folders appear by adapter-folder.ts.
+// An adapter as a PEFT folder, with AdamW's state beside it, and back. Knows which adapter a folder fits; what files look
+// like inside is known by src/formats, how a folder appears as a whole by adapter-folder.ts.
 
 import { join } from 'node:path'
 import { FormatError } from '../../formats/format-error.ts'
 import type { ModelConfig } from '../../formats/model-config.ts'
 import { adaptableModules } from '../../formats/model-tensors.ts'
 import { type Moments, OPTIMIZER_FILE, readOptimizerState, writeOptimizerState } from '../../formats/optimizer-state.ts'
-import { type LoraPair, loraTensorName, readPeftAdapter, writePeftAdapter } from '../../formats/peft.ts'
-import type { AdapterPart } from '../backend.ts'
+import {
+  type LoraPair,
+  loraTensorName,
+  type PeftAdapter,
+  readPeftAdapter,
+  writePeftAdapter,
+} from '../../formats/peft.ts'
+import type { AdapterFile, AdapterPart } from '../backend.ts'
 import { engineError } from '../engine-errors.ts'
 import { Adapter, type AdapterWeights, type OptimizerState } from './adapter.ts'
-import { type AdapterLayout, adapterLayout, PROJECTIONS, type Projection } from './adapter-layout.ts'
+import { writeFolder } from './adapter-folder.ts'
+import { type AdapterLayout, adapterLayout, PROJECTIONS } from './adapter-layout.ts'
+import { type ModulePlace, modulePath, modulePlaces } from './module-names.ts'
 
-const MODULE: Readonly<Record<Projection, string>> = {
-  q: 'self_attn.q_proj',
-  k: 'self_attn.k_proj',
-  v: 'self_attn.v_proj',
-  o: 'self_attn.o_proj',
-  gate: 'mlp.gate_proj',
-  up: 'mlp.up_proj',
-  down: 'mlp.down_proj',
-  unembed: 'lm_head',
+/** Writes a new folder, synced, and says what is in it. Throws FOLDER_EXISTS where there is one. */
+export function writeAdapterFolder(
+  folder: string,
+  baseModel: string,
+  adapter: Adapter,
+  part: AdapterPart,
+): readonly AdapterFile[] {
+  return writeFolder(folder, (temporary) => {
+    const { layout, alpha, params } = adapter
+    writePeftAdapter(temporary, { baseModel, rank: layout.rank, alpha, modules: pairsOf(layout, params) })
+    if (part === 'weights+optimizer') writeOptimizerState(join(temporary, OPTIMIZER_FILE), namedState(adapter))
+  })
 }
 
-/** Where the pair of one module lies in a flat buffer, in elements: A [rank, in], B transposed [rank, out]. */
-export interface ModulePlace {
-  /** `model.layers.0.self_attn.q_proj`, ..., `lm_head`. */
-  readonly path: string
-  readonly in: number
-  readonly out: number
-  readonly a: number
-  readonly b: number
-}
-
-export function modulePath(projection: Projection, layer: number): string {
-  return projection === 'unembed' ? MODULE.unembed : `model.layers.${layer}.${MODULE[projection]}`
-}
-
-export function modulesOf({ rank, sections }: AdapterLayout): ModulePlace[] {
-  return sections.flatMap(({ projection, layers, in: inputs, out, a, b }) =>
-    Array.from({ length: layers }, (_, layer) => ({
-      path: modulePath(projection, layer),
-      in: inputs,
-      out,
-      a: a + layer * rank * inputs,
-      b: b + layer * rank * out,
-    })),
-  )
-}
-
-/** Writes the files into an existing folder, each synced. */
-export function writeAdapter(folder: string, baseModel: string, adapter: Adapter, part: AdapterPart): void {
-  const { layout, alpha, params } = adapter
-  writePeftAdapter(folder, { baseModel, rank: layout.rank, alpha, modules: pairsOf(layout, params) })
-  if (part === 'weights+optimizer') writeOptimizerState(join(folder, OPTIMIZER_FILE), namedState(adapter))
-}
-
-/** Weights of any rank and projections; module ranks and scales may differ. Throws EngineError INVALID_ADAPTER. */
-export function readWeights(folder: string, model: ModelConfig): AdapterWeights {
-  return readAny(folder, model).freeze()
+/** Weights to sample from, of any rank and projections; module ranks and scales may differ. Throws INVALID_ADAPTER. */
+export function readSnapshot(folder: string, model: ModelConfig, maxRank: number): AdapterWeights {
+  const { modules } = readFolder(folder, model)
+  const rank = Math.max(...[...modules.values()].map((pair) => pair.rank))
+  if (rank > maxRank) throw invalid(`${folder} has rank ${rank}; up to ${maxRank} can be sampled`)
+  const projections = PROJECTIONS.filter((p) => layerIndices(model).some((layer) => modules.has(modulePath(p, layer))))
+  const layout = adapterLayout(model, projections, rank)
+  const widest = [...modules.values()].find((pair) => pair.rank === rank) as { scale: number }
+  return new Adapter(layout, widest.scale * rank, flatten(layout, modules, widest.scale)).freeze()
 }
 
 /**
- * Replaces the weights of an adapter, which the folder must fit in rank and projections; another scale is folded into B.
- * Throws EngineError INVALID_ADAPTER and leaves the adapter as it was.
+ * Replaces the weights of an adapter by those of a folder that has its rank and its modules; another scale is folded into
+ * B. Throws INVALID_ADAPTER and leaves the adapter as it was.
  */
-export function readAdapter(folder: string, model: ModelConfig, adapter: Adapter, part: AdapterPart): void {
+export function readIntoAdapter(folder: string, model: ModelConfig, adapter: Adapter, part: AdapterPart): void {
   const { layout, scale } = adapter
-  const found = readAny(folder, model)
-  if (describe(found.layout) !== describe(layout)) {
-    throw invalid(
-      `${folder} holds an adapter of ${describe(found.layout)}, but this training run has ${describe(layout)}`,
-    )
-  }
-  const params = found.params.slice()
-  const factor = found.scale / scale
-  if (factor !== 1) for (const section of layout.sections) scaleB(params, section, layout.rank, factor)
+  const { modules } = readFolder(folder, model)
+  checkSameModules(folder, layout, modules)
+  const params = flatten(layout, modules, scale)
   if (part === 'weights') {
     adapter.replace(params, null)
     return
   }
-  if (factor !== 1) {
+  const foreign = [...modules].find(([, pair]) => pair.scale !== scale)
+  if (foreign) {
     throw invalid(
-      `${folder} was trained at scale alpha / rank = ${found.scale}, this training run has ${scale}, so its optimiser ` +
-        'state does not fit; load the weights without it, or train with the alpha of the file',
+      `${folder} was trained at scale alpha / rank = ${foreign[1].scale} (module ${foreign[0]}), this adapter at ${scale}, ` +
+        'so its optimiser state does not fit; load the weights alone, or create the adapter with the alpha of the folder',
     )
   }
   adapter.replace(params, readState(folder, layout))
 }
 
-function readAny(folder: string, model: ModelConfig): Adapter {
-  const { modules } = read(() => readPeftAdapter(folder, adaptableModules(model)))
-  const ranks = [...modules.values()].map((pair) => pair.rank)
-  const rank = Math.max(...ranks)
-  const used = PROJECTIONS.filter((p) => [...modules.keys()].some((path) => path.endsWith(MODULE[p])))
-  const layout = adapterLayout(model, used, rank)
-  const whole = [...modules.values()].find((pair) => pair.rank === rank) as { scale: number }
-  const params = new Float32Array(layout.size)
-  for (const place of modulesOf(layout)) {
-    const pair = modules.get(place.path)
-    if (pair) putPair(params, place, pair, pair.scale / whole.scale)
+type Modules = PeftAdapter['modules']
+
+const layerIndices = (model: ModelConfig) => [...Array(model.layers).keys()]
+
+const readFolder = (folder: string, model: ModelConfig) => read(() => readPeftAdapter(folder, adaptableModules(model)))
+
+function checkSameModules(folder: string, layout: AdapterLayout, modules: Modules): void {
+  const wanted = new Set(modulePlaces(layout).map(({ path }) => path))
+  const lacking = [...wanted].find((module) => !modules.has(module))
+  const foreign = [...modules.keys()].find((module) => !wanted.has(module))
+  if (lacking) throw invalid(`${folder} has no weights for module ${lacking}, which this adapter trains`)
+  if (foreign) throw invalid(`${folder} has weights for module ${foreign}, which this adapter does not train`)
+  for (const [module, { rank }] of modules) {
+    if (rank !== layout.rank)
+      throw invalid(`${folder} has rank ${rank} (module ${module}), this adapter ${layout.rank}`)
   }
-  return new Adapter(layout, whole.scale * rank, params)
+}
+
+/** All pairs in one buffer, zeros where there is none; what differs from `scale` is folded into B. */
+function flatten(layout: AdapterLayout, modules: Modules, scale: number): Float32Array {
+  const params = new Float32Array(layout.size)
+  for (const place of modulePlaces(layout)) {
+    const pair = modules.get(place.path)
+    if (pair) putPair(params, place, pair, pair.scale / scale)
+  }
+  return params
 }
 
 /** Copies of all pairs, by module path. */
 function pairsOf(layout: AdapterLayout, values: Float32Array): Map<string, LoraPair> {
   const { rank } = layout
   return new Map(
-    modulesOf(layout).map(({ path, in: inputs, out, a, b }) => [
+    modulePlaces(layout).map(({ path, in: inputs, out, a, b }) => [
       path,
       {
         rank,
@@ -144,7 +136,7 @@ function namedState({ layout, optimizer }: Adapter): { step: number; moments: Ma
 
 function readState(folder: string, layout: AdapterLayout): OptimizerState {
   const { rank } = layout
-  const places = modulesOf(layout)
+  const places = modulePlaces(layout)
   const expected = new Map<string, readonly number[]>()
   for (const { path, in: inputs, out } of places) {
     expected.set(loraTensorName(path, 'A'), [rank, inputs])
@@ -162,14 +154,6 @@ function readState(folder: string, layout: AdapterLayout): OptimizerState {
   }) as [Float32Array, Float32Array]
   return { m, v, step }
 }
-
-function scaleB(values: Float32Array, section: AdapterLayout['sections'][number], rank: number, factor: number): void {
-  const { layers, out, b } = section
-  for (let i = b; i < b + layers * rank * out; i++) values[i] = (values[i] as number) * factor
-}
-
-const describe = ({ rank, sections }: AdapterLayout) =>
-  `rank ${rank} on ${sections.map((s) => s.projection).join(', ')}`
 
 /** [rows, columns] to [columns, rows]. */
 function transpose(values: Float32Array, rows: number, columns: number): Float32Array {

@@ -29,8 +29,7 @@ import type {
 import { cancelled, engineError, toFailure } from '../engine-errors.ts'
 import { LOSSES } from '../losses.ts'
 import { Adapter } from './adapter.ts'
-import { readAdapter, readWeights, writeAdapter } from './adapter-files.ts'
-import { writeFolder } from './adapter-folder.ts'
+import { readIntoAdapter, readSnapshot, writeAdapterFolder } from './adapter-files.ts'
 import { PROJECTIONS } from './adapter-layout.ts'
 import { Compute } from './compute.ts'
 import { Generator, MAX_TOP_K } from './generator.ts'
@@ -133,14 +132,11 @@ class TransformersEngine implements Engine {
   }
 
   saveAdapter(id: AdapterId, folder: string, part: AdapterPart): Promise<readonly AdapterFile[]> {
-    return this.#alone(id, () => {
-      const adapter = this.#adapter(id)
-      return writeFolder(folder, (temporary) => writeAdapter(temporary, this.info.model, adapter, part))
-    })
+    return this.#alone(id, () => writeAdapterFolder(folder, this.info.model, this.#adapter(id), part))
   }
 
   loadAdapter(id: AdapterId, folder: string, part: AdapterPart): Promise<void> {
-    return this.#alone(id, () => readAdapter(folder, this.#files.config, this.#adapter(id), part))
+    return this.#alone(id, () => readIntoAdapter(folder, this.#files.config, this.#adapter(id), part))
   }
 
   async *train(items: readonly TrainingItem[], signal?: AbortSignal): AsyncGenerator<Outcome<TrainingResult>> {
@@ -198,11 +194,7 @@ class TransformersEngine implements Engine {
 
   async loadSnapshot(folder: string): Promise<SnapshotId> {
     this.#checkOpen()
-    const weights = readWeights(folder, this.#files.config)
-    const { rank } = weights.layout
-    if (rank > MAX_RANK)
-      throw engineError('INVALID_ADAPTER', `${folder} has rank ${rank}; at most ${MAX_RANK} is sampled`)
-    return this.#snapshots.hold(weights)
+    return this.#snapshots.hold(readSnapshot(folder, this.#files.config, MAX_RANK))
   }
 
   async releaseSnapshot(id: SnapshotId): Promise<void> {
