@@ -4,7 +4,7 @@
 import type { ModelConfig } from '../../formats/model-config.ts'
 import { ropeTablesFloat64 } from '../../formats/rope.ts'
 import type { DatumLimits } from '../datum-check.ts'
-import { type Batch, batchFeeds, datumsOf, graphKeyOf, type RotaryTables } from './batch.ts'
+import { type Batch, batchFeeds, graphKeyOf, type RotaryTables } from './batch.ts'
 import type { DecoderConfig } from './layers.ts'
 import { Runner, type Values } from './runner.ts'
 import { Sessions } from './sessions.ts'
@@ -46,9 +46,8 @@ export class Executor {
     const runner = await this.session(graphKeyOf(batch.shape))
     const { projections, columns } = batch.shape
     const groups = batch.parts.map(({ work, place }) => ({ weights: work.weights, column: place.column }))
-    const longest = Math.max(1, ...batch.parts.flatMap((p) => datumsOf(p).map((d) => d.tokens.length)))
     const outputs: Record<string, Values> = await runner.run({
-      ...batchFeeds(batch, type, this.#rotary(longest), this.model.slidingWindow),
+      ...batchFeeds(batch, type, this.#rotary(batch.shape.tokens), this.model.slidingWindow),
       ...stackAdapters(this.model, type, projections, columns, groups),
     })
     return outputs as Record<string, Floats>
@@ -78,7 +77,7 @@ export class Executor {
     )
   }
 
-  /** Tables that hold at least so many positions. */
+  /** Tables of at least so many positions; the operator wants no fewer than there are tokens, whatever their positions. */
   #rotary(positions: number): RotaryTables {
     const known = this.#tables?.cos.dims[0] ?? 0
     if (this.#tables && known >= positions) return this.#tables

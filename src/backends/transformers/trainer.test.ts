@@ -139,6 +139,15 @@ describe('packing', () => {
     expect(second?.plan.batches).toHaveLength(1)
     expect(first?.logprobs.map((p) => p.length)).toEqual([30, 30, 30, 90])
   })
+
+  it('packs many short sequences into more tokens than any of them has positions', async () => {
+    const [packed, narrow] = [liveAdapter(MODEL), liveAdapter(MODEL)]
+    const data = datums(...Array<number>(15).fill(60))
+    const [result] = await results(trainer, [{ adapter: packed, item: item(data) }])
+    expect(result?.plan.batches).toHaveLength(1)
+    for (const datum of data) await results(trainer, [{ adapter: narrow, item: item([datum]) }])
+    expect(relativeDeviation(gradientOf(packed), gradientOf(narrow))).toBeLessThan(1e-5)
+  })
 })
 
 describe('a fresh adapter', () => {
