@@ -1,5 +1,6 @@
-// Causal attention over packed sequences, in blocks of queries. Which keys a block may see is data, so packing and
-// lengths need no new graph. Knows ranges and masks; knows nothing of sequences, tenants or layers.
+// Causal attention over packed sequences. The tokens of a batch are cut into spans, each a run of whole sequences, and all
+// spans are computed as one batch of equal, padded squares: how many and how long they are is data. Knows spans and masks;
+// knows nothing of tenants or layers.
 
 import type { Autodiff, Value } from './autodiff.ts'
 
@@ -9,97 +10,70 @@ export interface AttentionShape {
   readonly headDim: number
 }
 
-/** A range of queries, the one range of keys that they can see, and which of these each may see [groups * queries, keys]. */
-export interface AttentionBlock {
-  readonly queries: readonly [Value, Value]
-  readonly keys: readonly [Value, Value]
+/** Where tokens are in spans, and what they see there. B spans of S places. */
+export interface Spans {
+  /** [B, S]: the token in each place; padding holds any token, sees itself alone and is seen by nobody else. */
+  readonly layout: Value
+  /** [T]: the place of each token in the flattened [B * S]. */
+  readonly place: Value
+  /** [B, 1, groups * S, S]. */
   readonly visible: Value
-  /** Padding that puts a block's key gradients back in their place; absent when the block is everything. */
-  readonly pad?: Value
 }
 
-/**
- * Blocks from the inputs `blocks` [count, 4], rows of [query from, to, key from, to] whose query ranges follow each other
- * and cover all of T, and `from` [T], the first key that a token sees; the last one is itself.
- */
-export function attentionBlocks(ad: Autodiff, tokens: Value, count: number, groups: number): AttentionBlock[] {
+/** Declares the inputs `layout`, `first` [B, S], the first place in its span that a token sees, and `place` [T]. */
+export function attentionSpans(ad: Autodiff, groups: number): Spans {
   const { graph } = ad
-  const from = graph.input('from', 'int64', ['T'])
-  const total = ad.op('Shape', [tokens])
-  const index = ad.op('Range', [graph.int(0), ad.op('Squeeze', [total]), graph.int(1)])
-  const visible = (queries: (x: Value) => Value, keys: Value) => {
-    const column = (x: Value) => ad.op('Unsqueeze', [queries(x), graph.ints(1)])
-    const started = ad.op('GreaterOrEqual', [keys, column(from)])
-    const past = ad.op('LessOrEqual', [keys, column(index)])
-    return ad.op('Concat', Array<Value>(groups).fill(ad.op('And', [started, past])), { axis: 0 })
-  }
-  const zero = graph.ints(0)
-  if (count === 1) return [{ queries: [zero, total], keys: [zero, total], visible: visible((x) => x, index) }]
-  const ranges = graph.input('blocks', 'int64', [count, 4])
-  return Array.from({ length: count }, (_, i) => {
-    const row = ad.op('Gather', [ranges, graph.int(i)])
-    const [q0, q1, k0, k1] = graph.nodes('Split', [row], { axis: 0, num_outputs: 4 }, 4) as [Value, Value, Value, Value]
-    const after = ad.op('Sub', [total, k1])
-    return {
-      queries: [q0, q1],
-      keys: [k0, k1],
-      visible: visible((x) => ad.slice(x, 0, q0, q1), ad.slice(index, 0, k0, k1)),
-      pad: ad.op('Concat', [zero, k0, zero, zero, after, zero], { axis: 0 }),
-    }
-  })
+  const layout = graph.input('layout', 'int64', ['B', 'S'])
+  const first = graph.input('first', 'int64', ['B', 'S'])
+  const size = ad.op('Squeeze', [ad.op('Shape', [layout], { start: 1 })])
+  const index = ad.op('Range', [graph.int(0), size, graph.int(1)])
+  const started = ad.op('GreaterOrEqual', [index, ad.op('Unsqueeze', [first, graph.ints(2)])])
+  const past = ad.op('LessOrEqual', [index, ad.op('Unsqueeze', [index, graph.ints(1)])])
+  const square = ad.op('Unsqueeze', [ad.op('And', [started, past]), graph.ints(1)])
+  const visible = groups === 1 ? square : ad.op('Concat', Array<Value>(groups).fill(square), { axis: 2 })
+  return { layout, place: graph.input('place', 'int64', ['T']), visible }
 }
 
-/** Grouped-query attention: q [heads, T, D], k and v [kvHeads, T, D], heads in kv-major order; gives [heads, T, D]. */
+/** x [T, width] laid out in spans [B, S, width]. Gradients of padding lead nowhere. */
+export function toSpans(ad: Autodiff, x: Value, { layout, place }: Spans, width: number): Value {
+  return ad.record(ad.op('Gather', [x, layout]), [x], (g) =>
+    ad.accumulate(x, () => ad.op('Gather', [ad.op('Reshape', [g, ad.graph.ints(-1, width)]), place])),
+  )
+}
+
+/** The inverse: x [B, S, width] to [T, width]. */
+export function fromSpans(ad: Autodiff, x: Value, { layout, place }: Spans, width: number): Value {
+  const flat = ad.op('Reshape', [x, ad.graph.ints(-1, width)])
+  // Padding gets some token's gradient: as it reaches nothing but padding again, it need not be zero.
+  return ad.record(ad.op('Gather', [flat, place]), [x], (g) => ad.accumulate(x, () => ad.op('Gather', [g, layout])))
+}
+
+/** Grouped-query attention: q [B, heads, S, D], k and v [B, kvHeads, S, D]; gives [B, heads, S, D]. */
 export function attention(
   ad: Autodiff,
   q: Value,
   k: Value,
   v: Value,
   { heads, kvHeads, headDim }: AttentionShape,
-  blocks: readonly AttentionBlock[],
+  { visible }: Spans,
 ): Value {
   const { graph } = ad
   const alpha = 1 / Math.sqrt(headDim)
-  const whole = blocks.length === 1
-  const grouped = (x: Value) => ad.op('Reshape', [x, graph.ints(kvHeads, heads / kvHeads, -1, headDim)])
-  const flat = (x: Value) => ad.op('Reshape', [x, graph.ints(kvHeads, -1, headDim)])
-  /** The block's rows of x [heads, T, D] as [kvHeads, groups * rows, D]. */
-  const rows = (x: Value) => {
-    if (whole) return () => flat(x)
-    const byGroup = grouped(x)
-    return ({ queries }: AttentionBlock) => flat(ad.slice(byGroup, 2, ...queries))
-  }
-  const keyRows = (x: Value, { keys }: AttentionBlock) => (whole ? x : ad.slice(x, 1, ...keys))
-  const join = (parts: readonly Value[]) =>
-    ad.op('Reshape', [
-      whole ? (parts[0] as Value) : ad.op('Concat', parts.map(grouped), { axis: 2 }),
-      graph.ints(heads, -1, headDim),
-    ])
-  const inPlace = (x: Value, { pad }: AttentionBlock) => (pad === undefined ? x : ad.op('Pad', [x, pad]))
+  // Queries that share a key head become rows of one matrix [groups * S, D].
+  const grouped = (x: Value) => (heads === kvHeads ? x : ad.op('Reshape', [x, graph.ints(0, kvHeads, -1, headDim)]))
+  const byHead = (x: Value) => (heads === kvHeads ? x : ad.op('Reshape', [x, graph.ints(0, heads, -1, headDim)]))
 
-  const queryRows = rows(q)
-  const saved = blocks.map((block) => {
-    const qb = queryRows(block)
-    const kb = keyRows(k, block)
-    const vb = keyRows(v, block)
-    const scores = ad.multiply(qb, kb, { transB: 1, alpha })
-    // Selected, not added to: a huge score of a stranger's key must not outweigh the mask.
-    const masked = ad.op('Where', [block.visible, scores, ad.scalar(-Infinity)])
-    const p = ad.op('Softmax', [masked], { axis: -1 })
-    return { block, qb, kb, vb, p, out: ad.multiply(p, vb) }
-  })
-  return ad.record(join(saved.map((s) => s.out)), [q, k, v], (g) => {
-    const gradientRows = rows(g)
-    const parts = saved.map(({ block, qb, kb, vb, p, out }) => {
-      const go = gradientRows(block)
-      const delta = ad.rowSum(ad.op('Mul', [go, out]))
-      const ds = ad.op('Mul', [p, ad.op('Sub', [ad.multiply(go, vb, { transB: 1 }), delta])])
-      return { block, qb, kb, p, go, ds }
-    })
-    ad.accumulate(q, () => join(parts.map(({ ds, kb }) => ad.multiply(ds, kb, { alpha }))))
-    ad.accumulate(k, () =>
-      ad.sum(parts.map(({ block, ds, qb }) => inPlace(ad.multiply(ds, qb, { transA: 1, alpha }), block))),
-    )
-    ad.accumulate(v, () => ad.sum(parts.map(({ block, p, go }) => inPlace(ad.multiply(p, go, { transA: 1 }), block))))
+  const rows = grouped(q)
+  const scores = ad.multiply(rows, k, { transB: 1, alpha })
+  // Selected, not added to: a huge score of a stranger's key must not outweigh the mask.
+  const p = ad.op('Softmax', [ad.op('Where', [visible, scores, ad.scalar(-Infinity)])], { axis: -1 })
+  const out = ad.multiply(p, v)
+  return ad.record(byHead(out), [q, k, v], (g) => {
+    const go = grouped(g)
+    const delta = ad.rowSum(ad.op('Mul', [go, out]))
+    const ds = ad.op('Mul', [p, ad.op('Sub', [ad.multiply(go, v, { transB: 1 }), delta])])
+    ad.accumulate(q, () => byHead(ad.multiply(ds, k, { alpha })))
+    ad.accumulate(k, () => ad.multiply(ds, rows, { transA: 1, alpha }))
+    ad.accumulate(v, () => ad.multiply(p, go, { transA: 1 }))
   })
 }

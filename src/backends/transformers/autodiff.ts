@@ -165,7 +165,7 @@ export class Autodiff {
     const attributes = { axis: -1, epsilon: { float: epsilon } }
     return this.graph.nodes('SimplifiedLayerNormalization', [x, weight], attributes, 2) as [Value, Value]
   }
-  /** Rotary embedding of x [1, heads, T, D] by `positions` [1, T]; its gradient is the rotation by the opposite angle. */
+  /** Rotary embedding of x [B, heads, S, D] by `positions` [B, S]; its gradient is the rotation by the opposite angle. */
   rotate(x: Value, rotation: Rotation): Value {
     return this.record(this.#turn(x, rotation, rotation.sin), [x], (g) =>
       this.accumulate(x, () => this.#turn(g, rotation, rotation.negativeSin)),
@@ -174,8 +174,8 @@ export class Autodiff {
   #turn(x: Value, { positions, cos }: Rotation, sin: Value): Value {
     if (!this.#exact) return this.graph.node('RotaryEmbedding', [x, positions, cos, sin], {}, MICROSOFT)
     const [a, b] = this.graph.nodes('Split', [x], { axis: -1, num_outputs: 2 }, 2) as [Value, Value]
-    const c = this.op('Gather', [cos, positions])
-    const s = this.op('Gather', [sin, positions])
+    const ofHeads = (table: Value) => this.op('Unsqueeze', [this.op('Gather', [table, positions]), this.graph.ints(1)])
+    const [c, s] = [ofHeads(cos), ofHeads(sin)]
     const first = this.op('Sub', [this.op('Mul', [a, c]), this.op('Mul', [b, s])])
     const second = this.op('Add', [this.op('Mul', [b, c]), this.op('Mul', [a, s])])
     return this.op('Concat', [first, second], { axis: -1 })
@@ -197,7 +197,7 @@ export class Autodiff {
   }
 }
 
-/** Positions [1, T] and the tables [P, D / 2] that they index. */
+/** Positions [B, S] and the tables [P, D / 2] that they index. */
 export interface Rotation {
   readonly positions: Value
   readonly cos: Value

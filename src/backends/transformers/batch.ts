@@ -41,19 +41,16 @@ export interface BatchShape {
   readonly scored: number
   /** Targets a row. */
   readonly width: number
-  /** Attention blocks, each [query from, to, key from, to]. */
-  readonly blocks: readonly (readonly number[])[]
+  /** The first token of each attention span, and how many places a span has. */
+  readonly spans: readonly number[]
+  readonly span: number
 }
 export interface Batch<W extends BatchWork = BatchWork> {
   readonly shape: BatchShape
   readonly parts: readonly Part<W>[]
 }
 
-export const graphKeyOf = ({ projections, blocks, backward }: BatchShape): GraphKey => ({
-  projections,
-  blocks: blocks.length,
-  backward,
-})
+export const graphKeyOf = ({ projections, backward }: BatchShape): GraphKey => ({ projections, backward })
 
 /** What the loss says of one position's targets; the position has a gradient if any of them has. */
 export function targetNumbers(datum: TrainingDatum, position: number, loss: LossSpec): LossNumbers[] {
@@ -78,13 +75,13 @@ export function packBatch<W extends BatchWork>(
   backward: boolean,
 ): Batch<W> {
   const parts: Part<W>[] = []
-  const starts: number[] = []
+  const lengths: number[] = []
   let [token, graded, scored, column, width] = [0, 0, 0, 0, 1]
   for (const { work, first, count } of ranges) {
     parts.push({ work, place: { first, count, token, graded, scored, column } })
     for (const datum of work.datums.slice(first, first + count)) {
       const withSlope = backward ? gradedPositions(datum, work.loss) : 0
-      for (let i = 0; i < datum.tokens.length; i++) starts.push(token)
+      lengths.push(datum.tokens.length)
       token += datum.tokens.length
       graded += withSlope
       scored += datum.tokens.length - withSlope
@@ -101,7 +98,7 @@ export function packBatch<W extends BatchWork>(
     graded: Math.max(1, graded),
     scored: Math.max(1, scored),
     width,
-    blocks: attentionRanges(starts),
+    ...attentionSpans(lengths),
   }
   return { shape, parts }
 }
@@ -112,17 +109,20 @@ function gradedPositions(datum: TrainingDatum, loss: LossSpec): number {
   return count
 }
 
-/** Few blocks for few tokens: each costs nodes; blocks save the work of looking at strangers' and future keys. */
-export function attentionBlockCount(tokens: number): number {
-  if (tokens <= 256) return 1
-  return tokens <= 1024 ? 4 : 8
-}
+/** A span holds the longest sequence, and several short ones up to so many tokens. */
+export const SHORT_SPAN = 64
 
-/** `starts` [T]: where each token's own sequence begins. */
-function attentionRanges(starts: readonly number[]): number[][] {
-  const count = attentionBlockCount(starts.length)
-  const cut = (i: number) => Math.round((starts.length * i) / count)
-  return Array.from({ length: count }, (_, i) => [cut(i), cut(i + 1), starts[cut(i)] as number, cut(i + 1)])
+/** Cuts sequences that follow each other into spans of whole ones. */
+function attentionSpans(lengths: readonly number[]): { spans: number[]; span: number } {
+  const total = lengths.reduce((a, b) => a + b, 0)
+  const span = Math.max(Math.min(total, SHORT_SPAN), ...lengths)
+  const spans = [0]
+  let token = 0
+  for (const length of lengths) {
+    if (token + length - (spans.at(-1) as number) > span) spans.push(token)
+    token += length
+  }
+  return { spans, span }
 }
 
 /** Rotary tables [positions, headDim / 2] in the graph's type. */
@@ -133,7 +133,7 @@ export interface RotaryTables {
 
 /**
  * The inputs of a run but for the adapter stacks. Tokens, rows and columns of the shape that no part fills are neutral:
- * token 0 that sees itself alone, rows without a gradient, columns of nobody.
+ * tokens 0 that see themselves alone, rows without a gradient, columns of nobody.
  */
 export function batchFeeds(
   batch: Batch,
@@ -142,10 +142,9 @@ export function batchFeeds(
   slidingWindow = Number.POSITIVE_INFINITY,
 ): Record<string, Feed> {
   const { shape } = batch
-  const { tokens, columns, width, blocks, backward } = shape
+  const { tokens, columns, width, backward } = shape
   const ids = new BigInt64Array(tokens)
-  const positions = new BigInt64Array(tokens)
-  const from = BigInt64Array.from({ length: tokens }, (_, i) => BigInt(i))
+  const places = new Places(shape, slidingWindow)
   const share = floats(type, tokens * columns)
   const rows = new Rows(shape, type)
   for (const part of batch.parts) {
@@ -157,8 +156,7 @@ export function batchFeeds(
       const start = token
       datum.tokens.forEach((id, i) => {
         ids[token] = BigInt(id)
-        positions[token] = BigInt(i)
-        from[token] = BigInt(Math.max(start, token - slidingWindow + 1))
+        places.see(token, start)
         share.fill(
           weights.alpha / rank,
           token * columns + part.place.column,
@@ -171,14 +169,55 @@ export function batchFeeds(
   }
   return {
     ids: { data: ids, dims: [tokens] },
-    positions: { data: positions, dims: [1, tokens] },
-    from: { data: from, dims: [tokens] },
     share: { data: share, dims: [tokens, columns] },
     ...tables,
-    ...(blocks.length > 1 && {
-      blocks: { data: BigInt64Array.from(blocks.flat(), BigInt), dims: [blocks.length, 4] },
-    }),
+    ...places.feeds(),
     ...rows.feeds(backward, width),
+  }
+}
+
+/** Where tokens are in the attention spans, their positions, and the first place that each sees. */
+class Places {
+  readonly #dims: readonly [number, number]
+  readonly #window: number
+  readonly #layout: BigInt64Array
+  readonly #positions: BigInt64Array
+  readonly #first: BigInt64Array
+  readonly #place: BigInt64Array
+
+  constructor({ tokens, spans, span }: BatchShape, slidingWindow: number) {
+    const size = spans.length * span
+    this.#dims = [spans.length, span]
+    this.#window = slidingWindow
+    this.#layout = new BigInt64Array(size)
+    this.#positions = new BigInt64Array(size)
+    this.#first = BigInt64Array.from({ length: size }, (_, i) => BigInt(i % span))
+    this.#place = new BigInt64Array(tokens)
+    spans.forEach((from, s) => {
+      for (let token = from; token < (spans[s + 1] ?? tokens); token++) {
+        const place = s * span + token - from
+        this.#layout[place] = BigInt(token)
+        this.#place[token] = BigInt(place)
+      }
+    })
+  }
+
+  /** `token` is of the sequence that begins with token `start`. */
+  see(token: number, start: number): void {
+    const place = Number(this.#place[token])
+    const back = Math.min(token - start, this.#window - 1)
+    this.#positions[place] = BigInt(token - start)
+    this.#first[place] = BigInt((place % this.#dims[1]) - back)
+  }
+
+  feeds(): Record<string, Feed> {
+    const dims = this.#dims
+    return {
+      layout: { data: this.#layout, dims },
+      positions: { data: this.#positions, dims },
+      first: { data: this.#first, dims },
+      place: { data: this.#place, dims: [this.#place.length] },
+    }
   }
 }
 

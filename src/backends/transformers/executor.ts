@@ -47,7 +47,7 @@ export class Executor {
     const { projections, columns } = batch.shape
     const groups = batch.parts.map(({ work, place }) => ({ weights: work.weights, column: place.column }))
     const outputs: Record<string, Values> = await runner.run({
-      ...batchFeeds(batch, type, this.#rotary(batch.shape.tokens), this.model.slidingWindow),
+      ...batchFeeds(batch, type, this.#rotary(batch.shape.span), this.model.slidingWindow),
       ...stackAdapters(this.model, type, projections, columns, groups),
     })
     return outputs as Record<string, Floats>
@@ -58,11 +58,9 @@ export class Executor {
   }
 
   /** Makes the session of a graph and runs it once: one token of nobody. */
-  async warm({ projections, backward, blocks }: GraphKey): Promise<void> {
-    const tokens = blocks
-    const ranges = Array.from({ length: blocks }, (_, i) => [i, i + 1, i, i + 1])
-    const sizes = { tokens, columns: 1, graded: 1, scored: 1, width: 1 }
-    await this.run({ shape: { projections, backward, blocks: ranges, ...sizes }, parts: [] })
+  async warm({ projections, backward }: GraphKey): Promise<void> {
+    const sizes = { tokens: 1, columns: 1, graded: 1, scored: 1, width: 1, spans: [0], span: 1 }
+    await this.run({ shape: { projections, backward, ...sizes }, parts: [] })
   }
 
   session(key: GraphKey): Promise<Runner> {
@@ -77,7 +75,7 @@ export class Executor {
     )
   }
 
-  /** Tables of at least so many positions; the operator wants no fewer than there are tokens, whatever their positions. */
+  /** Tables of at least so many positions. */
   #rotary(positions: number): RotaryTables {
     const known = this.#tables?.cos.dims[0] ?? 0
     if (this.#tables && known >= positions) return this.#tables

@@ -3,7 +3,7 @@
 
 import type { DecoderShape, Projection } from './adapter-layout.ts'
 import { projectionShape } from './adapter-layout.ts'
-import { type AttentionBlock, attention } from './attention.ts'
+import { attention, fromSpans, type Spans, toSpans } from './attention.ts'
 import type { Autodiff, ColumnShare, Rotation, Value } from './autodiff.ts'
 import { modulePath } from './module-names.ts'
 import type { Weights } from './weights.ts'
@@ -28,7 +28,7 @@ export interface DecoderContext {
   readonly weights: Weights
   readonly share: ColumnShare
   readonly rotation: Rotation
-  readonly blocks: readonly AttentionBlock[]
+  readonly spans: Spans
   /** Undefined for a projection that no adapter of the graph adapts. */
   readonly pair: (projection: Projection, layer: number) => LowRankPair | undefined
 }
@@ -47,9 +47,10 @@ export function decoderLayer(context: DecoderContext, layer: number, x: Value): 
   const q = heads(context, layer, normal, 'q')
   const k = heads(context, layer, normal, 'k')
   const v = heads(context, layer, normal, 'v')
-  const mixed = attention(ad, q, k, v, config, context.blocks)
-  const { heads: count, headDim } = config
-  const rows = ad.reshape(ad.transpose(mixed, [1, 0, 2]), [-1, count * headDim], [-1, count, headDim])
+  const mixed = ad.transpose(attention(ad, q, k, v, config, context.spans), [0, 2, 1, 3])
+  const width = config.heads * config.headDim
+  const joined = ad.reshape(mixed, [0, 0, width], [0, 0, config.heads, config.headDim])
+  const rows = fromSpans(ad, joined, context.spans, width)
   const middle = ad.add(x, project(rows, 'o'))
   const second = norm(middle, 'post_attention_layernorm')
   return ad.add(middle, project(ad.swiglu(project(second, 'gate'), project(second, 'up')), 'down'))
@@ -70,19 +71,16 @@ function adaptedProjection(
   return biased ? ad.add(adapted, weights.use(ad.graph, `${module}.bias`, [shape.out])) : adapted
 }
 
-/** Projects x to [heads, T, D]; queries and keys normalised where the family does so, then rotated. */
+/** Projects x to [B, heads, S, D]; queries and keys normalised where the family does so, then rotated. */
 function heads(context: DecoderContext, layer: number, x: Value, projection: 'q' | 'k' | 'v'): Value {
-  const { ad, config, weights, rotation } = context
+  const { ad, config, weights, rotation, spans } = context
   const { headDim } = config
   const count = projection === 'q' ? config.heads : config.kvHeads
-  const split = ad.reshape(
-    adaptedProjection(context, layer, x, projection),
-    [1, -1, count, headDim],
-    [-1, count * headDim],
-  )
-  const packed = (y: Value) => ad.reshape(y, [count, -1, headDim], [1, count, -1, headDim])
-  if (projection === 'v') return packed(ad.transpose(split, [0, 2, 1, 3]))
+  const width = count * headDim
+  const laid = toSpans(ad, adaptedProjection(context, layer, x, projection), spans, width)
+  const split = ad.reshape(laid, [0, 0, count, headDim], [0, 0, width])
+  if (projection === 'v') return ad.transpose(split, [0, 2, 1, 3])
   const name = `model.layers.${layer}.self_attn.${projection}_norm.weight`
   const normal = config.qkNorm ? ad.rmsNorm(split, weights.use(ad.graph, name, [headDim]), config.rmsEpsilon) : split
-  return packed(ad.rotate(ad.transpose(normal, [0, 2, 1, 3]), rotation))
+  return ad.rotate(ad.transpose(normal, [0, 2, 1, 3]), rotation)
 }

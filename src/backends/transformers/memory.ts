@@ -2,16 +2,18 @@
 // probabilities and the adapter stacks. A rough upper estimate; knows sizes only.
 
 import { PROJECTIONS, projectionShape } from './adapter-layout.ts'
+import { SHORT_SPAN } from './batch.ts'
 import type { DecoderConfig } from './layers.ts'
 import type { BatchSize } from './plan.ts'
 
 /** Bytes of one run in float32. */
 export function estimateBytes(config: DecoderConfig, size: BatchSize): number {
   const { hidden, intermediate, layers, heads, kvHeads, headDim, vocabulary } = config
-  const { tokens, pairs, columns, width, backward } = size
+  const { tokens, longest, columns, width, backward } = size
   const activations = 4 * hidden + 2 * (heads + 2 * kvHeads) * headDim + heads * headDim + 4 * intermediate
-  // Blocks of queries see whole neighbours at their edges: never more than all pairs of the batch.
-  const probabilities = heads * Math.min(tokens ** 2, 2 * pairs)
+  // Spans are as long as the longest sequence and at least half full, but for the last.
+  const span = Math.max(longest, Math.min(tokens, SHORT_SPAN))
+  const probabilities = heads * span * (tokens === longest ? span : 2 * tokens + span)
   const kept = backward ? layers : 1
   const head = tokens * (vocabulary * (backward ? 2 : 1) + 8 * width)
   const stacks = PROJECTIONS.reduce((sum, p) => {

@@ -36,7 +36,7 @@ export function nextBatch<W extends PlannedWork>(
   const [leader] = works
   if (!leader) throw new RangeError('no work to plan')
   const ranges: { work: W; first: number; count: number }[] = []
-  let size: BatchSize = { tokens: 0, pairs: 0, columns: 0, width: 1, backward: leader.backward }
+  let size: BatchSize = { tokens: 0, longest: 0, columns: 0, width: 1, backward: leader.backward }
   const company = leader.alone ? [leader] : works.filter((w) => w.backward === leader.backward)
   for (const work of company) {
     if (work.alone && work !== leader) break
@@ -46,7 +46,7 @@ export function nextBatch<W extends PlannedWork>(
       const more: BatchSize = {
         ...size,
         tokens: size.tokens + tokens.length,
-        pairs: size.pairs + tokens.length ** 2,
+        longest: Math.max(size.longest, tokens.length),
         columns,
         width: Math.max(size.width, width),
       }
@@ -64,8 +64,7 @@ export function nextBatch<W extends PlannedWork>(
 
 export interface BatchSize {
   readonly tokens: number
-  /** Sum of the squares of the sequence lengths. */
-  readonly pairs: number
+  readonly longest: number
   readonly columns: number
   readonly width: number
   readonly backward: boolean
@@ -75,8 +74,8 @@ export interface BatchSize {
 type BatchRecord = readonly [
   projections: number,
   backward: 0 | 1,
-  sizes: readonly [tokens: number, columns: number, graded: number, scored: number, width: number],
-  blocks: readonly (readonly number[])[],
+  sizes: readonly [tokens: number, columns: number, graded: number, scored: number, width: number, span: number],
+  spans: readonly number[],
   place: readonly [first: number, count: number, token: number, graded: number, scored: number, column: number],
 ]
 
@@ -85,16 +84,16 @@ export function batchRecord(shape: BatchShape, place: Place): BatchRecord {
   return [
     mask,
     shape.backward ? 1 : 0,
-    [shape.tokens, shape.columns, shape.graded, shape.scored, shape.width],
-    shape.blocks,
+    [shape.tokens, shape.columns, shape.graded, shape.scored, shape.width, shape.span],
+    shape.spans,
     [place.first, place.count, place.token, place.graded, place.scored, place.column],
   ]
 }
 
 /** The batch of a record with one operation in its place and nobody else. */
 export function recordedBatch<W extends BatchWork>(record: unknown, work: W): Batch<W> {
-  const [mask, backward, sizes, blocks, at] = record as BatchRecord
-  const [tokens, columns, graded, scored, width] = sizes
+  const [mask, backward, sizes, spans, at] = record as BatchRecord
+  const [tokens, columns, graded, scored, width, span] = sizes
   const [first, count, token, gradedAt, scoredAt, column] = at
   return {
     shape: {
@@ -105,7 +104,8 @@ export function recordedBatch<W extends BatchWork>(record: unknown, work: W): Ba
       graded,
       scored,
       width,
-      blocks,
+      spans,
+      span,
     },
     parts: [{ work, place: { first, count, token, graded: gradedAt, scored: scoredAt, column } }],
   }

@@ -65,7 +65,7 @@ export class Trainer {
   /** Ready when a first run has been made: one token scored with every projection adapted. */
   static async create(model: TrainableModel, weights: Weights, options: TrainerOptions): Promise<Trainer> {
     const trainer = new Trainer(model, weights, options)
-    await trainer.warm({ projections: PROJECTIONS, blocks: 1, backward: false })
+    await trainer.warm({ projections: PROJECTIONS, backward: false })
     return trainer
   }
 
@@ -133,7 +133,7 @@ export class Trainer {
     const [part] = parts
     if (!part || parts.length > 1 || part.place.count > 1) return
     const { tokens, columns, width, backward } = shape
-    const needed = this.#estimate({ tokens, pairs: tokens ** 2, columns, width, backward })
+    const needed = this.#estimate({ tokens, longest: tokens, columns, width, backward })
     if (needed <= this.#budget.bytes) return
     throw engineError(
       'OUT_OF_MEMORY',

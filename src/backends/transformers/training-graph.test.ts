@@ -1,5 +1,5 @@
-// Central differences on float64 builds of the graph: every loss, two adapters of different ranks and projections, blocks
-// of queries and of the vocabulary, all in one run. Then float32 against float64.
+// Central differences on float64 builds of the graph: every loss, two adapters of different ranks and projections, padded
+// attention spans and blocks of the vocabulary, all in one run. Then float32 against float64.
 
 import { describe, expect, it } from 'vitest'
 import type { TrainingDatum } from '../backend.ts'
@@ -75,20 +75,10 @@ const pack = (work: readonly BatchWork[]) =>
     true,
   )
 
-/** Three blocks of queries for 24 tokens, cut inside of sequences. */
-const inBlocks = (batch: Batch): Batch => {
-  expect(batch.shape.tokens).toBe(24)
-  return {
-    ...batch,
-    shape: {
-      ...batch.shape,
-      blocks: [
-        [0, 8, 0, 8],
-        [8, 13, 6, 13],
-        [13, 24, 10, 24],
-      ],
-    },
-  }
+/** 24 tokens in spans of whole sequences with padding in some. */
+const inSpans = (batch: Batch): Batch => {
+  expect(batch.shape).toMatchObject({ tokens: 24, spans: [0], span: 24 })
+  return { ...batch, shape: { ...batch.shape, spans: [0, 6, 10, 16, 21], span: 8 } }
 }
 
 const makers = {
@@ -133,7 +123,7 @@ describe.each([
 ])('gradients of a model that is %s', (_, model) => {
   it('equal central differences in float64', async () => {
     const exact = makers.float64(model)
-    const batch = inBlocks(pack(mixedWork(model)))
+    const batch = inSpans(pack(mixedWork(model)))
     const start = await exact.run(batch)
     const adapters = new Set(batch.parts.map((p) => p.work.weights))
     for (const { layout, params } of adapters) {
@@ -171,7 +161,7 @@ describe.each([
   })
 
   it('are the same in float32, up to its rounding', async () => {
-    const batch = inBlocks(pack(mixedWork(model)))
+    const batch = inSpans(pack(mixedWork(model)))
     const [exact, single] = [makers.float64(model), makers.float32(model)]
     const [wanted, found] = [await exact.run(batch), await single.run(batch)]
     for (const name of Object.keys(wanted)) {
@@ -181,10 +171,10 @@ describe.each([
     await single.close()
   })
 
-  it('do not depend on how queries are cut into blocks', async () => {
+  it('do not depend on how sequences are laid out in spans', async () => {
     const exact = makers.float64(model)
     const batch = pack(mixedWork(model))
-    const [whole, cut] = [await exact.run(batch), await exact.run(inBlocks(batch))]
+    const [whole, cut] = [await exact.run(batch), await exact.run(inSpans(batch))]
     for (const name of Object.keys(whole)) {
       expect(relativeDeviation(cut[name] ?? [], whole[name] ?? []), name).toBeLessThan(1e-12)
     }

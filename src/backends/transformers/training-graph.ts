@@ -1,9 +1,9 @@
 // The graph of one training micro-batch: packed tokens of any sequences, adapters and losses in; log-probabilities and
-// adapter gradients out. Axes T (tokens), C (adapter columns), R and S (rows with and without a gradient), K (targets a
-// row) and P (positions) are free, so one session serves every size of them. Knows the names of inputs and outputs.
+// adapter gradients out. Axes T (tokens), B and S (spans of attention and their length), C (adapter columns), R and F (rows
+// with a gradient and without), K (targets a row) and P (positions) are free: one session serves every size of them. Knows the names of inputs and outputs.
 
 import { PROJECTIONS, type Projection, projectionShape } from './adapter-layout.ts'
-import { attentionBlocks } from './attention.ts'
+import { attentionSpans } from './attention.ts'
 import { Autodiff, type ColumnShare, type Rotation, type Value } from './autodiff.ts'
 import { type HeadContext, lossGradient, targetLogprobs, VOCABULARY_BLOCK } from './head.ts'
 import { type DecoderConfig, type DecoderContext, decoderLayer, type LowRankPair } from './layers.ts'
@@ -14,20 +14,18 @@ import type { Weights } from './weights.ts'
 export interface GraphKey {
   /** Projections with a low-rank term, in the order of PROJECTIONS. */
   readonly projections: readonly Projection[]
-  /** Into how many blocks the queries are cut. */
-  readonly blocks: number
   readonly backward: boolean
 }
 
-export function graphKeyText({ projections, blocks, backward }: GraphKey): string {
-  return `${backward ? 'backward' : 'forward'} ${blocks} ${projections.join(',')}`
+export function graphKeyText({ projections, backward }: GraphKey): string {
+  return `${backward ? 'backward' : 'forward'} ${projections.join(',')}`
 }
 
 /**
- * Inputs: ids, from [T], positions [1, T], cos, sin [P, D/2], share [T, C], blocks [count, 4] (when count > 1), per
- * projection p.A [layers, C, in] and p.B [layers, C, out], scored [S], scored.targets [S, K]; for backward also
+ * Inputs: ids, place [T], layout, first, positions [B, S], cos, sin [P, D/2], share [T, C], per
+ * projection p.A [layers, C, in] and p.B [layers, C, out], scored [F], scored.targets [F, K]; for backward also
  * graded [R], graded.targets [R, K], loss [8, R, K].
- * Outputs: scored.logprobs [S, K], graded.logprobs [R, K], p.A.grad and p.B.grad shaped as their inputs.
+ * Outputs: scored.logprobs [F, K], graded.logprobs [R, K], p.A.grad and p.B.grad shaped as their inputs.
  */
 export function trainingGraph(
   config: DecoderConfig,
@@ -47,7 +45,7 @@ export function trainingGraph(
     weights,
     share,
     rotation: rotation(ad, config.headDim),
-    blocks: attentionBlocks(ad, ids, key.blocks, heads / kvHeads),
+    spans: attentionSpans(ad, heads / kvHeads),
     pair: (projection, layer) => stacks.pair(projection, layer),
   }
   let x = ad.op('Gather', [weights.use(graph, 'model.embed_tokens.weight', [vocabulary, hidden]), ids])
@@ -55,7 +53,7 @@ export function trainingGraph(
   const h = ad.rmsNorm(x, weights.use(graph, 'model.norm.weight', [hidden]), config.rmsEpsilon)
   const head: HeadContext = { ad, config, weights, vocabularyBlock, pair: stacks.pair('unembed', 0) }
 
-  score(head, h, share, 'scored', 'S')
+  score(head, h, share, 'scored', 'F')
   if (key.backward) {
     const graded = score(head, h, share, 'graded', 'R')
     lossGradient(head, graded.rows, graded.share, graded.forward)
@@ -71,7 +69,7 @@ function columnShare(ad: Autodiff): ColumnShare {
 }
 
 function rotation(ad: Autodiff, headDim: number): Rotation {
-  const positions = ad.graph.input('positions', 'int64', [1, 'T'])
+  const positions = ad.graph.input('positions', 'int64', ['B', 'S'])
   const cos = ad.graph.input('cos', ad.type, ['P', headDim / 2])
   const sin = ad.graph.input('sin', ad.type, ['P', headDim / 2])
   return { positions, cos, sin, negativeSin: ad.op('Neg', [sin]) }
