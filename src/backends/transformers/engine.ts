@@ -62,7 +62,7 @@ export async function openEngine(model: ModelSource, options: BackendOptions): P
   const generator = await Generator.create(config, weights, { ...shared, tokenizer, log })
   const engine = new TransformersEngine(model, files, trainer, generator)
   trainer
-    .warm({ projections: PROJECTIONS, blocks: 1, backward: true })
+    .warm({ projections: PROJECTIONS, backward: true })
     .catch((error) => log(`the gradient graph could not be made in advance: ${error.message}`))
   return engine
 }
