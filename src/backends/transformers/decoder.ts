@@ -101,7 +101,7 @@ export class Decoder {
     )
     return rows.map((_, i) => ({
       logits: (best as Float32Array).subarray(i * k, (i + 1) * k),
-      ids: Int32Array.from((ids as BigInt64Array).subarray(i * k, (i + 1) * k), Number),
+      ids: (ids as Int32Array).subarray(i * k, (i + 1) * k),
       target: (target as Float32Array)[i] as number,
       sum: (sums as Float32Array)[2 * i] as number,
       temperedSum: (sums as Float32Array)[2 * i + 1] as number,

@@ -4,7 +4,7 @@ import { EventQueue } from './event-queue.ts'
 
 describe('EventQueue', () => {
   it('delivers what came before and after the consumer asked, then ends', async () => {
-    const queue = new EventQueue<number>(() => undefined)
+    const queue = new EventQueue<number>()
     queue.push(1)
     const all = (async () => {
       const seen: number[] = []
@@ -19,7 +19,7 @@ describe('EventQueue', () => {
   })
 
   it('throws an error after the events before it', async () => {
-    const queue = new EventQueue<number>(() => undefined)
+    const queue = new EventQueue<number>()
     queue.push(1)
     queue.fail(new Error('gone'))
     queue.end()
@@ -28,7 +28,7 @@ describe('EventQueue', () => {
     expect((await queue.next()).done).toBe(true)
   })
 
-  it('tells the producer when the consumer stops early, and only then', async () => {
+  it('tells the producer once when it is over, also when the consumer stops early', async () => {
     const stopped = sinon.fake()
     const queue = new EventQueue<number>(stopped)
     queue.push(1)
@@ -37,9 +37,12 @@ describe('EventQueue', () => {
     expect(stopped.callCount).toBe(1)
     expect(queue.ended).toBe(true)
 
-    const finished = new EventQueue<number>(stopped)
+    const ended = sinon.fake()
+    const finished = new EventQueue<number>(ended)
     finished.end()
+    finished.fail(new Error('too late'))
     for await (const _ of finished) throw new Error('no event was pushed')
-    expect(stopped.callCount).toBe(1)
+    await finished.return()
+    expect(ended.callCount).toBe(1)
   })
 })

@@ -2,13 +2,13 @@
 
 export class EventQueue<T> implements AsyncIterableIterator<T> {
   readonly #events: T[] = []
-  #end: { readonly error?: unknown } | null = null
+  #end: { error?: unknown } | null = null
   #wake: (() => void) | null = null
-  readonly #onReturn: () => void
+  readonly #onEnd: () => void
 
-  /** `onReturn` is called when the consumer stops before the end. */
-  constructor(onReturn: () => void) {
-    this.#onReturn = onReturn
+  /** `onEnd` is called once when it is over: ended, failed, or the consumer stopped. */
+  constructor(onEnd: () => void = () => undefined) {
+    this.#onEnd = onEnd
   }
 
   get ended(): boolean {
@@ -22,14 +22,19 @@ export class EventQueue<T> implements AsyncIterableIterator<T> {
   }
 
   end(): void {
-    this.#end ??= {}
-    this.#wake?.()
+    this.#finish({})
   }
 
   /** Events pushed before are still delivered. */
   fail(error: unknown): void {
-    this.#end ??= { error }
+    this.#finish({ error })
+  }
+
+  #finish(end: { error?: unknown }): void {
+    if (this.#end) return
+    this.#end = end
     this.#wake?.()
+    this.#onEnd()
   }
 
   async next(): Promise<IteratorResult<T>> {
@@ -38,7 +43,7 @@ export class EventQueue<T> implements AsyncIterableIterator<T> {
       if (event !== undefined) return { done: false, value: event }
       if (this.#end) {
         const { error } = this.#end
-        this.#end = {}
+        delete this.#end.error
         if (error !== undefined) throw error
         return { done: true, value: undefined }
       }
@@ -50,8 +55,7 @@ export class EventQueue<T> implements AsyncIterableIterator<T> {
   }
 
   async return(): Promise<IteratorResult<T>> {
-    if (!this.#end) this.#onReturn()
-    this.#end = {}
+    this.#finish({})
     this.#events.length = 0
     return { done: true, value: undefined }
   }

@@ -9,7 +9,9 @@ import { adapterLayout, PROJECTIONS, type Projection } from './adapter-layout.ts
 import type { Generator } from './generator.ts'
 import { goldenAdapter, goldenModel, readGolden } from './testing/goldens.ts'
 import { liveAdapter } from './testing/harness.ts'
+import { ODD_MODEL, randomWeights } from './testing/random-model.ts'
 import { collect, createGenerator, goldenGenerator, oddGenerator, request } from './testing/sampling-fixtures.ts'
+import type { WeightSource } from './weights.ts'
 
 const MODEL = 'llama-tied'
 let generator: Generator
@@ -138,6 +140,25 @@ describe('logprobs', () => {
   })
 })
 
+describe('greedy decoding', () => {
+  it.each([50, 3001])('takes the lowest id where all are equal (vocabulary %i)', async (vocabulary) => {
+    const config = { ...ODD_MODEL, vocabulary }
+    const weights = randomWeights(config)
+    const blank = {
+      ...weights,
+      tensor: (name: string) => ({ ...weights.tensor(name), read: () => zeros(weights, name) }),
+    }
+    const flat = await createGenerator(config, blank)
+    const { samples } = await run({ maxTokens: 3, topkSampleLogprobs: 5 }, PROMPT, null, flat)
+    expect([...(samples[0]?.tokens ?? [])]).toEqual([0, 0, 0])
+    expect([...(samples[0]?.topk?.ids.subarray(0, 5) ?? [])]).toEqual([0, 1, 2, 3, 4])
+    expect(samples[0]?.logprobs[0]).toBeCloseTo(-Math.log(vocabulary), 5)
+    await flat.close()
+  })
+})
+
+const zeros = (weights: WeightSource, name: string) => new Float32Array(weights.tensor(name).read().length)
+
 describe('the end of a sequence', () => {
   it('is the stop token, which is part of it', async () => {
     const [free = []] = await tokensOf({ maxTokens: 16 })
@@ -232,7 +253,8 @@ describe('adapters', () => {
   })
 
   it('are served together, also when they need more columns than one run has', async () => {
-    const adapters = Array.from({ length: 12 }, (_, i) => liveAdapter(MODEL, { rank: 16, seed: `${i}` }).freeze())
+    // 10 x 64 columns: more than four runs have, too, so the last wait.
+    const adapters = Array.from({ length: 10 }, (_, i) => liveAdapter(MODEL, { rank: 64, seed: `${i}` }).freeze())
     const alone: number[][][] = []
     for (const adapter of adapters) alone.push(await tokensOf({ maxTokens: 6 }, PROMPT, adapter))
     const together = await Promise.all(adapters.map((adapter) => tokensOf({ maxTokens: 6 }, PROMPT, adapter)))

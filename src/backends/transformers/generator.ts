@@ -32,6 +32,8 @@ export interface GeneratorOptions {
 
 /** Sequences that decode at once. */
 export const MAX_ROWS = 64
+/** Each lane has columns for all adapters in use, which is memory: 128 columns of a 135M model are 300 MB. */
+const MAX_LANES = 4
 /** Most best tokens that a request may ask to see for each position. */
 export const MAX_TOP_K = 128
 const DEFAULT_KV_BUDGET_BYTES = 2 * 2 ** 30
@@ -111,7 +113,7 @@ export class Generator {
     checkGeneration(request, { vocabulary, maxContext, maxTopK: MAX_TOP_K })
     if (snapshot) this.#checkSnapshot(request, snapshot)
     const abort = () => events.fail(cancelled(`generation ${request.operation}`))
-    const events = new EventQueue<GenerationEvent>(() => events.end())
+    const events = new EventQueue<GenerationEvent>(() => signal?.removeEventListener('abort', abort))
     if (signal?.aborted) {
       abort()
       return events
@@ -159,14 +161,15 @@ export class Generator {
     await Promise.resolve()
     while (true) {
       this.#sweep()
-      for (let tokens = 0; tokens < CHUNK; ) {
+      let prefilled = 0
+      while (prefilled < CHUNK) {
         this.#prefill ??= this.#admit()
         if (!this.#prefill) break
-        tokens += await this.#advance(this.#prefill)
+        prefilled += await this.#advance(this.#prefill)
       }
       const lanes = this.#lanes.filter((lane) => lane.members.length > 0)
       for (const lane of lanes) await this.#decode(lane)
-      if (lanes.length === 0 && !this.#prefill && this.#waiting.length === 0) break
+      if (prefilled === 0 && lanes.length === 0) break
     }
     this.#loop = null
   }
@@ -191,15 +194,17 @@ export class Generator {
   #admit(): Prefill | null {
     const wave = this.#waiting[0]
     if (!wave || !this.#hasRoom(wave)) return null
-    this.#waiting.shift()
     const { snapshot, request } = wave.job
     const lane = this.#lanes.find((l) => l.stacks.acquire(snapshot)) ?? this.#newLane(snapshot)
+    if (!lane) return null
+    this.#waiting.shift()
     const cache = new KvCache(this.#decoder.config)
     cache.add()
     return { wave, lane, cache, score: wave.first === 0 ? PromptScore.of(request) : null, position: 0 }
   }
 
-  #newLane(snapshot: AdapterWeights | null): Lane {
+  #newLane(snapshot: AdapterWeights | null): Lane | null {
+    if (this.#lanes.length === MAX_LANES) return null
     const lane = new Lane(this.#decoder.config)
     lane.stacks.acquire(snapshot)
     this.#lanes.push(lane)

@@ -24,6 +24,8 @@ export const MAX_COLUMNS = 128
 /** Sums over the vocabulary are vectorised from the row's start, which must be aligned alike in each row. */
 const VOCABULARY_STEP = 16
 const INVISIBLE = -1e30
+/** ONNX's number for the type. */
+const INT32 = 6
 
 /** What sampling needs to know of a model. */
 export type SamplingModel = Omit<ModelConfig, 'family' | 'architecture' | 'eosTokenIds' | 'bosTokenId'>
@@ -91,7 +93,8 @@ export function headGraph(config: SamplingModel, weights: Weights): Graph {
   const [best = '', ids = ''] = g.nodes('TopK', [logits, g.input('k', 'int64', [1])], { axis: 1 }, 2)
   const target = g.node('GatherElements', [logits, g.input('targets', 'int64', ['R', 1])], { axis: 1 })
   g.output(g.alias(best, 'best'), 'float32', ['R', 'K'])
-  g.output(g.alias(ids, 'ids'), 'int64', ['R', 'K'])
+  // In 32 bits, which JavaScript reads faster than BigInt.
+  g.output(g.alias(g.node('Cast', [ids], { to: INT32 }), 'ids'), 'int32', ['R', 'K'])
   g.output(g.alias(target, 'target'), 'float32', ['R', 1])
   g.output(g.alias(g.node('Concat', [sum(centred), sum(tempered)], { axis: 1 }), 'sums'), 'float32', ['R', 2])
   return g
