@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { EngineError } from '../backends/backend.ts'
 import { ENGINE_ERRORS } from '../backends/engine-errors.ts'
@@ -22,17 +21,9 @@ describe('the catalogue', () => {
     }
   })
 
-  it('is documented row by row, engines included', () => {
-    const rows = readFileSync(new URL('../../docs/reference/errors.md', import.meta.url), 'utf8')
-      .split('\n')
-      .filter((line) => line.startsWith('| `'))
-      .map((line) => line.split('|').map((cell) => cell.trim().replaceAll('`', '')))
-    const documented = rows.map(([, code, status, category]) => `${code} ${status} ${category}`)
-    const own = Object.entries(ERRORS).map(([code, { status, category }]) => `${code} ${status} ${category}`)
-    const engines = Object.entries(ENGINE_ERRORS).map(
-      ([code, { category }]) => `${code} ${engineStatus({ code, category })} ${category}`,
-    )
-    expect(documented).toEqual([...own, ...engines])
+  // After a change: npx vitest run src/server/errors.test.ts -u
+  it('is what docs/reference/errors.md says', async () => {
+    await expect(reference()).toMatchFileSnapshot('../../docs/reference/errors.md')
   })
 })
 
@@ -91,3 +82,46 @@ describe('toServiceError', () => {
     expect(error).toBeInstanceOf(ServiceError)
   })
 })
+
+function reference(): string {
+  const words = (template: string) =>
+    template
+      .replace(/\{(\w+)~\w+\}/g, 'A list of the $1, the nearest one first.')
+      .replace(/\{(\w+)\}/g, '*$1*')
+      .replaceAll('|', '\\|')
+  const own = Object.entries(ERRORS).map(
+    ([code, { status, category, message, next }]) =>
+      `| \`${code}\` | ${status} | ${category} | ${words(message)} | ${words(next)} |`,
+  )
+  const engines = Object.entries(ENGINE_ERRORS).map(
+    ([code, { category, meaning }]) =>
+      `| \`${code}\` | ${engineStatus({ code, category })} | ${category} | ${meaning} |`,
+  )
+  return `# Errors
+
+Every error has a stable code, an HTTP status and a category: \`user\` means that the request cannot be done as it stands,
+\`server\` that it was not the caller's fault.
+
+An HTTP error has the body \`{"detail": "...", "code": "...", "next": "...", "request_id": "..."}\`: \`detail\` is the sentence
+with the next step, \`request_id\` the one in the header \`x-request-id\` and in the server's log. A request that was accepted
+and fails later ends as a failed future: HTTP 200 with \`{"error": "...", "category": "user" or "server", "code": "..."}\`, the
+same sentence. 429 and 503 carry \`retry-after\`. 409 is never sent: the Tinker SDK would retry it for five minutes.
+
+Words in *italics* are filled in.
+
+## Of the server
+
+| code | status | category | what it says | what to do |
+| --- | --- | --- | --- | --- |
+${own.join('\n')}
+
+## Of engines
+
+An engine says in its own words what went wrong and what would go; the codes are the same for every backend. Most of them
+reach a client in a failed future.
+
+| code | status | category | meaning |
+| --- | --- | --- | --- |
+${engines.join('\n')}
+`
+}

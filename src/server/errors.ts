@@ -95,7 +95,6 @@ export const ERRORS = {
     'Resume from a checkpoint and submit it again.',
   ),
   UNKNOWN_FUTURE: user(404, 'There is no request {id}.', 'Poll with a request_id that this server gave you.'),
-  FUTURE_GONE: user(410, 'The result of request {id} is kept no longer.', 'Submit the request again.'),
   SEQ_CONFLICT: user(
     400,
     '{identity} was used before, for another request.',
@@ -133,14 +132,6 @@ export const ERRORS = {
   ),
   INVALID_SEED: user(400, 'The seed {seed} is not a 64-bit integer.', 'Use one from -2^63 to 2^64 - 1.'),
   UNKNOWN_OPTIMIZER: user(400, 'The optimizer {optimizer} is not available.', '{optimizers~optimizer}'),
-  INVALID_OPTIMIZER_PARAMETER: user(400, '{parameter} = {value} is not possible.', 'It must be {expected}.'),
-  UNKNOWN_LOSS: user(400, 'The loss {loss} is not available.', '{losses~loss}'),
-  UNKNOWN_LOSS_CONFIG: user(400, 'The loss {loss} has no configuration key {key}.', '{keys~key}'),
-  MISSING_LOSS_CONFIG: user(
-    400,
-    'The loss {loss} needs loss_fn_config.{key}: it has no documented default.',
-    'Send it; a common value is {example}.',
-  ),
   INVALID_LOSS_CONFIG: user(400, 'loss_fn_config.{key} = {value} is not possible.', 'It must be {expected}.'),
   UNKNOWN_LOSS_INPUT: user(400, 'Datum {datum}: there is no loss_fn_inputs.{name}.', '{names~name}'),
   MISSING_LOSS_INPUT: user(
@@ -156,16 +147,6 @@ export const ERRORS = {
     'Send chunks of type encoded_text only.',
   ),
   INVALID_TOKENS: user(400, '{where}: {problem}.', 'Tokens are whole numbers from 0 to 2^31 - 1.'),
-  TOKEN_OUT_OF_RANGE: user(
-    400,
-    '{where}: token {token} is outside the vocabulary of {model}.',
-    'Its tokens are 0 to {max}; encode the text with its own tokenizer.',
-  ),
-  CONTEXT_EXCEEDED: user(
-    400,
-    '{where} needs {tokens} tokens, and the context of {model} holds {max}.',
-    'Shorten it, or ask for fewer tokens.',
-  ),
   INVALID_TENSOR: user(400, 'Datum {datum}: loss_fn_inputs.{name} {problem}.', 'Expected is {expected}.'),
   NON_FINITE_TENSOR: user(
     400,

@@ -47,6 +47,11 @@ export class Futures {
     for (const wake of waiters ?? []) wake()
   }
 
+  /** Answers everybody who waits that it is not done yet; the server is closing. */
+  endWaiting(): void {
+    for (const waiters of this.#live.values()) for (const wake of [...waiters]) wake()
+  }
+
   /**
    * The state of a tenant's future, held until it ends, `holdMs` pass or `signal` aborts.
    * Unknown ids, and those of other tenants, throw UNKNOWN_FUTURE.

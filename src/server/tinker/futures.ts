@@ -2,7 +2,7 @@
 
 import { failureBody } from '../errors.ts'
 import type { Services } from '../services/services.ts'
-import { replyToJson } from '../wire/reply.ts'
+import { replyJson } from '../wire/reply.ts'
 import type { TinkerHandlers } from './handlers.ts'
 
 const PROTOBUF = 'application/x-protobuf'
@@ -19,7 +19,7 @@ export function futureHandlers({ futures, holdMs }: Services) {
       const wantsProtobuf = request.headers.accept?.includes(PROTOBUF) ?? false
       if (future.type === 'json') return { contentType: JSON_TYPE, bytes: future.bytes }
       if (wantsProtobuf) return { contentType: PROTOBUF, bytes: future.bytes }
-      return replyToJson(future.type, future.bytes)
+      return replyJson(future.type, future.bytes)
     },
   } satisfies Partial<TinkerHandlers>
 }

@@ -8,16 +8,16 @@ export function modelHandlers({ models, runs, training }: Services) {
   return {
     createModel: async ({ tenant, body }) => {
       checkOptimizer(body.optimizer_config?.type)
-      const lora = body.lora_config ?? {}
+      const lora = body.lora_config
       const { requestId, modelId } = await training.createModel(tenant.id, {
         sessionId: body.session_id,
         modelSeqId: body.model_seq_id,
         baseModel: body.base_model,
-        ...('rank' in lora && { rank: lora.rank }),
-        ...('seed' in lora && lora.seed != null && { seed: `${lora.seed}` }),
-        trainAttention: ('train_attn' in lora ? lora.train_attn : null) ?? true,
-        trainMlp: ('train_mlp' in lora ? lora.train_mlp : null) ?? true,
-        trainUnembed: ('train_unembed' in lora ? lora.train_unembed : null) ?? true,
+        ...(lora && { rank: lora.rank }),
+        ...(lora?.seed != null && { seed: `${lora.seed}` }),
+        trainAttention: lora?.train_attn ?? true,
+        trainMlp: lora?.train_mlp ?? true,
+        trainUnembed: lora?.train_unembed ?? true,
         userMetadata: body.user_metadata ?? {},
       })
       return { request_id: requestId, model_id: modelId }

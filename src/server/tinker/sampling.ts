@@ -1,7 +1,7 @@
 // Sampling sessions and samples.
 
 import type { Services } from '../services/services.ts'
-import { decodeSample } from '../wire/sample.ts'
+import { sampleOfJson } from '../wire/sample.ts'
 import type { TinkerHandlers } from './handlers.ts'
 
 export function samplingHandlers({ sampling }: Services) {
@@ -20,7 +20,7 @@ export function samplingHandlers({ sampling }: Services) {
       return { sampler_id: id, base_model, ...(model_path !== null && { model_path }) }
     },
     asample: async ({ tenant, body }) => {
-      const { requestId, sequenceIds } = await sampling.sample(tenant.id, decodeSample(body))
+      const { requestId, sequenceIds } = await sampling.sample(tenant.id, sampleOfJson(body))
       // The SDK (0.26 and later) fails without one id for each requested sequence.
       return { request_id: requestId, sample_sequence_ids: sequenceIds }
     },

@@ -2,39 +2,40 @@
 
 import { checkSettings } from '../../backends/transformers/optimizer.ts'
 import type { Services } from '../services/services.ts'
-import { decodeTrainingJson, decodeTrainingProto, peekTraining } from '../wire/training.ts'
+import { decodeTraining, type Peeked, peekTraining, trainingOfJson } from '../wire/training.ts'
 import type { TinkerHandlers } from './handlers.ts'
 import { checkOptimizer } from './models.ts'
 import { seqNumber } from './seq-number.ts'
+
+type TrainingBody = Parameters<typeof trainingOfJson>[0]
+
+function peekJson({ model_id, seq_id }: TrainingBody): Peeked {
+  return { modelId: model_id, ...(typeof seq_id === 'number' && { seqId: seq_id }) }
+}
 
 /** The SDK's AdamParams defaults: they count where a caller leaves a field out. */
 const ADAM = { learning_rate: 1e-4, beta1: 0.9, beta2: 0.95, eps: 1e-12, weight_decay: 0, grad_clip_norm: 0 }
 
 export function trainingHandlers({ training }: Services) {
-  const submit = async (tenant: string, body: unknown, forwardOnly: boolean) => {
-    const { requestId, modelId } = await decodeOrRefuse(tenant, body, () =>
-      training.train(
-        tenant,
-        body instanceof Uint8Array ? decodeTrainingProto(body) : decodeTrainingJson(body as never, { forwardOnly }),
-      ),
-    )
-    return { request_id: requestId, model_id: modelId }
-  }
-
-  /** A number counts as used once its request was sent, readable or not: later requests must not wait for it. */
-  const decodeOrRefuse = async <T>(tenant: string, body: unknown, decode: () => Promise<T>): Promise<T> => {
+  const submit = async (tenant: string, body: Uint8Array | TrainingBody) => {
     try {
-      return await decode()
+      const call = body instanceof Uint8Array ? decodeTraining(body) : trainingOfJson(body)
+      const { requestId, modelId } = await training.train(tenant, call)
+      return { request_id: requestId, model_id: modelId }
     } catch (cause) {
-      const { modelId, seqId } = peekTraining(body)
-      if (modelId !== undefined && seqId !== undefined) await training.refuse(tenant, modelId, seqId)
+      await refuse(tenant, body instanceof Uint8Array ? peekTraining(body) : peekJson(body))
       throw cause
     }
   }
 
+  /** A number counts as used once its request was sent, readable or not: later requests must not wait for it. */
+  const refuse = async (tenant: string, { modelId, seqId }: Peeked) => {
+    if (modelId !== undefined && seqId !== undefined) await training.refuse(tenant, modelId, seqId)
+  }
+
   return {
-    forwardBackward: async ({ tenant, body }) => submit(tenant.id, body, false),
-    forward: async ({ tenant, body }) => submit(tenant.id, body, true),
+    forwardBackward: async ({ tenant, body }) => submit(tenant.id, body),
+    forward: async ({ tenant, body }) => submit(tenant.id, body),
     optimStep: async ({ tenant, body }) => {
       const seqId = seqNumber(body.seq_id)
       try {

@@ -1,0 +1,59 @@
+// A running server: services, app and socket, and an orderly end.
+
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { isAbsolute } from 'node:path'
+import type { Logger } from 'pino'
+import { getBackend, loadBackend } from '../backends/registry.ts'
+import { createApp } from './app.ts'
+import type { ServerConfig } from './config.ts'
+import { hubHandlers } from './hub/handlers.ts'
+import { operatorHandlers, serverRegistry } from './operator.ts'
+import { openServices } from './services/services.ts'
+
+export interface RunningServer {
+  /** `http://HOST:PORT`. */
+  readonly url: string
+  /** Ends held requests, finishes what was acknowledged and is ready, and closes everything. */
+  close(): Promise<void>
+}
+
+/** Clients keep connections over their long polls of 45 s. */
+const KEEP_ALIVE_MS = 75_000
+
+export async function startServer(config: ServerConfig, log: Logger): Promise<RunningServer> {
+  const backend = isAbsolute(config.backend) ? await loadBackend(config.backend, '/') : getBackend(config.backend)
+  const services = await openServices(config, backend, log)
+  const registry = serverRegistry(services)
+  const operator = { ...operatorHandlers(registry), ...hubHandlers(services.models) }
+  const app = createApp({ config, services, operator, registry, log })
+  const server = createServer(app.callback())
+  server.keepAliveTimeout = KEEP_ALIVE_MS
+  try {
+    await listen(server, config)
+  } catch (error) {
+    await services.close()
+    throw error
+  }
+  const close = async () => {
+    const closed = once(server, 'close')
+    server.close()
+    services.futures.endWaiting()
+    server.closeIdleConnections()
+    await services.close()
+    server.closeAllConnections()
+    await closed
+  }
+  return { url: urlOf(server), close }
+}
+
+async function listen(server: Server, { host, port }: ServerConfig): Promise<void> {
+  server.listen(port, host)
+  await once(server, 'listening')
+}
+
+function urlOf(server: Server): string {
+  const { address, family, port } = server.address() as AddressInfo
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+}
