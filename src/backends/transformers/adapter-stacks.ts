@@ -5,8 +5,8 @@
 import type { AdapterWeights } from './adapter.ts'
 import type { DecoderShape, Projection, Section } from './adapter-layout.ts'
 import { projectionShape } from './adapter-layout.ts'
+import { BLOCK, COLUMN_STEP, MAX_COLUMNS, STACK_GROUPS, stackName } from './low-rank.ts'
 import type { Feed } from './runner.ts'
-import { BLOCK, COLUMN_STEP, MAX_COLUMNS, STACK_GROUPS, stackName } from './sampling-graph.ts'
 
 interface Place {
   readonly first: number

@@ -7,17 +7,17 @@
 import type { EngineError, GenerationEvent, GenerationRequest } from '../backend.ts'
 import { cancelled, engineError, toEngineError } from '../engine-errors.ts'
 import type { AdapterWeights } from './adapter.ts'
-import type { AdapterStacks } from './adapter-stacks.ts'
 import type { Compute } from './compute.ts'
-import { Decoder, type HeadResult, type HeadRow, isFiniteRow } from './decoder.ts'
+import { Decoder, isFiniteRow } from './decoder.ts'
+import { type Drawn, drawTokens } from './drawing.ts'
 import { EventQueue } from './event-queue.ts'
 import { checkGeneration } from './generation-check.ts'
 import { bytesPerToken, capacityFor, KvCache } from './kv-cache.ts'
 import { Lane, type Member } from './lane.ts'
+import { MAX_COLUMNS } from './low-rank.ts'
 import { PromptScore } from './prompt-score.ts'
-import { MAX_COLUMNS, type SamplingModel } from './sampling-graph.ts'
+import type { SamplingModel } from './sampling-graph.ts'
 import { reportedTemperature, Sequence, type TokenBytes } from './sequence.ts'
-import { chooseToken } from './token-choice.ts'
 import { type Job, longest, type Wave, waves } from './wave.ts'
 import type { Weights } from './weights.ts'
 
@@ -38,24 +38,12 @@ const MAX_LANES = 4
 export const MAX_TOP_K = 128
 const DEFAULT_KV_BUDGET_BYTES = 2 * 2 ** 30
 const CHUNK = 64
-/** Candidates of a row at first, by far enough for most draws; more are fetched where a draw needs them. */
-const FEW = 64
-const WIDER = 16
-/** A vocabulary up to this size comes back as a whole. */
-const SMALL_VOCABULARY = 1024
-
 interface Prefill {
   readonly wave: Wave
   readonly lane: Lane
   readonly cache: KvCache
   readonly score: PromptScore | null
   position: number
-}
-
-/** A token that waits to be drawn from a head row. */
-interface Draw {
-  readonly row: number
-  readonly sequence: Sequence
 }
 
 export class Generator {
@@ -267,9 +255,9 @@ export class Generator {
       { length: wave.count },
       (_, i) => new Sequence(request, wave.first + i, key, this.#tokenizer),
     )
-    const row: HeadRow = { adapter: snapshot?.hash ?? null, temperature: reportedTemperature(request), target: 0 }
+    const row = { adapter: snapshot?.hash ?? null, temperature: reportedTemperature(request), target: 0 }
     const draws = sequences.map((sequence) => ({ row: 0, sequence }))
-    const drawn = await this.#draw(lane.stacks, hidden, [row], draws)
+    const drawn = await drawTokens(this.#decoder, lane.stacks, hidden, [row], draws)
     sequences.forEach((sequence, i) => {
       if (!this.#take(wave, sequence, drawn[i])) lane.join({ wave, sequence }, cache)
     })
@@ -288,7 +276,7 @@ export class Generator {
         target: 0,
       }))
       const draws = members.map((m, row) => ({ row, sequence: m.sequence }))
-      const drawn = await this.#draw(lane.stacks, hidden, rows, draws)
+      const drawn = await drawTokens(this.#decoder, lane.stacks, hidden, rows, draws)
       for (let row = members.length - 1; row >= 0; row--) {
         const { wave, sequence } = members[row] as Member
         if (this.#take(wave, sequence, drawn[row])) this.#leave(lane, row)
@@ -299,7 +287,7 @@ export class Generator {
   }
 
   /** Gives a sequence its token; true when the sequence is over. */
-  #take(wave: Wave, sequence: Sequence, drawn: { row: HeadResult; choice: number } | undefined): boolean {
+  #take(wave: Wave, sequence: Sequence, drawn: Drawn | undefined): boolean {
     const { events, request } = wave.job
     if (events.ended) return true
     if (!drawn) {
@@ -311,46 +299,6 @@ export class Generator {
     if (stopReason) events.push(sequence.event(stopReason))
     if (stopReason) this.#finish(wave)
     return stopReason !== null
-  }
-
-  /** For each draw its row and the chosen candidate; undefined where the logits are not finite. */
-  async #draw(
-    stacks: AdapterStacks,
-    hidden: Float32Array,
-    rows: readonly HeadRow[],
-    draws: readonly Draw[],
-  ): Promise<({ row: HeadResult; choice: number } | undefined)[]> {
-    const { vocabulary, hidden: width } = this.#decoder.config
-    const needs = draws.map(({ sequence }) => firstCandidates(sequence.request, vocabulary))
-    let k = Math.max(...needs)
-    const results = await this.#decoder.head(stacks, hidden, rows, k)
-    const drawn: ({ row: HeadResult; choice: number } | undefined)[] = draws.map(() => undefined)
-    let open = draws.map((draw, i) => ({ ...draw, i, u: draw.sequence.draw() }))
-    while (true) {
-      open = open.filter(({ row, sequence, i, u }) => {
-        const result = results[row] as HeadResult
-        if (!isFiniteRow(result)) return false
-        const choice = chooseToken(result, sequence.request, vocabulary, u)
-        if (choice !== undefined) drawn[i] = { row: result, choice }
-        return choice === undefined
-      })
-      if (open.length === 0) return drawn
-      k = Math.min(vocabulary, k * WIDER)
-      const again = [...new Set(open.map((draw) => draw.row))]
-      const picked = new Float32Array(again.length * width)
-      again.forEach((row, i) => {
-        picked.set(hidden.subarray(row * width, (row + 1) * width), i * width)
-      })
-      const wider = await this.#decoder.head(
-        stacks,
-        picked,
-        again.map((row) => rows[row] as HeadRow),
-        k,
-      )
-      again.forEach((row, i) => {
-        results[row] = wider[i] as HeadResult
-      })
-    }
   }
 
   #leave(lane: Lane, row: number): void {
@@ -375,14 +323,6 @@ export class Generator {
     wave.job.open--
     if (wave.job.open === 0) wave.job.events.end()
   }
-}
-
-/** Candidates to ask for at first: enough for what the request reports, and for most of its draws. */
-function firstCandidates(request: GenerationRequest, vocabulary: number): number {
-  const { temperature, topK, topkSampleLogprobs } = request
-  if (vocabulary <= SMALL_VOCABULARY) return vocabulary
-  const few = temperature === 0 || topK === 1 ? 1 : topK > 0 && topK <= FEW * WIDER ? topK : FEW
-  return Math.min(vocabulary, Math.max(few, topkSampleLogprobs))
 }
 
 const nonFinite = ({ operation, snapshot }: GenerationRequest) =>

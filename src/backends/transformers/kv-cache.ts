@@ -3,8 +3,8 @@
 // the caller's.
 
 import type { DecoderShape } from './adapter-layout.ts'
+import { BLOCK } from './low-rank.ts'
 import type { Feed } from './runner.ts'
-import { BLOCK } from './sampling-graph.ts'
 
 export type CacheShape = Pick<DecoderShape, 'layers' | 'kvHeads' | 'headDim'>
 
