@@ -274,7 +274,7 @@ export function failureBody(failure: EngineFailure): { error: string; category: 
 }
 
 /** `Did you mean "qwen3"? There is: "llama", "qwen3".` */
-export function choices(given: string, known: readonly string[]): string {
+function choices(given: string, known: readonly string[]): string {
   if (known.length === 0) return 'There is none.'
   const [near] = nearest(given.slice(0, MAX_SHOWN), known, 1)
   const shown = known.slice(0, MAX_CHOICES).map((name) => `"${name}"`)

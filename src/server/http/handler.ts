@@ -24,7 +24,7 @@ export interface Call<K extends OperationId> {
   readonly request: CallRequest
 }
 
-export interface CallRequest {
+interface CallRequest {
   /** For errors and logs; not the id of a future. */
   readonly id: string
   readonly method: string
@@ -37,7 +37,7 @@ type Body<K extends OperationId> = 'application/x-protobuf' extends Operations[K
   ? RequestBody<K> | Uint8Array
   : RequestBody<K>
 
-export type Headers = Readonly<Record<string, string>>
+type Headers = Readonly<Record<string, string>>
 
 /** JSON with a status of its own. */
 export interface JsonResult {
@@ -56,6 +56,6 @@ export interface BytesResult {
 /** A plain value is the operation's JSON with its success status. */
 export type Result<K extends OperationId> = SuccessBody<K> | JsonResult | BytesResult
 
-export type Handler<K extends OperationId> = (call: Call<K>) => Promise<Result<K>>
+type Handler<K extends OperationId> = (call: Call<K>) => Promise<Result<K>>
 
 export type Handlers<K extends OperationId> = { readonly [P in K]: Handler<P> }

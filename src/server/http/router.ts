@@ -17,7 +17,7 @@ import type { BytesResult, Call, Handlers, JsonResult } from './handler.ts'
 import { parseJson } from './json.ts'
 import type { HttpContext, HttpMiddleware, RequestState } from './state.ts'
 
-export type { BytesResult, Call, Handler, Handlers, JsonResult, Result } from './handler.ts'
+export type { BytesResult, Handlers, JsonResult } from './handler.ts'
 
 const JSON_TYPE = 'application/json'
 

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto'
 
 /** What loading a tokenizer and a configuration needs; weights are never served. */
-export const SERVED_FILES: readonly string[] = [
+const SERVED_FILES: readonly string[] = [
   'added_tokens.json',
   'chat_template.jinja',
   'config.json',
@@ -17,7 +17,7 @@ export const SERVED_FILES: readonly string[] = [
   'vocab.json',
 ]
 
-export interface HubFile {
+interface HubFile {
   readonly bytes: Uint8Array
   /** SHA-256, 64 hexadecimal digits. */
   readonly hash: string

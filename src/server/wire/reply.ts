@@ -55,7 +55,7 @@ export function decodeTrainingReply(bytes: Uint8Array): TrainingReply {
   }
 }
 
-export function trainingReplyJson({ logprobs, metrics }: TrainingReply): Schemas['ForwardBackwardOutput'] {
+function trainingReplyJson({ logprobs, metrics }: TrainingReply): Schemas['ForwardBackwardOutput'] {
   return {
     loss_fn_output_type: OUTPUT_TYPE,
     loss_fn_outputs: logprobs.map(({ values, width, matrix }) => ({
@@ -99,7 +99,7 @@ export function decodeSampleReply(bytes: Uint8Array): SampleReply {
   }
 }
 
-export function sampleReplyJson(reply: SampleReply): Schemas['SampleResponse'] {
+function sampleReplyJson(reply: SampleReply): Schemas['SampleResponse'] {
   const { sequences, promptLogprobs, promptTopk, promptCacheHitTokens } = reply
   return {
     type: 'sample',

@@ -8,7 +8,7 @@ import { serviceError } from '../errors.ts'
 import { tokensOfJson } from './model-input.ts'
 
 /** Sequences that one request may ask for; the answer to the submit names each of them. */
-export const MAX_SAMPLES = 1024
+const MAX_SAMPLES = 1024
 
 const MAX_INT32 = 2 ** 31 - 1
 
