@@ -24,7 +24,7 @@ import type { Trainer } from './trainer.ts'
 import { addGradient } from './training-stacks.ts'
 import { inlineWeights } from './weights.ts'
 
-const MODELS = ['llama-tied', 'llama-untied-rope3', 'qwen2-tied', 'qwen3-tied', 'llama-bf16-sharded']
+const MODELS = ['llama-tied', 'llama-untied-rope3', 'qwen2-tied', 'qwen3-tied', 'llama-bf16-sharded', 'mistral-window']
 
 interface LossCase {
   readonly loss_fn: string
