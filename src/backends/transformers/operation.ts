@@ -6,8 +6,9 @@ import { checkDatums, type DatumLimits } from '../datum-check.ts'
 import { engineError, toFailure } from '../engine-errors.ts'
 import { LOSSES } from '../losses.ts'
 import type { Adapter } from './adapter.ts'
-import { type Batch, datumsOf, type Part, partLogprobs, targetInputs } from './batch.ts'
-import { batchRecord, checkPlan, PLAN_VERSION, type PlannedWork, recordedBatch } from './plan.ts'
+import { type Batch, datumsOf, type Part, targetInputs } from './batch.ts'
+import { partLogprobs } from './batch-arrays.ts'
+import { type BatchRecord, batchRecord, checkPlan, PLAN_VERSION, type PlannedWork, recordedBatch } from './plan.ts'
 import { addGradient, type Floats } from './training-stacks.ts'
 
 export class Operation implements PlannedWork {
@@ -21,7 +22,7 @@ export class Operation implements PlannedWork {
   readonly #runtime: string
   readonly #gradient: Float32Array | null
   readonly #logprobs: Float32Array[] = []
-  readonly #records: unknown[] = []
+  readonly #records: BatchRecord[] = []
   #lossSum = 0
 
   constructor(item: TrainingItem, adapter: Adapter, runtime: string) {
@@ -80,7 +81,7 @@ export class Operation implements PlannedWork {
   /** The next batch of the plan that this operation is to be computed by, if it came with one. */
   replayed(): Batch<Operation> | undefined {
     const { plan } = this.#item
-    return plan && recordedBatch(plan.batches[this.#records.length], this)
+    return plan && recordedBatch(plan.batches[this.#records.length] as BatchRecord, this)
   }
 
   /** Takes in the outputs of a run, all of which are finite. */

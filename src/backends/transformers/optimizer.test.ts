@@ -43,6 +43,7 @@ describe('a step', () => {
 
   it.each([
     ['a learning rate that throws the weights out of float32', { learningRate: 1e39 }, 1],
+    ['a learning rate after which A times B is out of float32', { learningRate: 1e20 }, 1],
     ['a gradient whose square is out of float32', {}, 1e25],
   ])('is refused for %s: the adapter stays, the gradient is dropped', (_, change, gradient) => {
     const adapter = adapterOf(1)

@@ -26,13 +26,13 @@ export function optimizerStep(adapter: Adapter, request: OptimStep): OptimResult
   const before = { params: adapter.params, m, v, step } as AdamWState<Float32Array<ArrayBuffer>>
   const gradientNorm = l2Norm(gradient)
   const after = adamW(before, gradient, request, gradientNorm)
-  if (!(allFinite(after.params) && allFinite(after.m) && allFinite(after.v))) {
+  if (!(isUsable(after.params) && allFinite(after.m) && allFinite(after.v))) {
     adapter.dropGradient()
     throw engineError(
       'NON_FINITE',
-      `optim_step would make weights of adapter ${request.adapter} infinite or NaN (learning rate ${request.learningRate}, ` +
-        `gradient norm ${gradientNorm.toPrecision(4)}); the step was not taken and its gradient is dropped, ` +
-        'the adapter is as before: lower the learning rate or set grad_clip_norm',
+      `optim_step would drive weights of adapter ${request.adapter} out of the range of float32 (learning rate ` +
+        `${request.learningRate}, gradient norm ${gradientNorm.toPrecision(4)}); the step was not taken and its gradient is ` +
+        'dropped, the adapter is as before: lower the learning rate or set grad_clip_norm',
     )
   }
   adapter.commit(after.params, after)
@@ -77,6 +77,14 @@ export function allFinite(values: Floats): boolean {
   let sum = 0
   for (let i = 0; i < values.length; i++) sum += (values[i] as number) * 0
   return sum === 0
+}
+
+/** Weights of which two can be multiplied: A and B meet in every low-rank term. */
+const LARGEST_WEIGHT = 1e18
+function isUsable(params: Floats): boolean {
+  let largest = 0
+  for (let i = 0; i < params.length; i++) largest = Math.max(largest, Math.abs(params[i] as number))
+  return largest <= LARGEST_WEIGHT
 }
 
 const LIMITS: Readonly<Record<keyof AdamWSettings, { readonly wanted: string; holds(x: number): boolean }>> = {

@@ -71,7 +71,7 @@ export interface BatchSize {
 }
 
 /** A batch and one operation's place in it, as compact JSON. */
-type BatchRecord = readonly [
+export type BatchRecord = readonly [
   projections: number,
   backward: 0 | 1,
   sizes: readonly [tokens: number, columns: number, graded: number, scored: number, width: number, span: number],
@@ -90,9 +90,18 @@ export function batchRecord(shape: BatchShape, place: Place): BatchRecord {
   ]
 }
 
+const areNumbers = (values: unknown, length?: number) =>
+  Array.isArray(values) && values.every(Number.isSafeInteger) && (length ?? values.length) === values.length
+
+function isBatchRecord(record: unknown): record is BatchRecord {
+  if (!Array.isArray(record) || record.length !== 5) return false
+  const [mask, backward, sizes, spans, place] = record
+  return areNumbers([mask, backward]) && areNumbers(sizes, 6) && areNumbers(spans) && areNumbers(place, 6)
+}
+
 /** The batch of a record with one operation in its place and nobody else. */
-export function recordedBatch<W extends BatchWork>(record: unknown, work: W): Batch<W> {
-  const [mask, backward, sizes, spans, at] = record as BatchRecord
+export function recordedBatch<W extends BatchWork>(record: BatchRecord, work: W): Batch<W> {
+  const [mask, backward, sizes, spans, at] = record
   const [tokens, columns, graded, scored, width, span] = sizes
   const [first, count, token, gradedAt, scoredAt, column] = at
   return {
@@ -113,13 +122,14 @@ export function recordedBatch<W extends BatchWork>(record: unknown, work: W): Ba
 
 /** Throws EngineError PLAN_MISMATCH when `plan` is not of this runtime or not of this operation. */
 export function checkPlan(plan: TrainingPlan, runtime: string, work: BatchWork & { readonly backward: boolean }): void {
-  const refuse = (reason: string): never => {
+  const refuse: (reason: string) => never = (reason) => {
     throw engineError('PLAN_MISMATCH', `the recorded plan cannot be repeated bit for bit: ${reason}`)
   }
   if (plan.version !== PLAN_VERSION) refuse(`it is of version ${plan.version}, this engine writes ${PLAN_VERSION}`)
   if (plan.runtime !== runtime) refuse(`it was made by "${plan.runtime}", this engine is "${runtime}"`)
   let next = 0
   for (const record of plan.batches) {
+    if (!isBatchRecord(record)) refuse('a record of it is damaged')
     const { shape, parts } = recordedBatch(record, work)
     const { first = -1, count = 0, token = 0, column = 0 } = parts[0]?.place ?? {}
     const length = work.datums.slice(first, first + count).reduce((sum, d) => sum + d.tokens.length, 0)

@@ -389,6 +389,7 @@ describe.each([1, 2])('replay by plan with %i threads', (threads) => {
     expect(await replay({ plan: { ...plan, runtime: 'other' } })).toMatchObject(
       mismatch(/by "other", this engine is "onnx/),
     )
+    expect(await replay({ plan: { ...plan, batches: [[1, 2]] } })).toMatchObject(mismatch(/damaged/))
     expect(await replay({ plan: { ...plan, version: 0 } })).toMatchObject(mismatch(/version 0/))
     expect(await replay({ plan, datums: datums(12, 9) })).toMatchObject(mismatch(/another operation/))
     expect(await replay({ plan, datums: datums(12, 8, 3) })).toMatchObject(mismatch(/covers 2 datums, .* 3/))

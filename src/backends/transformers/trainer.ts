@@ -2,7 +2,7 @@
 // its last datum is done. Numbers that are not finite stay with the adapter that made them. Knows operations and batches;
 // knows nothing of tenants, files or processes.
 
-import { totalmem } from 'node:os'
+import { cpus, totalmem } from 'node:os'
 import { arch, constrainedMemory } from 'node:process'
 import type { Outcome, TrainingItem, TrainingResult } from '../backend.ts'
 import { cancelled, engineError, toFailure } from '../engine-errors.ts'
@@ -59,7 +59,8 @@ export class Trainer {
     this.#compute = compute
     this.#budget = { ...BUDGET, bytes: MEMORY_SHARE * availableMemory(), ...budget }
     this.#estimate = (size) => estimateBytes(model, size)
-    this.runtime = `${RUNTIME} ${arch}, threads ${threads}, init ${INIT_VERSION}`
+    const cpu = cpus()[0]?.model.trim() ?? arch
+    this.runtime = `${RUNTIME}, ${cpu}, threads ${threads}, init ${INIT_VERSION}`
   }
 
   /** Ready when a first run has been made: one token scored with every projection adapted. */
