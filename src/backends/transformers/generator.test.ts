@@ -343,12 +343,16 @@ describe('requests that end early', () => {
   it('wait for memory in order, and a request alone is served however large', async () => {
     const small = await goldenGenerator(MODEL, { kvBudgetBytes: 1 })
     const done: number[] = []
-    const asked = [20, 1, 1].map(async (maxTokens, i) => {
-      await run({ maxTokens, samples: i === 0 ? 3 : 1 }, PROMPT, null, small)
-      done.push(i)
-    })
-    await Promise.all(asked)
-    expect(done).toEqual([0, 1, 2])
+    const ask = async (maxTokens: number, samples: number) => {
+      await run({ maxTokens, samples }, PROMPT, null, small)
+      done.push(maxTokens)
+    }
+    await Promise.all([ask(20, 1), ask(2, 1), ask(3, 1)])
+    expect(done).toEqual([20, 2, 3])
+    // One with many samples takes turns with the others.
+    done.length = 0
+    await Promise.all([ask(20, 3), ask(2, 1), ask(3, 1)])
+    expect(done).toEqual([2, 3, 20])
     await small.close()
   })
 

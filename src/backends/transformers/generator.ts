@@ -18,7 +18,7 @@ import { MAX_COLUMNS } from './low-rank.ts'
 import { PromptScore } from './prompt-score.ts'
 import type { SamplingModel } from './sampling-graph.ts'
 import { reportedTemperature, Sequence, type TokenBytes } from './sequence.ts'
-import { type Job, longest, type Wave, waves } from './wave.ts'
+import { firstWave, type Job, longest, type Wave } from './wave.ts'
 import type { Weights } from './weights.ts'
 
 export interface GeneratorOptions {
@@ -30,8 +30,9 @@ export interface GeneratorOptions {
   readonly kvBudgetBytes?: number
 }
 
-/** Sequences that decode at once. */
+/** Sequences that decode at once, and most of them that start together: half, so that no wave waits for all to end. */
 export const MAX_ROWS = 64
+const MAX_WAVE = 32
 /** Each lane has columns for all adapters in use, which is memory: 128 columns of a 135M model are 300 MB. */
 const MAX_LANES = 4
 /** Most best tokens that a request may ask to see for each position. */
@@ -108,8 +109,8 @@ export class Generator {
     }
     signal?.addEventListener('abort', abort, { once: true })
     const rows = Math.floor(this.#budget / (capacityFor(longest(request)) * bytesPerToken(this.#decoder.config)))
-    this.#waiting.push(...waves(request, snapshot, events, Math.min(MAX_ROWS, Math.max(1, rows))))
-    this.#loop ??= this.#work().catch((error) => this.#failAll(toEngineError(error)))
+    this.#waiting.push(firstWave(request, snapshot, events, Math.min(MAX_WAVE, Math.max(1, rows))))
+    this.#loop ??= this.#work()
     return events
   }
 
@@ -147,19 +148,30 @@ export class Generator {
   async #work(): Promise<void> {
     // The first event of a request comes after `add` has returned.
     await Promise.resolve()
-    while (true) {
-      this.#sweep()
-      let prefilled = 0
-      while (prefilled < CHUNK) {
-        this.#prefill ??= this.#admit()
-        if (!this.#prefill) break
-        prefilled += await this.#advance(this.#prefill)
-      }
-      const lanes = this.#lanes.filter((lane) => lane.members.length > 0)
-      for (const lane of lanes) await this.#decode(lane)
-      if (prefilled === 0 && lanes.length === 0) break
+    try {
+      while ((await this.#turn()) || this.#waiting.length > 0);
+    } catch (error) {
+      this.#failAll(toEngineError(error))
     }
+    this.#sweep()
+    for (const lane of this.#lanes) lane.cache.free()
     this.#loop = null
+  }
+
+  /** A chunk of prefill and one step of each lane. False when there was nothing to do. */
+  async #turn(): Promise<boolean> {
+    this.#sweep()
+    let prefilled = 0
+    while (prefilled < CHUNK) {
+      this.#prefill ??= this.#admit()
+      if (!this.#prefill) break
+      prefilled += await this.#advance(this.#prefill)
+    }
+    const lanes = this.#lanes.filter((lane) => lane.members.length > 0)
+    for (const lane of lanes) await this.#decode(lane)
+    const worked = prefilled > 0 || lanes.length > 0
+    if (!worked && this.#waiting.length > 0) throw new Error('requests wait although nothing is being sampled')
+    return worked
   }
 
   /** Lets go of everything that belongs to requests which ended: cancelled, failed or no longer listened to. */
@@ -186,6 +198,8 @@ export class Generator {
     const lane = this.#lanes.find((l) => l.stacks.acquire(snapshot)) ?? this.#newLane(snapshot)
     if (!lane) return null
     this.#waiting.shift()
+    const next = wave.job.later.shift()
+    if (next) this.#waiting.push(next)
     const cache = new KvCache(this.#decoder.config)
     cache.add()
     return { wave, lane, cache, score: wave.first === 0 ? PromptScore.of(request) : null, position: 0 }

@@ -103,10 +103,17 @@ describe('KvCache', () => {
     }
   })
 
-  it('says how much memory it takes', () => {
+  it('says how much memory it takes, and gives it back', () => {
     const cache = new KvCache(SHAPE)
     cache.add()
     expect(bytesPerToken(SHAPE)).toBe(2 * 2 * 4 * 2 * 4)
     expect(cache.bytes).toBe(64 * bytesPerToken(SHAPE))
+    expect(() => cache.free()).toThrow(/1 rows in use/)
+    cache.remove(0)
+    cache.free()
+    expect(cache.bytes).toBe(0)
+    cache.add()
+    grow(cache, 2, () => 1)
+    expectRow(cache, 0, 1, 2)
   })
 })

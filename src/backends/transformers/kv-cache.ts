@@ -19,8 +19,8 @@ export function capacityFor(length: number): number {
 export class KvCache {
   readonly #shape: CacheShape
   /** Per layer, [room, kvHeads, capacity, D]. */
-  #keys: Float32Array[] = []
-  #values: Float32Array[] = []
+  readonly #keys: Float32Array[] = []
+  readonly #values: Float32Array[] = []
   #room = 0
   #capacity = 0
   readonly #lengths: number[] = []
@@ -66,6 +66,15 @@ export class KvCache {
     }
     this.#lengths.pop()
     return last
+  }
+
+  /** Gives the memory back; only when no row is in use. */
+  free(): void {
+    if (this.rows > 0) throw new Error(`the cache has ${this.rows} rows in use`)
+    this.#keys.length = 0
+    this.#values.length = 0
+    this.#room = 0
+    this.#capacity = 0
   }
 
   /** Makes sure that each row has room for so many more tokens. */
@@ -136,24 +145,30 @@ export class KvCache {
     }
   }
 
-  /** Room for `rows` of `length` tokens; an empty cache also shrinks to it. */
+  /** Room for `rows` of `length` tokens. Layer by layer, so that there is never twice the memory. */
   #fit(rows: number, length: number): void {
-    const needed = capacityFor(length)
-    const shrink = this.rows === 0 && this.#capacity > 2 * needed
-    if (rows <= this.#room && needed <= this.#capacity && !shrink) return
-    const old = new KvCache(this.#shape)
-    old.#keys = this.#keys
-    old.#values = this.#values
-    old.#capacity = this.#capacity
-    this.#room = shrink ? rows : Math.max(this.#room, rows > this.#room ? roomFor(rows) : rows)
-    this.#capacity = shrink ? needed : Math.max(this.#capacity, needed)
+    if (rows <= this.#room && capacityFor(length) <= this.#capacity) return
+    const before = this.#capacity
+    this.#room = rows <= this.#room ? this.#room : roomFor(rows)
+    this.#capacity = Math.max(before, capacityFor(length))
     const { layers, kvHeads, headDim } = this.#shape
     const size = this.#room * kvHeads * this.#capacity * headDim
-    this.#keys = Array.from({ length: layers }, () => new Float32Array(size))
-    this.#values = Array.from({ length: layers }, () => new Float32Array(size))
-    for (let row = 0; row < this.rows; row++) this.#copyRow(old, row, row, this.length(row))
+    for (const buffers of [this.#keys, this.#values]) {
+      for (let layer = 0; layer < layers; layer++) {
+        const old = buffers[layer]
+        const grown = new Float32Array(size)
+        buffers[layer] = grown
+        if (!old) continue
+        for (let row = 0; row < this.rows; row++) {
+          for (let head = 0; head < kvHeads; head++) {
+            const from = (row * kvHeads + head) * before * headDim
+            grown.set(old.subarray(from, from + this.length(row) * headDim), this.#offset(row, head))
+          }
+        }
+      }
+    }
   }
 }
 
-/** Rows come in powers of two, so that a growing batch is copied seldom. */
-const roomFor = (rows: number): number => 2 ** Math.ceil(Math.log2(rows))
+/** Rows come in eights, few in powers of two, so that a growing batch is copied seldom. */
+const roomFor = (rows: number): number => (rows > 8 ? Math.ceil(rows / 8) * 8 : 2 ** Math.ceil(Math.log2(rows)))

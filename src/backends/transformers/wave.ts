@@ -11,6 +11,8 @@ export interface Job {
   readonly snapshot: AdapterWeights | null
   readonly key: Key
   readonly events: EventQueue<GenerationEvent>
+  /** Waves that have not started. A job queues one at a time, so that many samples do not keep others waiting. */
+  readonly later: Wave[]
   /** Waves that are not over. */
   open: number
 }
@@ -24,21 +26,22 @@ export interface Wave {
   open: number
 }
 
-/** A job and its waves of at most `rows` sequences; a request without sequences is one wave. */
-export function waves(
+/** The first wave of a job in waves of at most `rows` sequences; a request without sequences is one wave. */
+export function firstWave(
   request: GenerationRequest,
   snapshot: AdapterWeights | null,
   events: EventQueue<GenerationEvent>,
   rows: number,
-): Wave[] {
+): Wave {
   const count = Math.max(1, Math.ceil(request.samples / rows))
   const key = keyOfSeed(request.samples ? request.seed : '0')
-  const job: Job = { request, snapshot, key, events, open: count }
-  return Array.from({ length: count }, (_, i) => {
+  const job: Job = { request, snapshot, key, events, later: [], open: count }
+  for (let i = 0; i < count; i++) {
     const first = i * rows
     const size = Math.min(rows, request.samples - first)
-    return { job, first, count: size, open: size }
-  })
+    job.later.push({ job, first, count: size, open: size })
+  }
+  return job.later.shift() as Wave
 }
 
 /** Tokens a sequence of this request may hold at most. */
