@@ -1,6 +1,8 @@
 // The two sessions of sampling and the feeding of them. Knows shapes and names of values; which rows there are, what is
 // drawn from the results and in which order runs happen is the caller's.
 
+import type { GenerationRequest } from '../backend.ts'
+import { engineError } from '../engine-errors.ts'
 import type { AdapterStacks } from './adapter-stacks.ts'
 import type { Compute } from './compute.ts'
 import type { KvCache } from './kv-cache.ts'
@@ -39,6 +41,12 @@ export const temperedLogprob = (row: HeadResult, logit: number, temperature: num
 /** False when a logit of the row is NaN or infinite. */
 export const isFiniteRow = (row: HeadResult): boolean =>
   Number.isFinite(row.sum) && Number.isFinite(row.temperedSum) && Number.isFinite(row.logits[0])
+
+export const nonFinite = ({ operation, snapshot }: GenerationRequest) =>
+  engineError(
+    'NON_FINITE',
+    `generation ${operation}: the logits of ${snapshot ? `snapshot ${snapshot}` : 'the base model'} are not finite for this prompt`,
+  )
 
 export class Decoder {
   readonly config: SamplingModel

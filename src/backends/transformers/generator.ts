@@ -8,14 +8,14 @@ import type { EngineError, GenerationEvent, GenerationRequest } from '../backend
 import { cancelled, engineError, toEngineError } from '../engine-errors.ts'
 import type { AdapterWeights } from './adapter.ts'
 import type { Compute } from './compute.ts'
-import { Decoder, isFiniteRow } from './decoder.ts'
+import { Decoder, nonFinite } from './decoder.ts'
 import { type Drawn, drawTokens } from './drawing.ts'
 import { EventQueue } from './event-queue.ts'
 import { checkGeneration } from './generation-check.ts'
-import { bytesPerToken, capacityFor, KvCache } from './kv-cache.ts'
+import { bytesPerToken, capacityFor } from './kv-cache.ts'
 import { Lane, type Member } from './lane.ts'
 import { MAX_COLUMNS } from './low-rank.ts'
-import { PromptScore } from './prompt-score.ts'
+import { CHUNK, Prefill } from './prefill.ts'
 import type { SamplingModel } from './sampling-graph.ts'
 import { reportedTemperature, Sequence, type TokenBytes } from './sequence.ts'
 import { firstWave, type Job, longest, type Wave } from './wave.ts'
@@ -38,15 +38,6 @@ const MAX_LANES = 4
 /** Most best tokens that a request may ask to see for each position. */
 export const MAX_TOP_K = 128
 const DEFAULT_KV_BUDGET_BYTES = 2 * 2 ** 30
-const CHUNK = 64
-interface Prefill {
-  readonly wave: Wave
-  readonly lane: Lane
-  readonly cache: KvCache
-  readonly score: PromptScore | null
-  position: number
-}
-
 export class Generator {
   readonly #decoder: Decoder
   readonly #tokenizer: TokenBytes
@@ -194,15 +185,13 @@ export class Generator {
   #admit(): Prefill | null {
     const wave = this.#waiting[0]
     if (!wave || !this.#hasRoom(wave)) return null
-    const { snapshot, request } = wave.job
+    const { snapshot } = wave.job
     const lane = this.#lanes.find((l) => l.stacks.acquire(snapshot)) ?? this.#newLane(snapshot)
     if (!lane) return null
     this.#waiting.shift()
     const next = wave.job.later.shift()
     if (next) this.#waiting.push(next)
-    const cache = new KvCache(this.#decoder.config)
-    cache.add()
-    return { wave, lane, cache, score: wave.first === 0 ? PromptScore.of(request) : null, position: 0 }
+    return new Prefill(wave, lane, this.#decoder.config)
   }
 
   #newLane(snapshot: AdapterWeights | null): Lane | null {
@@ -224,42 +213,19 @@ export class Generator {
 
   /** Prefills the next chunk; the last one starts the sequences. Returns the tokens it took. */
   async #advance(prefill: Prefill): Promise<number> {
-    const { wave, lane, cache, position, score } = prefill
-    const { prompt, samples } = wave.job.request
-    const tokens = prompt.subarray(position, position + CHUNK)
-    const isLast = position + tokens.length === prompt.length
+    const { events } = prefill.wave.job
     try {
-      const scored = score ? tokens.length - (isLast ? 1 : 0) : 0
-      const rows = [...Array(scored).keys(), ...(isLast || scored === 0 ? [tokens.length - 1] : [])]
-      const adapter = wave.job.snapshot?.hash ?? null
-      const hidden = await this.#decoder.body(cache, lane.stacks, [adapter], [...tokens], rows)
-      prefill.position += tokens.length
-      if (score && scored > 0) await this.#score(prefill, hidden, position, scored)
-      if (isLast) {
-        if (score) wave.job.events.push(score.event())
-        if (samples > 0) await this.#start(prefill, hidden.subarray(-this.#decoder.config.hidden))
-        this.#drop(prefill)
-      }
-    } catch (error) {
-      wave.job.events.fail(toEngineError(error))
+      const { tokens, hidden } = await prefill.advance(this.#decoder)
+      if (!prefill.isDone) return tokens
+      if (prefill.score) events.push(prefill.score.event())
+      if (prefill.wave.count > 0) await this.#start(prefill, hidden)
       this.#drop(prefill)
+      return tokens
+    } catch (error) {
+      events.fail(toEngineError(error))
+      this.#drop(prefill)
+      return CHUNK
     }
-    return tokens.length
-  }
-
-  async #score({ wave, lane, score }: Prefill, hidden: Float32Array, position: number, count: number): Promise<void> {
-    const { request, snapshot } = wave.job
-    const rows = Array.from({ length: count }, (_, i) => ({
-      adapter: snapshot?.hash ?? null,
-      temperature: 1,
-      target: request.prompt[position + i + 1] as number,
-    }))
-    const used = hidden.subarray(0, count * this.#decoder.config.hidden)
-    const results = await this.#decoder.head(lane.stacks, used, rows, score?.k ?? 1)
-    results.forEach((row, i) => {
-      if (!isFiniteRow(row)) throw nonFinite(request)
-      score?.set(position + i + 1, row)
-    })
   }
 
   /** Draws the first token of each sequence of the wave from the prompt's last row. */
@@ -338,9 +304,3 @@ export class Generator {
     if (wave.job.open === 0) wave.job.events.end()
   }
 }
-
-const nonFinite = ({ operation, snapshot }: GenerationRequest) =>
-  engineError(
-    'NON_FINITE',
-    `generation ${operation}: the logits of ${snapshot ? `snapshot ${snapshot}` : 'the base model'} are not finite for this prompt`,
-  )
