@@ -1534,7 +1534,7 @@ export interface components {
          * @description The body of every answer with an error status.
          * @example {
          *       "detail": "Base model 'org/unknown' is not served here. Served are 'tiny'.",
-         *       "code": "BASE_MODEL_UNKNOWN",
+         *       "code": "UNKNOWN_BASE_MODEL",
          *       "next": "Start the server with --model org/unknown=REF, or ask for one of the served models.",
          *       "request_id": "018f6f7e"
          *     }

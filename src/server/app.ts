@@ -5,6 +5,7 @@ import type { Logger } from 'pino'
 import type { Registry } from 'prom-client'
 import { operations, type RoutedOperationId } from '../generated/operations.ts'
 import type { ServerConfig } from './config.ts'
+import { serviceError } from './errors.ts'
 import { accessLog } from './http/access-log.ts'
 import { BodyBudget } from './http/body-budget.ts'
 import { errorBoundary } from './http/error-boundary.ts'
@@ -16,6 +17,9 @@ import type { Services } from './services/services.ts'
 import { tinkerHandlers } from './tinker/handlers.ts'
 import { refusedNumbers } from './tinker/refused.ts'
 
+/** Parsed JSON takes many times its bytes; SDKs that send tensors as JSON cut them at 5 MB. */
+const MAX_JSON_BYTES = 32 * 2 ** 20
+
 export interface AppParts {
   readonly config: ServerConfig
   readonly services: Services
@@ -23,15 +27,21 @@ export interface AppParts {
   readonly operator: Handlers<RoutedOperationId<'operator'>>
   readonly registry: Registry
   readonly log: Logger
+  /** True from the moment in which the server is told to end. */
+  readonly isClosing: () => boolean
 }
 
-export function createApp({ config, services, operator, registry, log }: AppParts): Koa<RequestState> {
+export function createApp({ config, services, operator, registry, log, isClosing }: AppParts): Koa<RequestState> {
   const app = new Koa<RequestState>()
   const budget = new BodyBudget(config.bytesInFlight)
   app.use(requestId())
   app.use(accessLog(log))
   app.use(httpMetrics(registry, budget))
   app.use(errorBoundary())
+  app.use(async function refuseWhenClosing(_, next) {
+    if (isClosing()) throw serviceError('SHUTTING_DOWN')
+    await next()
+  })
   app.use(
     createRouter(
       operations,
@@ -40,11 +50,12 @@ export function createApp({ config, services, operator, registry, log }: AppPart
         authenticate: (key) => services.tenants.authenticate(key),
         budget,
         maxBodyBytes: config.bodyLimitBytes,
-        maxJsonBytes: config.bodyLimitBytes,
+        maxJsonBytes: Math.min(config.bodyLimitBytes, MAX_JSON_BYTES),
         onRefused: refusedNumbers(services),
       },
     ),
   )
-  app.on('error', (err) => log.error({ err }, 'an answer could not be sent'))
+  // Clients that went away; what goes wrong here is the error boundary's.
+  app.on('error', (err) => log.debug({ err }, 'an answer could not be sent'))
   return app
 }

@@ -105,20 +105,10 @@ export const ERRORS = {
     'Number {seq} of model {id} was used before, or its turn is over.',
     'Number requests upwards from 1, each number once.',
   ),
-  SEQ_GAP: user(
-    400,
-    'Request {seq} of {model} waited for request {missing}, which never came.',
-    'Submit it again on a new client.',
-  ),
   CANCELLED: user(400, '{what} was cancelled before it was done.', 'Submit it again if it is still wanted.'),
 
   // Base models and training
   UNKNOWN_BASE_MODEL: user(400, 'The base model {name} is not served here.', '{models~name}'),
-  BASE_MODEL_UNAVAILABLE: server(
-    503,
-    'The base model {name} could not be loaded: {problem}.',
-    'See the server log, or run `twinkle doctor`.',
-  ),
   ENGINE_LOST: server(
     503,
     'The engine of {name} ended before the request was done.',
@@ -182,11 +172,6 @@ export const ERRORS = {
   CHECKPOINT_EXISTS: user(400, 'The checkpoint {path} is there already.', 'Use another name, or overwrite=true.'),
   CHECKPOINT_NOT_FOUND: user(404, 'There is no checkpoint {path}.', 'Save it first, or check its run, kind and name.'),
   CHECKPOINT_MISMATCH: user(400, 'The checkpoint {path} does not fit: {reason}.', 'Use one that was made for it.'),
-  CHECKPOINT_DAMAGED: server(
-    500,
-    'The files of checkpoint {path} are damaged: {problem}.',
-    'Restore them from a backup, or use another checkpoint.',
-  ),
   NO_OPTIMIZER_STATE: user(
     400,
     'The checkpoint {path} has no optimizer state.',

@@ -161,6 +161,18 @@ describe('a training run', () => {
     expect((await result(request_id)).metrics).toBeDefined()
   })
 
+  it('goes on after bodies that could not even be read', async () => {
+    const model_id = await newModel()
+    const cut = new TextEncoder().encode(JSON.stringify(jsonPass(model_id, 1)).slice(0, -5))
+    expect((await send('forward_backward', cut, { type: 'application/json' })).status).toBe(400)
+    const head = tinker_public.ForwardBackwardRequest.encode({ model_id, seq_id: 2 }).finish()
+    const large = new Uint8Array(65 * 2 ** 20)
+    large.set(head)
+    expect((await send('forward_backward', large)).status).toBe(413)
+    const { request_id } = await call('forwardBackward', 'forward_backward', jsonPass(model_id, 3))
+    expect((await result(request_id)).metrics).toBeDefined()
+  })
+
   it('hears 408 while its result is not there, and the result in the request that was waiting', async () => {
     const model_id = await newModel()
     const gate = backend.engines[0]!.block('train')

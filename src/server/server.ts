@@ -27,7 +27,8 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
   const services = await openServices(config, backend, log)
   const registry = serverRegistry(services)
   const operator = { ...operatorHandlers(registry), ...hubHandlers(services.models) }
-  const app = createApp({ config, services, operator, registry, log })
+  let isClosing = false
+  const app = createApp({ config, services, operator, registry, log, isClosing: () => isClosing })
   const server = createServer(app.callback())
   server.keepAliveTimeout = KEEP_ALIVE_MS
   try {
@@ -37,6 +38,7 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
     throw error
   }
   const close = async () => {
+    isClosing = true
     const closed = once(server, 'close')
     server.close()
     services.futures.endWaiting()

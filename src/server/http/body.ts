@@ -12,6 +12,8 @@ export interface BodyLimits {
   /** Of one body, as received and decoded. */
   readonly maxBytes: number
   readonly budget: BodyBudget
+  /** Gets the first bytes of a body that is too large, before it is refused. */
+  readonly onTooLarge?: (head: Uint8Array) => unknown
 }
 
 export interface Body {
@@ -31,11 +33,12 @@ const DECODERS: Readonly<Record<string, (bytes: Uint8Array, maxBytes: number) =>
 const DISCARD_BYTES = 2 ** 30
 
 /** Throws BODY_TOO_LARGE, DECODED_BODY_TOO_LARGE, BODY_INCOMPLETE, BUSY, or why it could not be decoded. */
-export async function readBody(request: IncomingMessage, { maxBytes, budget }: BodyLimits): Promise<Body> {
+export async function readBody(request: IncomingMessage, limits: BodyLimits): Promise<Body> {
+  const { maxBytes, budget } = limits
   const lease = budget.lease()
   try {
     const encoding = encodingOf(request)
-    const raw = await collect(request, maxBytes, lease)
+    const raw = await collect(request, limits, lease)
     const bytes = encoding === null ? raw : await decode(encoding, raw, maxBytes, lease)
     return { bytes, received: raw.length, release: lease.release }
   } catch (error) {
@@ -59,16 +62,25 @@ async function decode(encoding: string, raw: Uint8Array, maxBytes: number, lease
   return bytes
 }
 
-function collect(request: IncomingMessage, maxBytes: number, lease: Lease): Promise<Uint8Array> {
+async function collect(
+  request: IncomingMessage,
+  { maxBytes, onTooLarge }: BodyLimits,
+  lease: Lease,
+): Promise<Uint8Array> {
   const announced = Number(request.headers['content-length'] ?? Number.NaN)
-  if (announced > maxBytes) throw serviceError('BODY_TOO_LARGE', { limit: maxBytes })
-  const sink = announced >= 0 ? fixedSink(announced, lease) : growingSink(maxBytes, lease)
+  const refuse = async (head: Uint8Array) => {
+    await onTooLarge?.(head)
+    throw serviceError('BODY_TOO_LARGE', { limit: maxBytes })
+  }
+  if (announced > maxBytes) return refuse(await firstChunk(request))
+  const sink = announced >= 0 ? fixedSink(announced, lease) : growingSink(lease)
   return new Promise((resolve, reject) => {
     const done = (settle: () => void) => {
       request.off('data', onData).off('end', onEnd).off('error', onLost).off('close', onLost)
       settle()
     }
     const onData = (chunk: Buffer) => {
+      if (sink.length() + chunk.length > maxBytes) return done(() => resolve(refuse(sink.head() ?? chunk)))
       try {
         sink.add(chunk)
       } catch (error) {
@@ -84,9 +96,19 @@ function collect(request: IncomingMessage, maxBytes: number, lease: Lease): Prom
   })
 }
 
+/** Nothing when the client goes away first. */
+function firstChunk(request: IncomingMessage): Promise<Uint8Array> {
+  return new Promise((resolve) => {
+    request.once('data', resolve).once('close', () => resolve(new Uint8Array()))
+    request.once('end', () => resolve(new Uint8Array()))
+  })
+}
+
 interface Sink {
   add(chunk: Uint8Array): void
   length(): number
+  /** What came first, if anything did. */
+  head(): Uint8Array | undefined
   bytes(): Uint8Array
 }
 
@@ -101,22 +123,23 @@ function fixedSink(size: number, lease: Lease): Sink {
       length += chunk.length
     },
     length: () => length,
+    head: () => (length ? buffer.subarray(0, length) : undefined),
     bytes: () => buffer.subarray(0, length),
   }
 }
 
-function growingSink(maxBytes: number, lease: Lease): Sink {
+function growingSink(lease: Lease): Sink {
   const chunks: Uint8Array[] = []
   let length = 0
   return {
     add(chunk) {
-      if (length + chunk.length > maxBytes) throw serviceError('BODY_TOO_LARGE', { limit: maxBytes })
       // Twice: joining the chunks copies them.
       lease.resize(2 * (length + chunk.length))
       length += chunk.length
       chunks.push(chunk)
     },
     length: () => length,
+    head: () => chunks[0],
     bytes() {
       const joined = Buffer.concat(chunks, length)
       lease.resize(length)

@@ -30,8 +30,15 @@ export interface RouterParts {
   readonly maxJsonBytes: number
   /** Which operations ask for a key; by default those that the document says. */
   readonly needsKey?: (operation: Operation) => boolean
-  /** Told of a JSON body that does not fit the document, before the error is answered: its number counts as used. */
-  readonly onRefused?: (refusal: { operation: OperationId; tenant: Tenant | null; body: unknown }) => unknown
+  /** Told of a body that is refused unread or misread, before the error is answered: its number counts as used. */
+  readonly onRefused?: (refusal: Refusal) => unknown
+}
+
+export interface Refusal {
+  readonly operation: OperationId
+  readonly tenant: Tenant | null
+  /** JSON that does not fit the document, or what there is of a body that is too large or no JSON. */
+  readonly body: unknown
 }
 
 type AnyHandler = (call: Call<OperationId>) => Promise<unknown>
@@ -94,17 +101,28 @@ async function takeBody(ctx: HttpContext, operation: Operation, tenant: Tenant |
   if (!operation.hasBody) return { body: undefined, release: () => {} }
   const type = mediaType(ctx.req, operation)
   const maxBytes = type === JSON_TYPE ? Math.min(parts.maxJsonBytes, parts.maxBodyBytes) : parts.maxBodyBytes
-  const { bytes, received, release } = await readBody(ctx.req, { maxBytes, budget: parts.budget })
+  const refused = (body: unknown) => parts.onRefused?.({ operation: operation.id as OperationId, tenant, body })
+  const limits = { maxBytes, budget: parts.budget, onTooLarge: refused }
+  const { bytes, received, release } = await readBody(ctx.req, limits)
   ctx.state.bytesIn = received
   try {
     if (type !== JSON_TYPE) return { body: bytes, release }
-    const body = bytes.length === 0 ? {} : parseJson(bytes)
+    const body = bytes.length === 0 ? {} : await jsonOr(bytes, refused)
     const problem = invalidBody(operation, body)
     if (problem === null) return { body, release }
-    await parts.onRefused?.({ operation: operation.id as OperationId, tenant, body })
+    await refused(body)
     throw serviceError('INVALID_BODY', { operation: operation.id, problem })
   } catch (error) {
     release()
+    throw error
+  }
+}
+
+async function jsonOr(bytes: Uint8Array, refused: (body: unknown) => unknown): Promise<unknown> {
+  try {
+    return parseJson(bytes)
+  } catch (error) {
+    await refused(bytes)
     throw error
   }
 }

@@ -20,6 +20,14 @@ export function checkName(name: string): void {
   if (!NAME.test(name)) throw serviceError('INVALID_CHECKPOINT_NAME', { name })
 }
 
+/** Bounds that Tinker documents for a checkpoint's life: an hour to ten years. */
+const TTL_SECONDS = { min: 3600, max: 315_360_000 }
+
+export function checkTtl(ttl: number | null): void {
+  if (ttl === null || (Number.isInteger(ttl) && ttl >= TTL_SECONDS.min && ttl <= TTL_SECONDS.max)) return
+  throw serviceError('INVALID_TTL', { ttl, ...TTL_SECONDS })
+}
+
 export function tinkerPath({ run, kind, name }: { run: string; kind: CheckpointKind; name: string }): string {
   return `tinker://${run}/${kind}/${name}`
 }

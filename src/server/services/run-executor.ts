@@ -94,7 +94,8 @@ export class RunExecutor {
 
   async #settle<T>(operation: RunOperation, outcome: Outcome<T>, reply: (result: T) => Reply): Promise<void> {
     if (!operation.id) return
-    if ('error' in outcome) return this.#parts.futures.reject(operation.id, outcome.error)
+    // An outcome's error is plain data: only as the engine's own does it keep its code and category.
+    if ('error' in outcome) return this.#parts.futures.reject(operation.id, new EngineError(outcome.error))
     const plan = (outcome.result as { plan?: unknown }).plan
     await this.#parts.futures.resolve(operation.id, reply(outcome.result), plan)
   }

@@ -11,7 +11,7 @@ import type { Journal } from '../store/journal.ts'
 import type { OperationKind } from '../store/schema.ts'
 import { encodeTrainingCall } from '../wire/training.ts'
 import type { BaseModels } from './base-models.ts'
-import { type Checkpoint, type Checkpoints, checkName, type NewCheckpoint } from './checkpoints.ts'
+import { type Checkpoint, type Checkpoints, checkName, checkTtl, type NewCheckpoint } from './checkpoints.ts'
 import type { Futures } from './futures.ts'
 import { Lane } from './lane.ts'
 import type { RunExecutor } from './run-executor.ts'
@@ -188,6 +188,7 @@ export class Training {
   async saveWeights(tenant: string, modelId: string, seqId: number, checkpoint: NewCheckpoint): Promise<Submitted> {
     return this.#inOrder(tenant, modelId, seqId, async () => {
       checkName(checkpoint.name)
+      checkTtl(checkpoint.ttlSeconds)
       return { kind: 'save_weights', payload: jsonBytes(checkpoint), work: () => ({ kind: 'save', checkpoint }) }
     })
   }
@@ -197,6 +198,7 @@ export class Training {
       const { path, samplingSessionSeqId: seq } = call
       if ((path === undefined) === (seq === undefined)) throw serviceError('NAME_OR_SESSION')
       if (path !== undefined) checkName(path)
+      checkTtl(call.ttlSeconds)
       const work: RunWork =
         path === undefined
           ? { kind: 'save_ephemeral', samplingSession: `${run.session}:sample:${seq}` }

@@ -1,13 +1,31 @@
-// A JSON body that does not fit the document was still a request with a number: where model and number can be read, the
-// number counts as used, as the SDK will not send it again.
+// A body that was refused before its handler saw it was still a request with a number. Where model and number can be read,
+// the number counts as used: the SDK never sends it again, and later ones must not wait for it.
 
-import type { RouterParts } from '../http/router.ts'
+import type { Refusal } from '../http/router.ts'
 import type { Services } from '../services/services.ts'
+import { type Peeked, peekTraining } from '../wire/training.ts'
 
-export function refusedNumbers({ training }: Services): NonNullable<RouterParts['onRefused']> {
+export function refusedNumbers({ training }: Services): (refusal: Refusal) => Promise<void> {
   return async ({ tenant, body }) => {
-    if (!tenant || typeof body !== 'object' || body === null) return
-    const { model_id, seq_id } = body as Record<string, unknown>
-    if (typeof model_id === 'string' && typeof seq_id === 'number') await training.refuse(tenant.id, model_id, seq_id)
+    const { modelId, seqId } = peek(body)
+    if (tenant && modelId !== undefined && seqId !== undefined) await training.refuse(tenant.id, modelId, seqId)
   }
+}
+
+function peek(body: unknown): Peeked {
+  if (body instanceof Uint8Array) return { ...peekText(body), ...peekTraining(body) }
+  if (typeof body !== 'object' || body === null) return {}
+  const { model_id, seq_id } = body as Record<string, unknown>
+  return {
+    ...(typeof model_id === 'string' && { modelId: model_id }),
+    ...(typeof seq_id === 'number' && { seqId: seq_id }),
+  }
+}
+
+/** JSON that cannot be parsed, or only the beginning of one. */
+function peekText(bytes: Uint8Array): Peeked {
+  const text = new TextDecoder().decode(bytes)
+  const model = /"model_id"\s*:\s*"([^"\\]+)"/.exec(text)?.[1]
+  const seq = /"seq_id"\s*:\s*(\d{1,15})/.exec(text)?.[1]
+  return { ...(model !== undefined && { modelId: model }), ...(seq !== undefined && { seqId: Number(seq) }) }
 }
