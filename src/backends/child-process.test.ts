@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { Engine } from './backend.ts'
 import { spawnEngine } from './child-process.ts'
-import { collect, generation, LORA } from './testing/requests.ts'
+import { collect, generation, LORA } from './conformance/requests.ts'
 
 const WORKER = new URL('./testing/fake-worker.ts', import.meta.url)
 

@@ -3,12 +3,12 @@ import type { Duplex } from 'node:stream'
 import sinon from 'sinon'
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest'
 import type { Engine, TrainingItem } from './backend.ts'
+import { collect, generation, LORA, optimStep, trainingItem } from './conformance/requests.ts'
 import { engineError } from './engine-errors.ts'
 import { encodeFrame } from './frames.ts'
 import { connectEngine } from './remote-engine.ts'
 import { serveEngine } from './serve-engine.ts'
 import { FakeEngine } from './testing/fake-engine.ts'
-import { collect, generation, LORA, optimStep, trainingItem } from './testing/requests.ts'
 import { socketPair } from './testing/socket-pair.ts'
 
 const MODEL = { name: 'fake/bigram', path: '/models/bigram' }
@@ -129,7 +129,7 @@ describe('a remote engine', () => {
     const outcomes = await collect(engine.train([bad, trainingItem('good', 'a')]))
     expect(outcomes).toMatchObject([{ error: { code: 'INVALID_INPUT' } }, { result: {} }])
     const steps = await engine.optimStep([optimStep('o', 'a', { learningRate: Infinity })])
-    expect(steps).toMatchObject([{ error: { code: 'NON_FINITE' } }])
+    expect(steps).toMatchObject([{ error: { code: 'INVALID_INPUT', message: expect.stringContaining('Infinity') } }])
   })
 
   it('refuses what a frame cannot carry, and nothing else', async () => {

@@ -1,71 +1,33 @@
 import { describe, expect, it } from 'vitest'
-import type { GenerationRequest, LossSpec, Outcome, TrainingDatum, TrainingItem } from '../backend.ts'
+import type { Outcome } from '../backend.ts'
+import { collect, generation, LORA, optimStep, trainingItem } from '../conformance/requests.ts'
 import { engineError } from '../engine-errors.ts'
+import { resolveLoss } from '../losses.ts'
 import { FakeEngine } from './fake-engine.ts'
 import { scoreDatum, type Table } from './fake-model.ts'
 
-const LORA = { rank: 4, alpha: 32, seed: '1', trainAttention: true, trainMlp: true, trainUnembed: true }
-const STEP = {
-  rule: 'adamw',
-  learningRate: 0.1,
-  beta1: 0.9,
-  beta2: 0.95,
-  epsilon: 1e-12,
-  weightDecay: 0,
-  clipNorm: 0,
-} as const
-const datum: TrainingDatum = { tokens: Int32Array.of(5, 6, 7), targets: Int32Array.of(6, 7, 8), width: 1 }
-const item = (operation: string, fields: Partial<TrainingItem> = {}): TrainingItem => ({
-  operation,
-  adapter: 'a',
-  backward: true,
-  loss: { name: 'cross_entropy', config: {} },
-  datums: [datum],
-  ...fields,
-})
-const request: GenerationRequest = {
-  operation: 'g',
-  snapshot: null,
-  prompt: Int32Array.of(5),
-  samples: 2,
-  maxTokens: 4,
-  temperature: 1,
-  topK: 0,
-  topP: 1,
-  seed: '7',
-  stopTokens: [],
-  stopStrings: [],
-  promptLogprobs: false,
-  topkPromptLogprobs: 0,
-  topkSampleLogprobs: 0,
-}
-async function all<T>(events: AsyncIterable<T>): Promise<T[]> {
-  const list: T[] = []
-  for await (const event of events) list.push(event)
-  return list
-}
+const request = generation('g', { prompt: Int32Array.of(5) })
 const failureOf = (outcome: Outcome<unknown> | undefined) => (outcome && 'error' in outcome ? outcome.error.code : null)
 
 describe('the fake model', () => {
-  const losses: LossSpec[] = [
-    { name: 'cross_entropy', config: {} },
-    { name: 'importance_sampling', config: {} },
-    { name: 'ppo', config: {} },
-    { name: 'cispo', config: {} },
-    { name: 'dro', config: { beta: 0.1 } },
+  const losses = [
+    resolveLoss('cross_entropy'),
+    resolveLoss('importance_sampling'),
+    resolveLoss('ppo'),
+    resolveLoss('dro', { beta: 0.1 }),
   ]
   const scored = {
-    ...datum,
+    ...trainingItem('', '').datums[0]!,
     weights: Float32Array.of(1, 0.3, -0.5),
     logprobs: Float32Array.of(-4, -4, -4),
     advantages: Float32Array.of(1, -1, 0.5),
   }
-  it.each(losses.filter((l) => l.name !== 'cispo'))('has the gradient of its $name loss', (loss) => {
+  it.each(losses)('has the gradient of its $name loss', (loss) => {
     const gradient: Table = new Map()
     scoreDatum(64, new Map(), loss, scored, gradient)
     const nudge = (by: number) =>
       scoreDatum(64, new Map([[6, new Float32Array(64).fill(by, 7, 8)]]), loss, scored, null).loss
-    const slope = (nudge(0.01) - nudge(-0.01)) / 0.02
+    const slope = (nudge(0.001) - nudge(-0.001)) / 0.002
     expect(Math.abs(gradient.get(6)![7]! / slope - 1)).toBeLessThan(1e-3)
   })
 })
@@ -77,16 +39,16 @@ describe('FakeEngine', () => {
     const before = await engine.publish('a')
     const losses: number[] = []
     for (let i = 0; i < 8; i++) {
-      const [outcome] = await all(engine.train([item(`t${i}`)]))
+      const [outcome] = await collect(engine.train([trainingItem(`t${i}`, 'a')]))
       if (outcome && 'result' in outcome) losses.push(outcome.result.loss)
-      await engine.optimStep([{ ...STEP, operation: `o${i}`, adapter: 'a', learningRate: 2 }])
+      await engine.optimStep([optimStep(`o${i}`, 'a', { learningRate: 0.1 })])
     }
     expect(losses.at(-1)).toBeLessThan(losses[0]! / 10)
-    const greedy = { ...request, temperature: 0, samples: 1, maxTokens: 3 }
-    const [trained] = await all(engine.generate({ ...greedy, snapshot: await engine.publish('a') }))
+    const greedy = { ...request, temperature: 0, maxTokens: 3 }
+    const [trained] = await collect(engine.generate({ ...greedy, snapshot: await engine.publish('a') }))
     expect(trained).toMatchObject({ tokens: Int32Array.of(6, 7, 8) })
-    const frozen = await all(engine.generate({ ...greedy, snapshot: before }))
-    expect(frozen).toEqual(await all(engine.generate(greedy)))
+    const frozen = await collect(engine.generate({ ...greedy, snapshot: before }))
+    expect(frozen).toEqual(await collect(engine.generate(greedy)))
   })
 
   it('holds a call at a gate until the test opens it', async () => {
@@ -109,12 +71,12 @@ describe('FakeEngine', () => {
     await engine.createAdapter('a', LORA)
     const gate = engine.block('train')
     const abort = new AbortController()
-    const outcomes = all(engine.train([item('t')], abort.signal))
+    const outcomes = collect(engine.train([trainingItem('t', 'a')], abort.signal))
     await gate.entered
     abort.abort()
     expect(failureOf((await outcomes)[0])).toBe('CANCELLED')
     gate.open()
-    const [step] = await engine.optimStep([{ ...STEP, operation: 'o', adapter: 'a' }])
+    const [step] = await engine.optimStep([optimStep('o', 'a')])
     expect(step).toMatchObject({ result: { applied: false } })
   })
 
@@ -129,7 +91,7 @@ describe('FakeEngine', () => {
   it('crashes: waiting and later calls are lost, and closed says why', async () => {
     const engine = new FakeEngine()
     const gate = engine.block('generate')
-    const sampled = all(engine.generate(request))
+    const sampled = collect(engine.generate(request))
     await gate.entered
     engine.crash('out of memory')
     await expect(sampled).rejects.toMatchObject({ code: 'ENGINE_LOST', message: 'out of memory' })
@@ -139,11 +101,9 @@ describe('FakeEngine', () => {
 
   it('stops at a stop string that ends across tokens', async () => {
     const engine = new FakeEngine({ decode: (tokens) => tokens.map((t) => `<${t}>`).join('') })
-    const [free] = await all(engine.generate({ ...request, samples: 1 }))
+    const [free] = await collect(engine.generate(request))
     const tokens = (free as { tokens: Int32Array }).tokens
-    const [stopped] = await all(
-      engine.generate({ ...request, samples: 1, stopStrings: [`${tokens[0]}><${tokens[1]}>`] }),
-    )
+    const [stopped] = await collect(engine.generate({ ...request, stopStrings: [`${tokens[0]}><${tokens[1]}>`] }))
     expect(stopped).toMatchObject({ tokens: tokens.slice(0, 2), stopReason: 'stop' })
   })
 })

@@ -3,8 +3,6 @@
 // what was asked (`calls`); methods are plain, so sinon can stub them too. Never part of a build (src/**/testing).
 
 import { createHash } from 'node:crypto'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import type {
   AdapterFile,
   AdapterId,
@@ -23,7 +21,12 @@ import type {
   TrainingItem,
   TrainingResult,
 } from '../backend.ts'
+import { checkDatums } from '../datum-check.ts'
 import { engineError, toFailure } from '../engine-errors.ts'
+import { checkGeneration } from '../transformers/generation-check.ts'
+import { checkSettings } from '../transformers/optimizer.ts'
+import { Turns } from '../turns.ts'
+import { readFakeAdapter, readFakeWeights, writeFakeAdapter } from './fake-files.ts'
 import { drawSample, scorePrompt } from './fake-generation.ts'
 import { adamw, addTable, FakeAdapter, norm, scoreDatum, type Table, tableFromJson, tableToJson } from './fake-model.ts'
 import { type Gate, Gates } from './gates.ts'
@@ -53,6 +56,7 @@ export class FakeEngine implements Engine {
   readonly calls: { readonly op: FakeOp; readonly arg: unknown }[] = []
   readonly #adapters = new Map<AdapterId, Held>()
   readonly #snapshots = new Map<SnapshotId, { table: Table; uses: number }>()
+  readonly #turns = new Turns()
   readonly #gates = new Gates<FakeOp>()
   readonly #decode: (tokens: readonly number[]) => string
   #end: EngineError | null = null
@@ -94,75 +98,64 @@ export class FakeEngine implements Engine {
     this.#finish(engineError('ENGINE_LOST', message), true)
   }
 
-  async createAdapter(id: AdapterId, config: LoraConfig): Promise<{ parameters: number }> {
-    await this.#enter('createAdapter', id)
-    if (this.#adapters.has(id)) throw engineError('ADAPTER_EXISTS', `adapter ${id} exists already`)
-    if (!(Number.isInteger(config.rank) && config.rank >= 1 && config.rank <= this.info.maxRank)) {
-      throw engineError('INVALID_ADAPTER', `rank ${config.rank} is not an integer from 1 to ${this.info.maxRank}`)
-    }
-    this.#adapters.set(id, { config, adapter: new FakeAdapter() })
-    return { parameters: config.rank * 2 * this.info.vocabulary }
-  }
-
-  async releaseAdapter(id: AdapterId): Promise<void> {
-    await this.#enter('releaseAdapter', id)
-    this.#adapter(id)
-    this.#adapters.delete(id)
-  }
-
-  async saveAdapter(id: AdapterId, folder: string, part: AdapterPart): Promise<readonly AdapterFile[]> {
-    await this.#enter('saveAdapter', id)
-    const { adapter, config } = this.#adapter(id)
-    const files: Record<string, unknown> = {
-      'adapter_config.json': { peft_type: 'LORA', r: config.rank, lora_alpha: config.alpha },
-      'fake_weights.json': tableToJson(adapter.weights),
-    }
-    if (part === 'weights+optimizer') {
-      const { first, second, step } = adapter
-      files['fake_optimizer.json'] = { first: tableToJson(first), second: tableToJson(second), step }
-    }
-    await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
-      throw error.code === 'EEXIST' ? engineError('FOLDER_EXISTS', `folder ${folder} exists already`) : error
+  createAdapter(id: AdapterId, config: LoraConfig): Promise<{ parameters: number }> {
+    return this.#alone('createAdapter', id, () => {
+      if (this.#adapters.has(id)) throw engineError('ADAPTER_EXISTS', `adapter ${id} exists already`)
+      if (!(Number.isInteger(config.rank) && config.rank >= 1 && config.rank <= this.info.maxRank)) {
+        throw engineError('INVALID_ADAPTER', `rank ${config.rank} is not an integer from 1 to ${this.info.maxRank}`)
+      }
+      this.#adapters.set(id, { config, adapter: new FakeAdapter() })
+      return { parameters: config.rank * 2 * this.info.vocabulary }
     })
-    const written: AdapterFile[] = []
-    for (const [name, content] of Object.entries(files)) {
-      const bytes = Buffer.from(JSON.stringify(content))
-      await writeFile(join(folder, name), bytes)
-      written.push({ name, bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') })
-    }
-    return written
   }
 
-  async loadAdapter(id: AdapterId, folder: string, part: AdapterPart): Promise<void> {
-    await this.#enter('loadAdapter', id)
-    const { adapter } = this.#adapter(id)
-    const weights = await readTable(folder)
-    const moments = part === 'weights+optimizer' ? await readJson(folder, 'fake_optimizer.json') : null
-    adapter.weights = weights
-    adapter.gradient = null
-    adapter.first = tableFromJson(moments?.first ?? [])
-    adapter.second = tableFromJson(moments?.second ?? [])
-    adapter.step = moments?.step ?? 0
+  releaseAdapter(id: AdapterId): Promise<void> {
+    return this.#alone('releaseAdapter', id, () => {
+      this.#adapter(id)
+      this.#adapters.delete(id)
+    })
+  }
+
+  saveAdapter(id: AdapterId, folder: string, part: AdapterPart): Promise<readonly AdapterFile[]> {
+    return this.#alone('saveAdapter', id, () => {
+      const { adapter, config } = this.#adapter(id)
+      return writeFakeAdapter(folder, config, adapter, part)
+    })
+  }
+
+  loadAdapter(id: AdapterId, folder: string, part: AdapterPart): Promise<void> {
+    return this.#alone('loadAdapter', id, () => readFakeAdapter(folder, this.#adapter(id).adapter, part))
   }
 
   async *train(items: readonly TrainingItem[], signal?: AbortSignal): AsyncIterable<Outcome<TrainingResult>> {
-    for (const item of items) {
-      const { operation } = item
+    const turn = this.#turns.take(items.map((item) => item.adapter))
+    try {
+      await turn.ready
+      for (const item of items) yield await this.#outcome(item, signal)
+    } finally {
+      turn.allOver()
+    }
+  }
+
+  async #outcome(item: TrainingItem, signal?: AbortSignal): Promise<Outcome<TrainingResult>> {
+    const { operation } = item
+    try {
       await breathe()
-      try {
-        await this.#enter('train', item, signal)
-        yield { operation, result: this.#train(item) }
-      } catch (error) {
-        if (this.#end) throw this.#end
-        yield { operation, error: toFailure(error) }
-      }
+      await this.#enter('train', item, signal)
+      return { operation, result: this.#train(item) }
+    } catch (error) {
+      if (this.#end) throw this.#end
+      return { operation, error: toFailure(error) }
     }
   }
 
   #train(item: TrainingItem): TrainingResult {
     const { adapter } = this.#adapter(item.adapter)
     const gradient: Table | null = item.backward ? new Map() : null
-    for (const [i, datum] of item.datums.entries()) this.#check(`datum ${i}`, datum)
+    checkDatums(item.datums, item.loss, this.info)
+    if (item.plan && item.plan.runtime !== this.info.runtime) {
+      throw engineError('PLAN_MISMATCH', `the plan is of ${item.plan.runtime}, this is ${this.info.runtime}`)
+    }
     const scored = item.datums.map((d) => scoreDatum(this.info.vocabulary, adapter.weights, item.loss, d, gradient))
     const loss = scored.reduce((sum, s) => sum + s.loss, 0)
     if (!Number.isFinite(loss)) throw engineError('NON_FINITE', `the loss of adapter ${item.adapter} is ${loss}`)
@@ -175,35 +168,22 @@ export class FakeEngine implements Engine {
     }
   }
 
-  #check(what: string, { tokens, targets, weights, logprobs, advantages }: TrainingItem['datums'][number]): void {
-    const { vocabulary } = this.info
-    const strange = [...tokens, ...targets].find((token) => token < 0 || token >= vocabulary)
-    if (strange !== undefined) {
-      throw engineError('INVALID_INPUT', `${what}: token ${strange} is outside the vocabulary of ${vocabulary}`)
-    }
-    for (const [name, values] of Object.entries({ weights, logprobs, advantages })) {
-      if (values?.some((value) => !Number.isFinite(value))) {
-        throw engineError('INVALID_INPUT', `${what}: ${name} holds a number that is not finite`)
-      }
-    }
-  }
-
-  async optimStep(steps: readonly OptimStep[]): Promise<readonly Outcome<OptimResult>[]> {
-    const outcomes: Outcome<OptimResult>[] = []
-    for (const step of steps) {
-      const { operation } = step
-      try {
-        await this.#enter('optimStep', step)
-        outcomes.push({ operation, result: this.#step(step) })
-      } catch (error) {
-        if (this.#end) throw this.#end
-        outcomes.push({ operation, error: toFailure(error) })
-      }
-    }
-    return outcomes
+  optimStep(steps: readonly OptimStep[]): Promise<readonly Outcome<OptimResult>[]> {
+    return Promise.all(
+      steps.map(async (step) => {
+        const { operation, adapter } = step
+        try {
+          return { operation, result: await this.#alone('optimStep', adapter, () => this.#step(step), step) }
+        } catch (error) {
+          if (this.#end) throw this.#end
+          return { operation, error: toFailure(error) }
+        }
+      }),
+    )
   }
 
   #step(step: OptimStep): OptimResult {
+    checkSettings(step)
     const { adapter } = this.#adapter(step.adapter)
     const gradient = adapter.gradient
     adapter.gradient = null
@@ -222,19 +202,19 @@ export class FakeEngine implements Engine {
     return { applied: true, gradientNorm: norm(gradient), step: adapter.step }
   }
 
-  async discardGradients(id: AdapterId): Promise<void> {
-    await this.#enter('discardGradients', id)
-    this.#adapter(id).adapter.gradient = null
+  discardGradients(id: AdapterId): Promise<void> {
+    return this.#alone('discardGradients', id, () => {
+      this.#adapter(id).adapter.gradient = null
+    })
   }
 
-  async publish(id: AdapterId): Promise<SnapshotId> {
-    await this.#enter('publish', id)
-    return this.#hold(this.#adapter(id).adapter.weights)
+  publish(id: AdapterId): Promise<SnapshotId> {
+    return this.#alone('publish', id, () => this.#hold(this.#adapter(id).adapter.weights))
   }
 
   async loadSnapshot(folder: string): Promise<SnapshotId> {
     await this.#enter('loadSnapshot', folder)
-    return this.#hold(await readTable(folder))
+    return this.#hold(readFakeWeights(folder))
   }
 
   async releaseSnapshot(id: SnapshotId): Promise<void> {
@@ -249,10 +229,7 @@ export class FakeEngine implements Engine {
     try {
       await this.#enter('generate', request, signal)
       const table = request.snapshot === null ? undefined : this.#snapshot(request.snapshot).table
-      const { prompt } = request
-      if (prompt.length + request.maxTokens > this.info.maxContext) {
-        throw engineError('INVALID_INPUT', `prompt and max_tokens exceed the context of ${this.info.maxContext}`)
-      }
+      checkGeneration(request, this.info)
       if (request.promptLogprobs || request.topkPromptLogprobs) yield scorePrompt(this.info.vocabulary, table, request)
       for (let index = 0; index < request.samples; index++) {
         await breathe()
@@ -290,6 +267,14 @@ export class FakeEngine implements Engine {
     this.#settle(byItself ? error : null)
   }
 
+  /** Work on one adapter, in its turn. */
+  #alone<T>(op: FakeOp, id: AdapterId, work: () => T, arg: unknown = id): Promise<T> {
+    return this.#turns.run(id, async () => {
+      await this.#enter(op, arg)
+      return work()
+    })
+  }
+
   async #enter(op: FakeOp, arg: unknown, signal?: AbortSignal): Promise<void> {
     if (this.#end) throw this.#end
     this.calls.push({ op, arg })
@@ -323,13 +308,4 @@ export class FakeEngine implements Engine {
     if (!snapshot) throw engineError('SNAPSHOT_NOT_FOUND', `no snapshot ${id}`)
     return snapshot
   }
-}
-
-const readTable = async (folder: string): Promise<Table> => tableFromJson(await readJson(folder, 'fake_weights.json'))
-
-async function readJson(folder: string, name: string) {
-  const text = await readFile(join(folder, name), 'utf8').catch((error: Error) => {
-    throw engineError('INVALID_ADAPTER', `${folder} holds no ${name}: ${error.message}`)
-  })
-  return JSON.parse(text)
 }

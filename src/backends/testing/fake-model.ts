@@ -2,9 +2,13 @@
 // table on top. Small enough to compute by hand, true enough that losses fall, gradients add up and samples follow training.
 
 import type { LossSpec, OptimStep, TrainingDatum } from '../backend.ts'
+import { LOSSES, lossSlope } from '../losses.ts'
 
 /** Rows of an adapter's table, or of its gradient, by last token; an absent row is zeros. */
 export type Table = Map<number, Float32Array>
+
+/** Logits move by this much for each unit of a weight: the learning rates of real adapters then do something here. */
+const GAIN = 32
 
 export class FakeAdapter {
   weights: Table = new Map()
@@ -28,35 +32,13 @@ function baseLogits(last: number, vocabulary: number): Float64Array {
 export function logSoftmax(vocabulary: number, table: Table | undefined, last: number, temperature = 1): Float64Array {
   const logits = baseLogits(last, vocabulary)
   const row = table?.get(last)
-  if (row) for (let i = 0; i < vocabulary; i++) logits[i]! += row[i]!
+  if (row) for (let i = 0; i < vocabulary; i++) logits[i]! += GAIN * row[i]!
   for (let i = 0; i < vocabulary; i++) logits[i]! /= temperature
   const max = logits.reduce((a, b) => Math.max(a, b), -Infinity)
   let sum = 0
   for (const logit of logits) sum += Math.exp(logit - max)
   const shift = max + Math.log(sum)
   return logits.map((logit) => logit - shift)
-}
-
-/** Loss of one target and d(-loss)/dp, as engine.md's table has them. p, q: current and old log-probability. */
-function lossOf(loss: LossSpec, p: number, q: number, advantage: number, weight: number): [number, number] {
-  const [lowest, highest] = loss.name === 'cispo' ? ([0, 4] as const) : ([0.8, 1.2] as const)
-  const { clip_low_threshold: low = lowest, clip_high_threshold: high = highest, beta = 0 } = loss.config
-  const ratio = Math.exp(Math.min(p - q, 80))
-  const clamped = Math.min(Math.max(ratio, low), high)
-  switch (loss.name) {
-    case 'cross_entropy':
-      return [-p * weight, weight]
-    case 'importance_sampling':
-      return [-ratio * advantage, ratio * advantage]
-    case 'ppo': {
-      const inside = advantage >= 0 ? ratio <= high : ratio >= low
-      return [-Math.min(ratio * advantage, clamped * advantage), inside ? ratio * advantage : 0]
-    }
-    case 'cispo':
-      return [-clamped * p * advantage, clamped * advantage]
-    case 'dro':
-      return [-(p * advantage - (beta / 2) * (p - q) ** 2), advantage - beta * (p - q)]
-  }
 }
 
 /** Log-probabilities and loss of one datum; adds d(loss)/d(table) to `gradient` where one is given. */
@@ -68,6 +50,7 @@ export function scoreDatum(
   gradient: Table | null,
 ): { logprobs: Float32Array; loss: number } {
   const { tokens, targets, width } = datum
+  const { value, numbers } = LOSSES[loss.name]
   const logprobs = new Float32Array(tokens.length * width)
   let total = 0
   for (let n = 0; n < tokens.length; n++) {
@@ -76,17 +59,16 @@ export function scoreDatum(
     for (let i = n * width; i < (n + 1) * width; i++) {
       const target = targets[i]!
       logprobs[i] = p[target]!
-      const [value, pull] = lossOf(
-        loss,
-        p[target]!,
-        datum.logprobs?.[n] ?? 0,
-        datum.advantages?.[n] ?? 0,
-        datum.weights?.[i] ?? 1,
-      )
-      total += value
+      const inputs = {
+        weight: datum.weights?.[i] ?? 1,
+        old: datum.logprobs?.[n] ?? 0,
+        advantage: datum.advantages?.[n] ?? 0,
+      }
+      total += value(p[target]!, inputs, loss.config)
+      const pull = lossSlope(p[target]!, numbers(inputs, loss.config))
       if (!gradient || pull === 0) continue
       const row = rowOf(gradient, last, vocabulary)
-      for (let v = 0; v < vocabulary; v++) row[v]! += pull * (Math.exp(p[v]!) - (v === target ? 1 : 0))
+      for (let v = 0; v < vocabulary; v++) row[v]! += GAIN * pull * (Math.exp(p[v]!) - (v === target ? 1 : 0))
     }
   }
   return { logprobs, loss: total }

@@ -28,6 +28,7 @@ import type {
 } from '../backend.ts'
 import { cancelled, engineError, toFailure } from '../engine-errors.ts'
 import { LOSSES } from '../losses.ts'
+import { Turns } from '../turns.ts'
 import { Adapter } from './adapter.ts'
 import { readIntoAdapter, readSnapshot, writeAdapterFolder } from './adapter-files.ts'
 import { PROJECTIONS } from './adapter-layout.ts'
@@ -38,7 +39,6 @@ import { optimizerStep } from './optimizer.ts'
 import { Snapshots } from './snapshots.ts'
 import { chooseThreads } from './threads.ts'
 import { Trainer } from './trainer.ts'
-import { Turns } from './turns.ts'
 import { mappedWeights } from './weights.ts'
 
 /** Highest rank that can be trained and sampled. */

@@ -1,6 +1,6 @@
-// Requests that any engine with a vocabulary of 16 or more takes, for tests to vary.
+// Requests that any engine with a vocabulary of 16 and a context of 64 or more takes, for checks and tests to vary.
 
-import type { GenerationRequest, LoraConfig, OptimStep, TrainingItem } from '../backend.ts'
+import type { GenerationRequest, LoraConfig, OptimStep, TrainingDatum, TrainingItem } from '../backend.ts'
 
 export const LORA: LoraConfig = {
   rank: 4,
@@ -11,6 +11,11 @@ export const LORA: LoraConfig = {
   trainUnembed: true,
 }
 
+/** A datum whose targets are the next tokens: `datum(5, 6, 7, 8)` teaches 5 -> 6 -> 7 -> 8. */
+export function datum(...tokens: number[]): TrainingDatum {
+  return { tokens: Int32Array.from(tokens.slice(0, -1)), targets: Int32Array.from(tokens.slice(1)), width: 1 }
+}
+
 /** One datum that teaches 5 -> 6 -> 7 -> 8. */
 export function trainingItem(operation: string, adapter: string, fields: Partial<TrainingItem> = {}): TrainingItem {
   return {
@@ -18,7 +23,7 @@ export function trainingItem(operation: string, adapter: string, fields: Partial
     adapter,
     backward: true,
     loss: { name: 'cross_entropy', config: {} },
-    datums: [{ tokens: Int32Array.of(5, 6, 7), targets: Int32Array.of(6, 7, 8), width: 1 }],
+    datums: [datum(5, 6, 7, 8)],
     ...fields,
   }
 }

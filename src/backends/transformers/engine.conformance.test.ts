@@ -1,0 +1,17 @@
+import { fileURLToPath } from 'node:url'
+import { conformanceSuite } from '../testing/conformance-suite.ts'
+import { transformersBackend } from './backend.ts'
+import { openEngine } from './engine.ts'
+import { goldenPath } from './testing/goldens.ts'
+
+const model = (name: string) => ({ name, path: goldenPath(`${name}/checkpoint`) })
+const TINY = { name: 'tiny', path: fileURLToPath(new URL('../../../models/tiny', import.meta.url)) }
+const options = (cacheDir: string) => ({ cacheDir, threads: 0, log: () => {} })
+
+conformanceSuite('llama-tied in this process', (cacheDir) => openEngine(model('llama-tied'), options(cacheDir)))
+
+conformanceSuite('qwen3-tied in this process', (cacheDir) => openEngine(model('qwen3-tied'), options(cacheDir)))
+
+conformanceSuite('the embedded model in a process of its own', (cacheDir) =>
+  transformersBackend.open(TINY, options(cacheDir)),
+)
