@@ -7,8 +7,8 @@ import { engineError } from '../engine-errors.ts'
 export type GenerationLimits = Pick<EngineInfo, 'vocabulary' | 'maxContext' | 'maxTopK'>
 
 /** Most sequences of one request, and most stop tokens and stop strings. */
-export const MAX_SAMPLES = 4096
-export const MAX_STOPS = 1024
+const MAX_SAMPLES = 4096
+const MAX_STOPS = 1024
 
 /** Throws an EngineError INVALID_INPUT for the first thing that is wrong. */
 export function checkGeneration(request: GenerationRequest, limits: GenerationLimits): void {

@@ -31,7 +31,7 @@ export interface GeneratorOptions {
 }
 
 /** Sequences that decode at once, and most of them that start together: half, so that no wave waits for all to end. */
-export const MAX_ROWS = 64
+const MAX_ROWS = 64
 const MAX_WAVE = 32
 /** Each lane has columns for all adapters in use, which is memory: 128 columns of a 135M model are 300 MB. */
 const MAX_LANES = 4
