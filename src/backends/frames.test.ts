@@ -97,6 +97,7 @@ describe('what is refused', () => {
     ['a function', { f: () => 1 }, /function/],
     ['an unknown typed array', { a: new Uint16Array(1) }, /Uint16Array/],
     ['a map', { a: new Map() }, /Map/],
+    ['an error, whose message JSON would lose', { e: new RangeError('lost') }, /RangeError/],
     ['a field with the name of the mark', { $t: 1 }, /\$t/],
   ])('%s, when it is sent', (_, message, sentence) => {
     expect(() => encodeFrame(message)).toThrow(sentence)

@@ -80,7 +80,7 @@ function toJson(value: unknown, body: BodyWriter): unknown {
     const elements = value as Elements
     return { $t: [dtype, [elements.length], body.add(elements)] }
   }
-  if (ArrayBuffer.isView(value) || value instanceof Map || value instanceof Set) {
+  if (ArrayBuffer.isView(value) || value instanceof Map || value instanceof Set || value instanceof Error) {
     throw protocolError(`a frame cannot carry a ${value.constructor.name}`)
   }
   if (Object.hasOwn(value, '$t')) throw protocolError('"$t" marks tensors, no other field can have that name')

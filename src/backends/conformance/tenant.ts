@@ -105,6 +105,9 @@ export function resultOf<T>(outcome: Outcome<T> | undefined): T {
 export function failureOf(outcome: Outcome<unknown> | undefined): EngineFailure {
   assert(outcome, 'the engine gave no outcome')
   if ('result' in outcome) assert.fail('the operation succeeded, but it had to be refused')
+  const { category, code, message } = outcome.error
+  assert(message.length > 10, `an error says in a sentence what is wrong, not ${JSON.stringify(outcome.error)}`)
+  assert.deepEqual(outcome.error, { category, code, message }, 'the error of an outcome is plain data')
   return outcome.error
 }
 

@@ -12,6 +12,7 @@ import type {
   BackendOptions,
   Engine,
   EngineError,
+  EngineFailure,
   EngineInfo,
   EngineStatus,
   GenerationEvent,
@@ -163,12 +164,15 @@ class TransformersEngine implements Engine {
     for (const { operation, adapter } of items) {
       if (!this.#adapters.has(adapter)) yield { operation, error: toFailure(this.#noAdapter(adapter)) }
     }
-    if (end.aborted) for (const { operation } of known) yield { operation, error: cancelled(`operation ${operation}`) }
-    else
-      yield* this.#trainer.train(
-        known.map((item) => ({ item, adapter: this.#adapter(item.adapter) })),
-        end,
-      )
+    if (end.aborted) {
+      for (const { operation } of known) yield { operation, error: toFailure(cancelled(`operation ${operation}`)) }
+      return
+    }
+    const work = known.map((item) => ({ item, adapter: this.#adapter(item.adapter) }))
+    for await (const outcome of this.#trainer.train(work, end)) {
+      const { operation } = outcome
+      yield 'error' in outcome ? { operation, error: plain(outcome.error) } : outcome
+    }
   }
 
   optimStep(steps: readonly OptimStep[]): Promise<readonly Outcome<OptimResult>[]> {
@@ -256,6 +260,9 @@ class TransformersEngine implements Engine {
     if (this.#closing.signal.aborted) throw engineError('ENGINE_CLOSED', 'the engine was closed')
   }
 }
+
+/** A failure as data: an error's message would be lost on its way to another process. */
+const plain = ({ category, code, message }: EngineFailure): EngineFailure => ({ category, code, message })
 
 function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
