@@ -18,6 +18,7 @@ export class CommandError extends Error implements Complaint {
 
 const NEXT: Readonly<Record<string, string>> = {
   EACCES: 'Check who may read or write there.',
+  ENOTDIR: 'Choose another folder with --state-dir.',
   ENOSPC: 'Free some space, or choose another folder with --state-dir.',
   FILE_MISSING: 'Check the path behind --model.',
   FILE_CORRUPT: 'Fetch the model again, or choose another one with --model.',
@@ -31,7 +32,8 @@ export function complaintOf(error: unknown): Complaint {
     next?: unknown
     code?: unknown
   }
-  if (typeof next === 'string') return { message: sentence(message), next }
+  // Errors of the server's catalogue end their message with the next step already.
+  if (typeof next === 'string') return { message: sentence(message.replace(next, '')), next }
   const known = NEXT[String(code)] ?? NEXT[name]
   return { message: sentence(message), next: known ?? 'Run it again with --debug to see where this happened.' }
 }

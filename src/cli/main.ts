@@ -9,5 +9,6 @@ try {
 } catch (error) {
   const { printed } = await import('./complaint.ts')
   process.stderr.write(`${printed(error, program.opts().debug === true)}\n`)
-  process.exitCode = 1
+  // What a failed command leaves behind, such as an engine that was started before, must not keep the process alive.
+  process.exit(1)
 }
