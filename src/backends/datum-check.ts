@@ -16,7 +16,7 @@ export function checkDatums(datums: readonly TrainingDatum[], loss: LossSpec, li
 }
 
 /** The same for one datum; `index` is for messages. */
-export function checkDatum(datum: TrainingDatum, index: number, loss: LossSpec, limits: DatumLimits): void {
+function checkDatum(datum: TrainingDatum, index: number, loss: LossSpec, limits: DatumLimits): void {
   const refuse = (sentence: string): never => {
     throw engineError('INVALID_INPUT', `datum ${index}: ${sentence}`)
   }

@@ -9,7 +9,7 @@ import { engineError } from './engine-errors.ts'
 export type LossInput = 'weights' | 'logprobs' | 'advantages'
 
 /** What a loss knows of one target. Inputs that the loss does not read are not looked at. */
-export interface TargetInputs {
+interface TargetInputs {
   readonly weight: number
   readonly old: number
   readonly advantage: number

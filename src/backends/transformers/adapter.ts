@@ -29,7 +29,7 @@ export interface OptimizerState {
   readonly step: number
 }
 
-export const MAX_RANK = 512
+const MAX_RANK = 512
 
 export class Adapter {
   readonly layout: AdapterLayout
@@ -127,7 +127,7 @@ export class Adapter {
   }
 }
 
-export function hashWeights(layout: AdapterLayout, alpha: number, params: Float32Array): string {
+function hashWeights(layout: AdapterLayout, alpha: number, params: Float32Array): string {
   const shape = layout.sections.map((s) => [s.projection, s.layers, s.in, s.out])
   return createHash('sha256')
     .update(JSON.stringify(['lora', layout.rank, alpha, shape]))
@@ -135,7 +135,7 @@ export function hashWeights(layout: AdapterLayout, alpha: number, params: Float3
     .digest('hex')
 }
 
-export function checkRank(rank: number): void {
+function checkRank(rank: number): void {
   if (!Number.isInteger(rank) || rank < 1 || rank > MAX_RANK) {
     throw engineError('INVALID_ADAPTER', `LoRA rank must be a whole number from 1 to ${MAX_RANK}, not ${rank}`)
   }

@@ -66,7 +66,7 @@ export function adamW<T extends Floats>(
   return { params, m, v, step }
 }
 
-export function l2Norm(values: Floats): number {
+function l2Norm(values: Floats): number {
   let sum = 0
   for (let i = 0; i < values.length; i++) sum += (values[i] as number) ** 2
   return Math.sqrt(sum)

@@ -1,3 +1,4 @@
+import sinon from 'sinon'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { TrainingDatum } from '../backend.ts'
 import { resolveLoss } from '../losses.ts'
@@ -34,15 +35,13 @@ beforeAll(async () => {
 })
 afterAll(() => trainer.close())
 
-/** Trains each work by itself on a fresh copy of its adapter: what company must not change. */
+/** Trains each work by itself on a copy of its adapter: what company must not change. */
 async function alone(work: readonly TrainingWork[]) {
   const all = []
   for (const { item: each, adapter } of work) {
     const copy = liveAdapter(MODEL)
     copy.replace(adapter.params, null)
-    const [result] = await results(trainer, [
-      { item: each, adapter: adapter.params.length === copy.params.length ? copy : adapter },
-    ])
+    const [result] = await results(trainer, [{ item: each, adapter: copy }])
     all.push({ result, gradient: gradientOf(copy) })
   }
   return all
@@ -203,6 +202,18 @@ describe('an operation', () => {
     expect(forward?.loss).toBeCloseTo(backward?.loss ?? Number.NaN, 4)
   })
 
+  it('whose weights are all 0 has a gradient of zeros and log-probabilities as ever', async () => {
+    const [idle, busy] = [liveAdapter(MODEL), liveAdapter(MODEL)]
+    const [datum] = datums(16) as [TrainingDatum]
+    const [none] = await results(trainer, [
+      { adapter: idle, item: item([{ ...datum, weights: new Float32Array(16) }]) },
+    ])
+    const [all] = await results(trainer, [{ adapter: busy, item: item([datum]) }])
+    expect(none?.loss).toBe(0)
+    expect(gradientOf(idle).every((g) => g === 0)).toBe(true)
+    expect(absoluteDeviation(none?.logprobs[0] ?? [], all?.logprobs[0] ?? [])).toBeLessThan(1e-5)
+  })
+
   it('is answered when its last datum is done, before the queue is', async () => {
     const narrow = await goldenTrainer(MODEL, { budget: { tokens: 32 } })
     const small = liveAdapter(MODEL)
@@ -296,17 +307,24 @@ describe('numbers that are not finite', () => {
   })
 
   it('put their adapter into batches of its own until its weights are replaced', async () => {
-    const guilty = absurd()
-    await outcomes(trainer, [{ adapter: guilty, item: item(datums(4)) }])
-    const good = liveAdapter(MODEL)
-    const [failed, done] = await outcomes(trainer, [
-      { adapter: guilty, item: item(datums(4)) },
-      { adapter: good, item: item(datums(9)) },
-    ])
-    expect(failed).toMatchObject({ error: { code: 'NON_FINITE' } })
-    expect(done && 'result' in done && JSON.stringify(done.result.plan)).toContain('[9,4,')
+    const compute = new Compute()
+    const runs = sinon.spy(compute, 'run')
+    const watched = await goldenTrainer(MODEL, { compute })
+    const [guilty, good] = [absurd(), liveAdapter(MODEL)]
+    const both = async () => {
+      runs.resetHistory()
+      const [first, second] = await outcomes(watched, [
+        { adapter: guilty, item: item(datums(4)) },
+        { adapter: good, item: item(datums(9)) },
+      ])
+      expect(second).toHaveProperty('result')
+      return [first && 'error' in first ? first.error.code : 'done', runs.callCount]
+    }
+    expect(await both()).toEqual(['NON_FINITE', 3]) // together, then each alone
+    expect(await both()).toEqual(['NON_FINITE', 2]) // each alone
     guilty.replace(good.params, null)
-    expect(guilty.isolated).toBe(false)
+    expect(await both()).toEqual(['done', 1]) // together
+    await watched.close()
   })
 
   it('may come from the inputs of a loss: an overflowing ratio with an advantage fails, one without does not', async () => {
