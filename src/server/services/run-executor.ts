@@ -2,9 +2,9 @@
 // fails is its own affair; the batch goes on.
 
 import type { Kysely } from 'kysely'
-import type { Engine, Outcome } from '../../backends/backend.ts'
+import { type Engine, EngineError, type Outcome } from '../../backends/backend.ts'
 import type { Reply } from '../calls.ts'
-import { serviceError } from '../errors.ts'
+import { serviceError, toServiceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
 import type { Database } from '../store/schema.ts'
 import { type Checkpoints, tinkerPath } from './checkpoints.ts'
@@ -52,7 +52,6 @@ export class RunExecutor {
       else if (first.batchClass === 'optim') await this.#optim(engine, batch)
       else await this.#single(engine, first)
     } catch (cause) {
-      this.#parts.log(cause)
       for (const operation of batch) await this.#reject(operation, cause)
     }
   }
@@ -120,6 +119,8 @@ export class RunExecutor {
   }
 
   async #reject(operation: RunOperation, cause: unknown, also?: Also): Promise<void> {
+    // The future's error says that the log has the details.
+    if (toServiceError(cause).code === 'INTERNAL') this.#parts.log(cause)
     if (operation.id) await this.#parts.futures.reject(operation.id, cause, also)
   }
 
