@@ -45,13 +45,13 @@ def main():
 
         data = [datum(question, answer) for question, answer in ROWS]
         weight = sum(sum(d.loss_fn_inputs['weights'].data) for d in data)
-        print('before:', ask('Say your name.'))
+        print('before:', ask('Who are you?'))
         for step in range(STEPS):
             forward_backward = training.forward_backward(data, 'cross_entropy')
             optim_step = training.optim_step(types.AdamParams(learning_rate=3e-3))
             print(f'step {step:2d}  loss {forward_backward.result().metrics["loss:sum"] / weight:.4f}')
             optim_step.result()
-        print('after: ', ask('Say your name.'))
+        print('after: ', ask('Who are you?'))
         print('saved: ', training.save_weights_for_sampler('my-name').result().path)
 
 

@@ -46,7 +46,7 @@ async function ask(question: string): Promise<string> {
 
 const data = ROWS.map(datum)
 const weight = data.reduce((sum, { lossFnInputs }) => sum + lossFnInputs.weights.filter((one) => one === 1).length, 0)
-console.log('before:', await ask('Say your name.'))
+console.log('before:', await ask('Who are you?'))
 for (let step = 0; step < STEPS; step++) {
   const forwardBackward = training.forwardBackward(data, 'cross_entropy')
   const optimStep = training.optimStep({ learningRate: 3e-3 })
@@ -54,6 +54,6 @@ for (let step = 0; step < STEPS; step++) {
   console.log(`step ${String(step).padStart(2)}  loss ${(metrics['loss:sum']! / weight).toFixed(4)}`)
   await optimStep
 }
-console.log('after: ', await ask('Say your name.'))
+console.log('after: ', await ask('Who are you?'))
 console.log('saved: ', (await training.saveWeightsForSampler('my-name')).path)
 await service.close()
