@@ -1,7 +1,7 @@
 // Checks of an engine as a whole: what it says of itself, and its end.
 
 import assert from 'node:assert/strict'
-import { type Check, refused, SHORT, sample, Tenant } from './tenant.ts'
+import { type Check, LONG, refused, SHORT, sample, Tenant } from './tenant.ts'
 
 export const LIFECYCLE_CHECKS: readonly Check[] = [
   {
@@ -49,10 +49,15 @@ export const LIFECYCLE_CHECKS: readonly Check[] = [
     name: 'a close ends what is under way',
     async run(bench) {
       const engine = await bench.open()
-      const running = sample(engine, { samples: 8, maxTokens: engine.info.maxContext - 2 })
-      const ended = refused(running, 'ENGINE_CLOSED')
+      const tenant = await Tenant.create(engine)
+      const calls = [
+        sample(engine, { samples: 8, maxTokens: engine.info.maxContext - 2 }),
+        tenant.backward(Array.from({ length: 300 }, () => LONG)),
+        engine.publish(tenant.id),
+      ]
+      const ended = calls.map((call) => refused(call, 'ENGINE_CLOSED'))
       await engine.close()
-      await ended
+      await Promise.all(ended)
     },
   },
 ]

@@ -50,31 +50,28 @@ const MAX_RANK = MAX_COLUMNS
  * follows in the background. Throws INVALID_MODEL or UNSUPPORTED_MODEL.
  */
 export async function openEngine(model: ModelSource, options: BackendOptions): Promise<Engine> {
-  const { cacheDir, log } = options
-  const files = openFiles(model)
-  const { config } = files
-  const threads = chooseThreads(config.hidden, options.threads)
-  log(`${model.name}: ${config.family}, ${config.layers} layers; threads ${threads.count} (${threads.reason})`)
-  const compute = new Compute()
-  const weights = mappedWeights(files, cacheDir)
-  const shared = { threads: threads.count, compute }
-  const tokenizer = loadTokenizer(files.tokenizerFiles(), model.path)
-  const trainer = await Trainer.create(config, weights, shared)
-  const generator = await Generator.create(config, weights, { ...shared, tokenizer, log })
-  const engine = new TransformersEngine(model, files, trainer, generator)
-  trainer
-    .warm({ projections: PROJECTIONS, backward: true })
-    .catch((error) => log(`the gradient graph could not be made in advance: ${error.message}`))
-  return engine
-}
-
-function openFiles(model: ModelSource): ModelFiles {
   try {
-    return openModelSource(model.path)
+    return await open(model, options)
   } catch (error) {
     if (!(error instanceof FormatError)) throw error
     throw engineError(error.code === 'NOT_SUPPORTED' ? 'UNSUPPORTED_MODEL' : 'INVALID_MODEL', error.message)
   }
+}
+
+async function open(model: ModelSource, { cacheDir, threads, log }: BackendOptions): Promise<Engine> {
+  const files = openModelSource(model.path)
+  const { config } = files
+  const { count, reason } = chooseThreads(config.hidden, threads)
+  log(`${model.name}: ${config.family}, ${config.layers} layers; threads ${count} (${reason})`)
+  const tokenizer = loadTokenizer(files.tokenizerFiles(), model.path)
+  const weights = mappedWeights(files, cacheDir)
+  const shared = { threads: count, compute: new Compute() }
+  const trainer = await Trainer.create(config, weights, shared)
+  const generator = await Generator.create(config, weights, { ...shared, tokenizer, log })
+  trainer
+    .warm({ projections: PROJECTIONS, backward: true })
+    .catch((error) => log(`the gradient graph could not be made in advance: ${error.message}`))
+  return new TransformersEngine(model, files, trainer, generator)
 }
 
 class TransformersEngine implements Engine {
@@ -86,7 +83,9 @@ class TransformersEngine implements Engine {
   readonly #adapters = new Map<AdapterId, Adapter>()
   readonly #snapshots = new Snapshots()
   readonly #turns = new Turns()
-  readonly #closing = new AbortController()
+  /** Calls of `train` under way. */
+  readonly #training = new Set<AbortController>()
+  #closing = false
   #settle!: (error: null) => void
   #trainedTokens = 0
 
@@ -142,12 +141,17 @@ class TransformersEngine implements Engine {
 
   async *train(items: readonly TrainingItem[], signal?: AbortSignal): AsyncGenerator<Outcome<TrainingResult>> {
     this.#checkOpen()
-    const end = AbortSignal.any([this.#closing.signal, ...(signal ? [signal] : [])])
+    const end = new AbortController()
+    const abort = () => end.abort()
+    if (signal?.aborted) abort()
+    signal?.addEventListener('abort', abort)
+    this.#training.add(end)
     const turn = this.#turns.take(items.map((item) => item.adapter))
     const open = new Map(items.map((item) => [item.operation, item]))
     try {
-      await Promise.race([turn.ready, aborted(end)])
-      for await (const outcome of this.#computed(items, end)) {
+      await Promise.race([turn.ready, aborted(end.signal)])
+      for await (const outcome of this.#computed(items, end.signal)) {
+        this.#checkOpen()
         const item = open.get(outcome.operation) as TrainingItem
         open.delete(outcome.operation)
         if ('result' in outcome) for (const { tokens } of item.datums) this.#trainedTokens += tokens.length
@@ -156,6 +160,8 @@ class TransformersEngine implements Engine {
       }
     } finally {
       turn.allOver()
+      this.#training.delete(end)
+      signal?.removeEventListener('abort', abort)
     }
   }
 
@@ -225,8 +231,9 @@ class TransformersEngine implements Engine {
   }
 
   async close(): Promise<void> {
-    if (!this.#closing.signal.aborted) {
-      this.#closing.abort()
+    if (!this.#closing) {
+      this.#closing = true
+      for (const call of this.#training) call.abort()
       await this.#generator.close()
       await this.#trainer.close()
       this.#settle(null)
@@ -257,7 +264,7 @@ class TransformersEngine implements Engine {
   }
 
   #checkOpen(): void {
-    if (this.#closing.signal.aborted) throw engineError('ENGINE_CLOSED', 'the engine was closed')
+    if (this.#closing) throw engineError('ENGINE_CLOSED', 'the engine was closed')
   }
 }
 
