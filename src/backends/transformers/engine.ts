@@ -40,14 +40,16 @@ import { optimizerStep } from './optimizer.ts'
 import { Snapshots } from './snapshots.ts'
 import { chooseThreads } from './threads.ts'
 import { Trainer } from './trainer.ts'
+import type { GraphKey } from './training-graph.ts'
 import { mappedWeights } from './weights.ts'
 
 /** Highest rank that can be trained and sampled. */
 const MAX_RANK = MAX_COLUMNS
+/** Layers up to which all graphs are made in a blink. */
+const SHALLOW = 8
 
 /**
- * Opens a model: ready when a training graph and the decoding graphs have run. The gradient graph of the usual projections
- * follows in the background. Throws INVALID_MODEL or UNSUPPORTED_MODEL.
+ * Opens a model: ready when a training graph has run and the decoding graphs are there. Throws INVALID_MODEL or UNSUPPORTED_MODEL.
  */
 export async function openEngine(model: ModelSource, options: BackendOptions): Promise<Engine> {
   try {
@@ -66,12 +68,23 @@ async function open(model: ModelSource, { cacheDir, threads, log }: BackendOptio
   const tokenizer = loadTokenizer(files.tokenizerFiles(), model.path)
   const weights = mappedWeights(files, cacheDir)
   const shared = { threads: count, compute: new Compute() }
-  const trainer = await Trainer.create(config, weights, shared)
+  const [first, later] = graphOrder(config.layers)
+  const trainer = await Trainer.create(config, weights, { ...shared, first })
   const generator = await Generator.create(config, weights, { ...shared, tokenizer, log })
-  trainer
-    .warm({ projections: PROJECTIONS, backward: true })
-    .catch((error) => log(`the gradient graph could not be made in advance: ${error.message}`))
+  trainer.warm(later).catch((error) => log(`a training graph could not be made in advance: ${error.message}`))
   return new TransformersEngine(model, files, trainer, generator)
+}
+
+/**
+ * Which training graph is made before the engine is ready, and which in the background after. The gradient's takes seconds
+ * for a deep model, which may sample meanwhile; for a shallow one it is so quick that nobody should wait for it later.
+ */
+function graphOrder(layers: number): [GraphKey, GraphKey] {
+  const [forward, backward] = [false, true].map((backward) => ({ projections: PROJECTIONS, backward })) as [
+    GraphKey,
+    GraphKey,
+  ]
+  return layers <= SHALLOW ? [backward, forward] : [forward, backward]
 }
 
 class TransformersEngine implements Engine {

@@ -27,6 +27,8 @@ export interface TrainerOptions {
   /** How many sessions are kept. */
   readonly cache?: number
   readonly budget?: Partial<Budget>
+  /** The graph that must have run before the trainer is ready; others are made when they are needed, or by `warm`. */
+  readonly first?: GraphKey
 }
 
 export interface TrainingWork {
@@ -63,10 +65,10 @@ export class Trainer {
     this.runtime = `${RUNTIME}, ${cpu}, threads ${threads}, init ${INIT_VERSION}`
   }
 
-  /** Ready when a first run has been made: one token scored with every projection adapted. */
+  /** Ready when a first run has been made: one token, with every projection adapted unless `first` says otherwise. */
   static async create(model: TrainableModel, weights: Weights, options: TrainerOptions): Promise<Trainer> {
     const trainer = new Trainer(model, weights, options)
-    await trainer.warm({ projections: PROJECTIONS, backward: false })
+    await trainer.warm(options.first ?? { projections: PROJECTIONS, backward: false })
     return trainer
   }
 
