@@ -58,6 +58,10 @@ export class Autodiff {
   /** Matrix product with either side transposed; for matrices, or batches of them along the first axis. */
   multiply(a: Value, b: Value, { transA = 0, transB = 0, alpha = 1 } = {}): Value {
     if (!transA && !transB && alpha === 1) return this.op('MatMul', [a, b])
+    // Attributes are float32: in a float64 graph most factors must be a multiplication of their own.
+    if (this.#exact && Math.fround(alpha) !== alpha) {
+      return this.op('Mul', [this.multiply(a, b, { transA, transB }), this.scalar(alpha)])
+    }
     return this.graph.node('FusedMatMul', [a, b], { transA, transB, alpha: { float: alpha } }, MICROSOFT)
   }
 

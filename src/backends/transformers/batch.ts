@@ -110,15 +110,15 @@ function gradedPositions(datum: TrainingDatum, loss: LossSpec): number {
 /** A span holds the longest sequence, and several short ones up to so many tokens. */
 export const SHORT_SPAN = 64
 
-/** Cuts sequences that follow each other into spans of whole ones. */
+/** Cuts sequences that follow each other into spans of whole ones, as long as the fullest of them. */
 function attentionSpans(lengths: readonly number[]): { spans: number[]; span: number } {
-  const total = lengths.reduce((a, b) => a + b, 0)
-  const span = Math.max(Math.min(total, SHORT_SPAN), ...lengths)
+  const room = Math.max(SHORT_SPAN, ...lengths)
   const spans = [0]
-  let token = 0
+  let [token, span] = [0, 0]
   for (const length of lengths) {
-    if (token + length - (spans.at(-1) as number) > span) spans.push(token)
+    if (token + length - (spans.at(-1) as number) > room) spans.push(token)
     token += length
+    span = Math.max(span, token - (spans.at(-1) as number))
   }
   return { spans, span }
 }

@@ -44,7 +44,7 @@ export class Executor {
   /** Outputs by name, see `trainingGraph`. */
   async run(batch: Batch): Promise<Record<string, Floats>> {
     const { type } = this.weights
-    const runner = await this.session(graphKeyOf(batch.shape))
+    const runner = await this.#session(graphKeyOf(batch.shape))
     const { projections, columns } = batch.shape
     const groups = batch.parts.map(({ work, place }) => ({ weights: work.weights, column: place.column }))
     const outputs: Record<string, Values> = await runner.run({
@@ -64,7 +64,7 @@ export class Executor {
     await this.run({ shape: { projections, backward, ...sizes }, parts: [] })
   }
 
-  session(key: GraphKey): Promise<Runner> {
+  #session(key: GraphKey): Promise<Runner> {
     const { weights, model } = this
     return this.#sessions.get(graphKeyText(key), () =>
       Runner.create(trainingGraph(model, weights, key, this.#options.vocabularyBlock), {

@@ -47,15 +47,9 @@ export class Operation implements PlannedWork {
 
   /** Refuses what cannot be computed, before anything is. */
   check(limits: DatumLimits): void {
-    this.attempt(() => {
+    try {
       checkDatums(this.datums, this.loss, limits)
       if (this.#item.plan) checkPlan(this.#item.plan, this.#runtime, this)
-    })
-  }
-  /** What `step` throws becomes the failure of this operation. */
-  attempt(step: () => void): void {
-    try {
-      step()
     } catch (error) {
       this.fail(toFailure(error))
     }

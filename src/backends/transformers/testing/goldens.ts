@@ -61,6 +61,10 @@ export function goldenTensors(path: string): (name: string) => Float64Array {
   }
 }
 
+/** How exact the tensors of a golden file are: stored in float64, or rounded to float32. */
+export const isStoredInFloat64 = (path: string) =>
+  [...readSafetensorsHeader(goldenPath(path)).entries.values()].every((entry) => entry.dtype === 'F64')
+
 interface GoldenDatum {
   readonly model_input: number[]
   readonly target_tokens: number[]
