@@ -49,7 +49,8 @@ const MAX_RANK = MAX_COLUMNS
 const SHALLOW = 8
 
 /**
- * Opens a model: ready when a training graph has run and the decoding graphs are there. Throws INVALID_MODEL or UNSUPPORTED_MODEL.
+ * Opens a model: ready when a training graph has run and the decoding graphs are there. Throws INVALID_MODEL or
+ * UNSUPPORTED_MODEL.
  */
 export async function openEngine(model: ModelSource, options: BackendOptions): Promise<Engine> {
   try {
@@ -79,11 +80,9 @@ async function open(model: ModelSource, { cacheDir, threads, log }: BackendOptio
  * Which training graph is made before the engine is ready, and which in the background after. The gradient's takes seconds
  * for a deep model, which may sample meanwhile; for a shallow one it is so quick that nobody should wait for it later.
  */
-function graphOrder(layers: number): [GraphKey, GraphKey] {
-  const [forward, backward] = [false, true].map((backward) => ({ projections: PROJECTIONS, backward })) as [
-    GraphKey,
-    GraphKey,
-  ]
+function graphOrder(layers: number): readonly [GraphKey, GraphKey] {
+  const forward = { projections: PROJECTIONS, backward: false }
+  const backward = { projections: PROJECTIONS, backward: true }
   return layers <= SHALLOW ? [backward, forward] : [forward, backward]
 }
 
