@@ -82,6 +82,18 @@ describe('an engine in a process of its own', () => {
     await expect(open(name)).rejects.toMatchObject(failure)
   })
 
+  it('says so when no process can be started', async () => {
+    const { execPath } = process
+    onTestFinished(() => {
+      process.execPath = execPath
+    })
+    process.execPath = '/nowhere/node'
+    await expect(open('late')).rejects.toMatchObject({
+      code: 'ENGINE_LOST',
+      message: expect.stringContaining('the engine process of late could not be started: spawn /nowhere/node ENOENT'),
+    })
+  })
+
   it('can be given up while it starts', async () => {
     const abort = new AbortController()
     const opening = open('late', { signal: abort.signal })

@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline'
 import type { Duplex, Readable } from 'node:stream'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { BackendOptions, Engine, ModelSource } from './backend.ts'
+import { engineError } from './engine-errors.ts'
 import { connectEngine } from './remote-engine.ts'
 
 /** How long a worker may take to end by itself once its socket is closed. */
@@ -28,6 +29,10 @@ export async function spawnEngine(
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     windowsHide: true,
   })
+  const ended = untilEnd(child)
+  const socket = child.stdio?.[3] as Duplex | undefined
+  // Out of file descriptors or processes there are no pipes at all.
+  if (!socket) throw engineError('INTERNAL', `the engine process of ${model.name} ${await ended}`)
   const words: string[] = []
   const listen = (line: string) => {
     words.push(line)
@@ -36,7 +41,6 @@ export async function spawnEngine(
   }
   readLog(child.stdout as Readable, listen)
   readLog(child.stderr as Readable, listen)
-  const ended = untilEnd(child)
   const gone = async () => {
     const timer = setTimeout(() => child.kill('SIGKILL'), GRACE_MS)
     const how = await ended
@@ -44,7 +48,7 @@ export async function spawnEngine(
     const said = words.length ? `; its last words: ${words.join(' | ')}` : ''
     return `the engine process of ${model.name} ${how}${said}`
   }
-  return connectEngine(child.stdio[3] as Duplex, model, { ...options, gone }, signal)
+  return connectEngine(socket, model, { ...options, gone }, signal)
 }
 
 /** Sources are run through tsx, which is there in a checkout; what was built is run by node alone. */

@@ -1,6 +1,7 @@
 // Checks of an engine as a whole: what it says of itself, and its end.
 
 import assert from 'node:assert/strict'
+import { collect } from './requests.ts'
 import { type Check, LONG, refused, SHORT, sample, Tenant } from './tenant.ts'
 
 export const LIFECYCLE_CHECKS: readonly Check[] = [
@@ -29,6 +30,18 @@ export const LIFECYCLE_CHECKS: readonly Check[] = [
       assert(after.sampledTokens - before.sampledTokens >= 3)
       await engine.releaseAdapter(tenant.id)
       assert.equal((await engine.status()).adapters, before.adapters)
+    },
+  },
+  {
+    name: 'training and sampling take turns: neither waits for the other to end',
+    async run({ engine }) {
+      const tenant = await Tenant.create(engine)
+      const ended: string[] = []
+      const many = Array.from({ length: 100 }, () => LONG)
+      const training = collect(engine.train(Array.from({ length: 8 }, () => tenant.item(many))))
+      const sampling = sample(engine, { maxTokens: 4 })
+      await Promise.all([training.then(() => ended.push('training')), sampling.then(() => ended.push('sampling'))])
+      assert.deepEqual(ended, ['sampling', 'training'], 'four tokens are drawn before 8 operations of 1100 tokens end')
     },
   },
   {
