@@ -41,12 +41,6 @@ const BUDGET = { tokens: 1024, columns: 128 }
 /** Share of the memory of this machine or container that one run may take. */
 const MEMORY_SHARE = 0.5
 
-interface Computed {
-  readonly batch: Batch<Operation>
-  readonly part: Part<Operation>
-  readonly outputs: Readonly<Record<string, Floats>>
-}
-
 export class Trainer {
   /** What decides the bits of a result besides an operation and its plan. */
   readonly runtime: string
@@ -97,46 +91,43 @@ export class Trainer {
     await this.#compute.run(() => this.#executor.close())
   }
 
-  /** Computes the next micro-batch; what goes wrong is kept by the operations it happened to. */
+  /**
+   * Computes the next micro-batch. When it fails, or anything in it is not finite (0 times infinity is NaN, so then all of
+   * it is in doubt), its operations are computed once more, each by itself: one's trouble is never its neighbours'.
+   */
   async #advance(open: readonly Operation[]): Promise<void> {
     const [leader] = open as [Operation]
     const batch = leader.replayed() ?? nextBatch(open, this.#budget, this.#estimate)
-    const parts = batch.parts.map((p) => p.work)
+    if (batch.parts.length === 1) return this.#alone(batch)
+    const outputs = await this.#run(batch).catch(() => null)
+    if (outputs && isAllFinite(outputs)) for (const part of batch.parts) part.work.take(batch, part, outputs)
+    else for (const { work, place } of batch.parts) await this.#alone(packBatch([{ work, ...place }], work.backward))
+  }
+
+  /** A batch of one operation: what goes wrong is its own fault. */
+  async #alone(batch: Batch<Operation>): Promise<void> {
+    const [part] = batch.parts as [Part<Operation>]
+    const { work, place } = part
     try {
       this.#checkMemory(batch)
-      for (const { batch: own, part, outputs } of await this.#isolate(batch)) part.work.take(own, part, outputs)
+      const outputs = await this.#run(batch)
+      if (isAllFinite(outputs)) work.take(batch, part, outputs)
+      else work.poison(place.first, place.count)
     } catch (error) {
-      for (const operation of parts) operation.fail(toFailure(error))
+      work.fail(toFailure(error))
     }
   }
 
-  /**
-   * When anything in a batch is not finite, its operations are computed once more, each by itself: 0 times infinity is
-   * NaN, so nothing that was computed in such company can be trusted.
-   */
-  async #isolate(batch: Batch<Operation>): Promise<Computed[]> {
-    const outputs = await this.#compute.run(() => this.#executor.run(batch))
-    if (Object.values(outputs).every((values) => allFinite(values)))
-      return batch.parts.map((part) => ({ batch, part, outputs }))
-    const [first, ...others] = batch.parts
-    if (first && others.length === 0) {
-      first.work.poison(first.place.first, first.place.count)
-      return []
-    }
-    const parts: Computed[] = []
-    for (const { work, place } of batch.parts) {
-      const range = { work, first: place.first, count: place.count }
-      parts.push(...(await this.#isolate(packBatch([range], batch.shape.backward))))
-    }
-    return parts
+  #run(batch: Batch<Operation>): Promise<Record<string, Floats>> {
+    return this.#compute.run(() => this.#executor.run(batch))
   }
 
   /** The planner splits what is too big for memory; a lone sequence cannot be split. */
   #checkMemory({ shape, parts }: Batch<Operation>): void {
     const [part] = parts
-    if (!part || parts.length > 1 || part.place.count > 1) return
-    const { tokens, columns, width, backward } = shape
-    const needed = this.#estimate({ tokens, longest: tokens, columns, width, backward })
+    if (part?.place.count !== 1) return
+    const { tokens, columns, width, backward, span } = shape
+    const needed = this.#estimate({ tokens, longest: span, columns, width, backward })
     if (needed <= this.#budget.bytes) return
     throw engineError(
       'OUT_OF_MEMORY',
@@ -147,6 +138,7 @@ export class Trainer {
   }
 }
 
+const isAllFinite = (outputs: Readonly<Record<string, Floats>>) => Object.values(outputs).every((x) => allFinite(x))
 const mebibytes = (bytes: number) => Math.ceil(bytes / 2 ** 20)
 
 function availableMemory(): number {
