@@ -1,0 +1,191 @@
+// The cases of the conformance suite as data: id, what it shows, and for each SDK version that cannot run it the reason.
+// Ids are those of the protocol notes' table; `C37-nan` is a part of C37. The code
+// of a case is the Python function registered under its id in sdk/cases. matrix.md is made from this table.
+
+export const VERSIONS = ['0.38.0', '0.24.1', '0.16.1'] as const
+export type SdkVersion = (typeof VERSIONS)[number]
+
+export interface Case {
+  readonly id: string
+  readonly says: string
+  /** Why an SDK cannot run it. */
+  readonly holes?: Readonly<Partial<Record<SdkVersion, string>>>
+  /** Runs in the job that has PyTorch. */
+  readonly torch?: true
+}
+
+const before = (since: string, what: string) => `${what} came with ${since}`
+/** Absent in both old SDKs. */
+const recent = (since: string, what: string) => ({ '0.24.1': before(since, what), '0.16.1': before(since, what) })
+const oldest = (reason: string) => ({ '0.16.1': reason })
+
+export const CASES: readonly Case[] = [
+  {
+    id: 'C01',
+    says: 'ServiceClient() alone sends nothing',
+    holes: oldest('this SDK opens its session in the constructor'),
+  },
+  { id: 'C02', says: 'get_server_capabilities lists the models' },
+  { id: 'C03', says: 'a base URL with a path prefix is kept' },
+  { id: 'C04', says: 'a key of another product is refused locally' },
+  { id: 'C05', says: 'an unknown key is a 401 at the first call' },
+  { id: 'C06', says: 'create_sampling_client opens a session with tags, metadata and version' },
+  { id: 'C07', says: 'tags, project, user metadata and display name reach the server and are taken' },
+  { id: 'C08', says: "the server's warning of a session is logged" },
+  {
+    id: 'C09',
+    says: 'client/dynamic_config may be absent',
+    holes: recent('0.25', 'client/dynamic_config'),
+  },
+  { id: 'C12', says: 'heartbeats every ten seconds keep a session' },
+  { id: 'C14', says: 'create_lora_training_client numbers models SESSION:train:N' },
+  { id: 'C15', says: 'an unknown base model is refused with the list of what is served' },
+  { id: 'C16', says: 'rank 0 is refused' },
+  { id: 'C17', says: 'get_info gives model, tokenizer, rank and optimiser' },
+  { id: 'C18', says: 'get_tokenizer loads tokenizer and chat template from the server' },
+  { id: 'C19', says: 'cross entropy: logprobs [N], loss:sum = -sum(lp * w)' },
+  { id: 'C20', says: 'gradients accumulate until optim_step' },
+  { id: 'C21', says: 'forward gives the same numbers and leaves no gradient' },
+  { id: 'C22', says: '2500 datums in three requests, the first posted last, outputs in order' },
+  {
+    id: 'C23',
+    says: 'parallel_fwdbwd_chunks=false posts in order',
+    holes: recent('0.25', 'a chunk length set by the server'),
+  },
+  {
+    id: 'C24',
+    says: 'fwdbwd_max_chunk_len=2 cuts five datums in 2 + 2 + 1',
+    holes: recent('0.25', 'a chunk length set by the server'),
+  },
+  {
+    id: 'C25',
+    says: 'zstd bodies give the same result',
+    holes: oldest(before('0.22', 'proto_compress_fwdbwd')),
+  },
+  { id: 'C28', says: 'forward_backward and optim_step queued without awaiting run in order' },
+  { id: 'C29', says: 'optim_step with default AdamParams changes the weights' },
+  { id: 'C30', says: 'learning rate 0 changes nothing' },
+  { id: 'C31', says: 'weight decay and clipping act as AdamW says' },
+  { id: 'C32', says: 'importance_sampling: value, and the gradient -A * dlp on policy' },
+  { id: 'C33', says: 'ppo clips at 0.8 and 1.2: value, and no gradient beyond' },
+  { id: 'C34', says: 'ppo with thresholds 0.9 and 1.1' },
+  { id: 'C35', says: 'cispo with its defaults 0 and 4, and with 0.8 and 1.2' },
+  { id: 'C36', says: 'dro with beta; without it the request is refused by name' },
+  {
+    id: 'C37',
+    says: 'an unknown loss is refused with the list of losses',
+    holes: oldest('this SDK refuses unknown losses itself, and the number it took is never sent'),
+  },
+  { id: 'C37-missing', says: 'a missing tensor is refused by name' },
+  {
+    id: 'C37-nan',
+    says: 'NaN and infinity in a tensor are refused by name',
+    holes: oldest('its JSON cannot carry them: refused locally'),
+  },
+  { id: 'C37-shape', says: 'a wrong shape is refused with both shapes' },
+  { id: 'C37-vocabulary', says: 'token ids outside the vocabulary are refused' },
+  { id: 'C37-learning-rate', says: 'a step that would leave no numbers is refused; adapter and neighbours stay' },
+  { id: 'C38', says: 'cross_entropy takes no configuration and says so' },
+  { id: 'C39', says: '(N, K) targets: logprobs [N, K], each column as it is alone' },
+  { id: 'C39-csr', says: '(N, K) targets as CSR equal the dense ones', holes: oldest(before('0.18', 'CSR tensors')) },
+  { id: 'C39-torch', says: 'CSR targets that the SDK makes from torch tensors', torch: true },
+  { id: 'C40', says: 'forward_backward_custom: loss, surrogate, metrics and step', torch: true },
+  { id: 'C40-fd', says: 'forward_backward_custom: the loss falls as a finite difference says', torch: true },
+  { id: 'C41', says: 'no data: nothing is sent' },
+  { id: 'C42', says: 'an image chunk for a text model is refused by its type' },
+  { id: 'C43', says: 'a prompt or datum beyond the context is refused with the numbers' },
+  { id: 'C44', says: 'save_state answers tinker://RUN/weights/NAME' },
+  { id: 'C44-other-session', says: 'a checkpoint outlives its session' },
+  { id: 'C45', says: 'the same name again is refused at once; the same name of another kind is not' },
+  {
+    id: 'C45-overwrite',
+    says: 'overwrite=True replaces the checkpoint',
+    holes: oldest(before('0.20', 'overwrite')),
+  },
+  { id: 'C47', says: 'names that are paths are refused' },
+  { id: 'C48', says: 'a sampler of saved weights samples the trained model' },
+  { id: 'C49', says: 'two samplers with training between: the old one stays as it was' },
+  { id: 'C50', says: 'load_state and a client from state: same weights, new optimiser' },
+  { id: 'C51', says: 'resumed with optimiser state, the next step is that of the uninterrupted run' },
+  { id: 'C52', says: 'resume on the wire: one load_weights (before 0.24: weights_info, create_model, load_weights)' },
+  { id: 'C52-unknown', says: 'a checkpoint that was never saved is refused by its path' },
+  { id: 'C54', says: 'greedy sampling twice: same tokens, same logprobs' },
+  { id: 'C55', says: 'a seed gives the same four samples, with sequence ids of their own' },
+  { id: 'C56', says: 'seed 2^63-1 is taken exactly' },
+  { id: 'C57', says: 'stops: ids, text, lists, none; the stop is part of the answer' },
+  { id: 'C58', says: 'max_tokens: exact count, stop_reason length' },
+  { id: 'C59', says: "sampled logprobs equal forward's within 1e-3" },
+  { id: 'C60', says: 'compute_logprobs: one for each token, the first None' },
+  {
+    id: 'C60-last-n',
+    says: 'prompt_logprobs_last_n scores the end of a prompt only',
+    holes: recent('0.33', 'prompt_logprobs_last_n'),
+  },
+  { id: 'C61', says: 'topk_prompt_logprobs: sorted rows, the first None' },
+  { id: 'C62', says: 'top_k=1 and a small top_p are greedy' },
+  { id: 'C63-short', says: '200 samples at once all finish; company changes no greedy sample' },
+  { id: 'C66', says: 'a request sent again gets the same request_id and sequence ids' },
+  { id: 'C69', says: 'an unknown request_id is an error at once' },
+  { id: 'C70', says: "another tenant's checkpoints, samplers and requests are not there" },
+  { id: 'C86', says: 'a telemetry endpoint that fails harms nobody' },
+  { id: 'C87', says: "a session goes on after a user's error" },
+  { id: 'C90', says: 'two tenants interleaved on one base model: each as when alone' },
+  {
+    id: 'C91',
+    says: 'close and `with` finish the session; it takes no more work',
+    holes: recent('0.27', 'ServiceClient.close'),
+  },
+  {
+    id: 'C92',
+    says: 'a heartbeat answered 410 ends the heartbeats',
+    holes: recent('0.26', 'ending heartbeats on 410'),
+  },
+  { id: 'S1-sft', says: 'whole script: supervised fine-tuning; loss falls, greedy answers become the taught ones' },
+  { id: 'S2-resume', says: 'whole script: save and resume with optimiser state, equal to the uninterrupted run' },
+  { id: 'S3-rl', says: 'whole script: reinforcement learning; the reward rises' },
+]
+
+/** Rows of the protocol's table that no case here runs, each with the place that holds it or the reason why not yet. */
+export const ELSEWHERE: Readonly<Record<string, string>> = {
+  C10: 'planned: whoami and JWT authentication',
+  C11: 'planned: JWT authentication',
+  C13: 'held by src/server tests on a fake clock: sessions end by silence',
+  C26: 'bad-input.test.ts',
+  C27: 'bad-input.test.ts',
+  C46: 'planned: expiry of checkpoints',
+  C53: 'planned: weights access tokens',
+  C63: 'a short form runs (C63-short); 3000 at once belong to the load tests to come',
+  C64: 'planned: pickled sampling clients',
+  C65: 'planned: sampler handles',
+  C67: 'held by src/server tests on a fake clock: a poll is held and ends with 408',
+  C68: 'planned: crash recovery',
+  C71: 'held by src/server tests with an engine that fails',
+  C72: 'planned: paused queues',
+  C73: 'planned: complete_metadata for big results',
+  C74: 'planned: REST surface',
+  C75: 'planned: REST surface',
+  C76: 'planned: REST surface',
+  C77: 'planned: publishing',
+  C78: 'planned: REST surface',
+  C79: 'planned: REST surface',
+  C80: 'planned: external weights',
+  C81: 'planned: archives for SDKs up to 0.35',
+  C82: 'planned: REST surface',
+  C83: 'planned: REST surface',
+  C84: 'planned: audit log and billing',
+  C85: 'planned: what the `tinker` command line asks for',
+  C88: 'S1-sft and S3-rl',
+  C89: 'the columns of this matrix',
+  C93: 'planned: topk_sample_logprobs, target_prompt_logprobs, prompt_alt_tokens_k',
+  C94: 'planned: provenance spans',
+  C95: 'planned: retrieve_futures and join_sampling_session',
+  C96: 'planned: cancel_future',
+  C97: 'held by src/server tests: another optimiser is refused by name',
+  C98: 'planned: copy_weights',
+  C99: 'local to the SDK',
+}
+
+/** The cases that this SDK runs, in the order of the table. */
+export function casesOf(version: SdkVersion, { torch = false } = {}): readonly Case[] {
+  return CASES.filter((c) => (c.torch ?? false) === torch && c.holes?.[version] === undefined)
+}

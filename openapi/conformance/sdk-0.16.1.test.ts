@@ -1,0 +1,3 @@
+import { describeSdk } from './describe-sdk.ts'
+
+describeSdk('0.16.1')

@@ -1,0 +1,172 @@
+"""Sampling: greedy and seeded draws, stops, counts, and log-probabilities that agree with training's."""
+
+from __future__ import annotations
+
+import json
+
+from basics import *  # noqa: F403
+
+PROMPT = some_tokens(9, 31)
+
+
+def drawn(result) -> list[list[int]]:
+    return [list(sequence.tokens) for sequence in result.sequences]
+
+
+@case("C54")
+def greedy_twice() -> None:
+    sampler = base_sampler()
+    one, two = (sample(sampler, PROMPT, max_tokens=16, stop=[]) for _ in range(2))
+    assert drawn(one) == drawn(two) and len(drawn(one)[0]) == 16
+    assert list(one.sequences[0].logprobs) == list(two.sequences[0].logprobs)
+
+
+@case("C55")
+def seeded_samples() -> None:
+    sampler = base_sampler()
+    one, two, other = (sample(sampler, PROMPT, n=4, temperature=1.0, max_tokens=12, seed=seed) for seed in (5, 5, 6))
+    assert len(drawn(one)) == 4 and drawn(one) == drawn(two)
+    assert drawn(one) != drawn(other)
+    assert len({tuple(tokens) for tokens in drawn(one)}) > 1, drawn(one)
+    if version() >= (0, 26):
+        ids = [sequence.sequence_id for result in (one, two) for sequence in result.sequences]
+        assert len(set(ids)) == 8, ids
+
+
+@case("C56")
+def largest_seed() -> None:
+    sampler = base_sampler()
+    top = 2**63 - 1
+    one, two, near_by = (
+        sample(sampler, PROMPT, temperature=1.0, max_tokens=16, seed=s, stop=[]) for s in (top, top, top - 1)
+    )
+    assert drawn(one) == drawn(two)
+    assert drawn(one) != drawn(near_by), "neighbouring 64-bit seeds draw alike: the seed was rounded"
+
+
+@case("C57")
+def stops() -> None:
+    sampler = base_sampler()
+    tokenizer = sampler.get_tokenizer() if version() >= (0, 8) else None
+    free = sample(sampler, PROMPT, max_tokens=24, stop=[])
+    assert free.sequences[0].stop_reason == "length" and len(drawn(free)[0]) == 24
+    tokens = drawn(free)[0]
+    at = next(i for i in range(3, 24) if tokens[i] not in tokens[:i]) if len(set(tokens)) > 3 else 0
+    stopped = sample(sampler, PROMPT, max_tokens=24, stop=[tokens[at]])
+    assert stopped.sequences[0].stop_reason == "stop"
+    first = tokens.index(tokens[at])
+    assert drawn(stopped)[0] == tokens[: first + 1], (drawn(stopped)[0], tokens)
+    words = tokenizer.decode(tokens)
+    stop = next((words[i : i + 2] for i in range(4, len(words) - 2) if words[i : i + 2].isascii()), words[:2])
+    for form in (stop, [stop, "\u2603\u2603"]):
+        by_text = sample(sampler, PROMPT, max_tokens=24, stop=form)
+        said = tokenizer.decode(drawn(by_text)[0])
+        assert by_text.sequences[0].stop_reason == "stop", (stop, words, said)
+        assert stop in said and words.startswith(said[: len(said) - len(stop)]), (stop, words, said)
+        assert stop not in tokenizer.decode(drawn(by_text)[0][:-1]), "the stop was complete before the last token"
+
+
+@case("C58")
+def max_tokens() -> None:
+    result = sample(base_sampler(), PROMPT, n=2, max_tokens=7, temperature=1.0, seed=3, stop=[])
+    assert [len(tokens) for tokens in drawn(result)] == [7, 7]
+    assert {sequence.stop_reason for sequence in result.sequences} == {"length"}
+    assert all(len(sequence.logprobs) == 7 for sequence in result.sequences)
+
+
+@case("C59")
+def sampled_logprobs_are_training_s() -> None:
+    training = lora()
+    step(training, [weighted(PROMPT)], adam(1e-2))
+    sampler = sampler_of(training)
+    for n, temperature in ((1, 0.0), (3, 1.0)):
+        result = sample(sampler, PROMPT, n=n, temperature=temperature, max_tokens=10, seed=9, stop=[])
+        for sequence in result.sequences:
+            whole = PROMPT + list(sequence.tokens)
+            trained = logprobs_of(training, [weighted(whole)])[0][len(PROMPT) - 1 :]
+            near(sequence.logprobs, trained, 1e-3)
+
+
+@case("C60")
+def prompt_logprobs() -> None:
+    sampler = base_sampler()
+    logprobs = done(sampler.compute_logprobs(text(PROMPT)))
+    assert len(logprobs) == len(PROMPT) and logprobs[0] is None, logprobs
+    near(logprobs[1:], logprobs_of(lora(), [weighted(PROMPT)])[0], 1e-3)
+    greedy = types.SamplingParams(max_tokens=1, temperature=0.0)
+    result = done(
+        sampler.sample(prompt=text(PROMPT), num_samples=1, sampling_params=greedy, include_prompt_logprobs=True)
+    )
+    near(result.prompt_logprobs[1:], logprobs[1:], 1e-5)
+
+
+@case("C60-last-n")
+def prompt_logprobs_of_the_end() -> None:
+    sampler = base_sampler()
+    whole = done(sampler.compute_logprobs(text(PROMPT)))
+    last = done(sampler.compute_logprobs(text(PROMPT), prompt_logprobs_last_n=2))
+    assert last[:-2] == [None] * (len(PROMPT) - 2), last
+    near(last[-2:], whole[-2:], 1e-5)
+
+
+@case("C61")
+def topk_prompt_logprobs() -> None:
+    sampler = base_sampler()
+    greedy = types.SamplingParams(max_tokens=1, temperature=0.0)
+    result = done(
+        sampler.sample(
+            prompt=text(PROMPT),
+            num_samples=1,
+            sampling_params=greedy,
+            include_prompt_logprobs=True,
+            topk_prompt_logprobs=5,
+        )
+    )
+    rows = result.topk_prompt_logprobs
+    assert len(rows) == len(PROMPT) and rows[0] is None, rows
+    for position, row in enumerate(rows[1:], 1):
+        values = [value for _, value in row]
+        assert len(row) == 5 and values == sorted(values, reverse=True), row
+        for token, value in row:
+            if token == PROMPT[position]:
+                near(value, result.prompt_logprobs[position], 1e-5)
+
+
+@case("C62")
+def narrow_filters_are_greedy() -> None:
+    sampler = base_sampler()
+    greedy = drawn(sample(sampler, PROMPT, max_tokens=10, stop=[]))
+    assert drawn(sample(sampler, PROMPT, max_tokens=10, stop=[], temperature=1.0, top_k=1, seed=1)) == greedy
+    assert drawn(sample(sampler, PROMPT, max_tokens=10, stop=[], temperature=1.0, top_p=1e-6, seed=1)) == greedy
+
+
+@case("C66")
+def resent_requests() -> None:
+    """The same request again, as a lost answer makes a client send it: the same request_id and sequence ids."""
+    with watched() as (wire, service):
+        sample(base_sampler(service), PROMPT, n=2, temperature=1.0)
+        training = lora(service)
+        forward_backward(training, [weighted(PROMPT)])
+        done(training.optim_step(adam()))
+        names = ("asample", "optim_step", "create_model", "create_sampling_session")
+        names += ("forward_backward",) if wire.of("forward_backward") else ()
+        for name in names:
+            first = wire.of(name)[0]
+            status, answer = post(name, first.body, first.headers)
+            assert status in (200, 202), (name, status, answer)
+            assert answer == json.loads(first.answer), (name, answer, first.answer)
+
+
+@case("C63-short")
+def many_samples_at_once() -> None:
+    sampler = base_sampler()
+    params = types.SamplingParams(max_tokens=4, temperature=1.0, stop=[])
+    futures = [
+        sampler.sample(prompt=text(PROMPT[: 2 + i % 7]), num_samples=1, sampling_params=params) for i in range(200)
+    ]
+    assert all(len(done(future).sequences[0].tokens) == 4 for future in futures)
+    alone = sample(sampler, PROMPT, max_tokens=12, stop=[])
+    crowd = [sampler.sample(prompt=text(PROMPT[: 2 + i % 7]), num_samples=1, sampling_params=params) for i in range(20)]
+    assert drawn(sample(sampler, PROMPT, max_tokens=12, stop=[])) == drawn(alone), "company changed a greedy sample"
+    for future in crowd:
+        done(future)

@@ -1,0 +1,68 @@
+"""What needs PyTorch in the client: custom losses, and sparse tensors that the SDK makes itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from basics import *  # noqa: F403
+
+TOKENS = some_tokens(14, 11)
+
+
+@case("C40")
+def custom_loss_squares() -> None:
+    data = [weighted(TOKENS)]
+
+    def squares(_data, logprobs):
+        return sum((each**2).sum() for each in logprobs), {"mine:mean": 3.0}
+
+    training = lora()
+    before = logprobs_of(training, data)[0].astype(np.float64)
+    output = done(training.forward_backward_custom([datum(TOKENS)], squares))
+    near(loss_of(output), np.sum(before**2), 1e-2)
+    assert output.metrics["mine:mean"] == 3.0, output.metrics
+    # The SDK sends cross entropy weighted by minus the gradient: its own loss is sum(lp * d) with d = 2 lp.
+    near(output.metrics["surrogate_loss:sum"], np.sum(2 * before**2), 1e-2)
+    done(training.optim_step(adam(1e-2)))
+    by_hand = lora()
+    step(by_hand, [datum(TOKENS, weights=-2 * before)], adam(1e-2))
+    near(logprobs_of(training, data)[0], logprobs_of(by_hand, data)[0], 1e-3)
+
+
+@case("C40-fd")
+def custom_loss_falls_as_its_gradient_says() -> None:
+    """A finite difference over the wire: Adam's first step moves each weight by lr against the gradient's sign."""
+    data = [datum(TOKENS)]
+
+    def squares(_data, logprobs):
+        return sum((each**2).sum() for each in logprobs), {}
+
+    values = []
+    for learning_rate in (0.0, 5e-4, 1e-3):
+        training = lora()
+        done(training.forward_backward_custom(data, squares))
+        done(training.optim_step(adam(learning_rate)))
+        values.append(float(np.sum(logprobs_of(training, [weighted(TOKENS)])[0].astype(np.float64) ** 2)))
+    assert values[0] > values[1] > values[2], values
+    near((values[0] - values[2]) / (values[0] - values[1]), 2.0, 0.2)
+
+
+@case("C39-torch")
+def sparse_targets_made_by_the_sdk() -> None:
+    rows, columns = 12, 16
+    inputs = some_tokens(rows, 3)
+    targets, weights = torch.zeros(rows, columns, dtype=torch.int64), torch.zeros(rows, columns)
+    for row in range(rows):
+        targets[row, row % columns] = 20 + row
+        weights[row, row % columns] = 0.5 + row
+    tensors = {"target_tokens": targets, "weights": weights}
+    sparse = types.Datum(model_input=text(inputs), loss_fn_inputs=tensors)
+    assert sparse.loss_fn_inputs["target_tokens"].sparse_crow_indices is not None
+    dense = types.Datum(
+        model_input=text(inputs),
+        loss_fn_inputs={name: tensor(t.numpy(), str(t.numpy().dtype)) for name, t in tensors.items()},
+    )
+    got, wanted = forward_backward(lora(), [sparse]), forward_backward(lora(), [dense])
+    near(loss_of(got), loss_of(wanted), 1e-3)
+    listed = weights.numpy() != 0
+    near(got.loss_fn_outputs[0]["logprobs"].to_numpy()[listed], lp(wanted)[0][listed], 1e-4)
