@@ -68,10 +68,15 @@ async function open(model: ModelSource, { cacheDir, threads, log }: BackendOptio
   log(`${model.name}: ${config.family}, ${config.layers} layers; threads ${count} (${reason})`)
   const tokenizer = loadTokenizer(files.tokenizerFiles(), model.path)
   const weights = mappedWeights(files, cacheDir)
-  const shared = { threads: count, compute: new Compute() }
+  const compute = new Compute()
   const [first, later] = graphOrder(config.layers)
-  const trainer = await Trainer.create(config, weights, { ...shared, first })
-  const generator = await Generator.create(config, weights, { ...shared, tokenizer, log })
+  const trainer = await Trainer.create(config, weights, { threads: count, compute, first })
+  const generator = await Generator.create(config, weights, {
+    threads: count,
+    compute: compute.lane(),
+    tokenizer,
+    log,
+  })
   trainer.warm(later).catch((error) => log(`a training graph could not be made in advance: ${error.message}`))
   return new TransformersEngine(model, files, trainer, generator)
 }
