@@ -1,6 +1,6 @@
 // `npm run demo`: starts a server with the embedded model and trains it twice through the HTTP API, by supervised
-// fine-tuning and by reinforcement learning. About a minute on two cores. `-- --model smollm2-135m-instruct` does the same
-// with a real pretrained model. Progress goes to stderr, results to stdout.
+// fine-tuning and by reinforcement learning. Under a minute on two cores. `-- --model smollm2-135m-instruct` does the same
+// with a real pretrained model, in minutes. Progress goes to stderr, results to stdout.
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
@@ -34,13 +34,15 @@ async function train(service: ServiceClient, { recipe }: DemoModel): Promise<voi
   const tuned = await fineTune(service, recipe, loss)
   tuned.exchanges.forEach(show)
 
-  const { groups, groupSize, steps } = recipe.rl
-  say(`\n${colors.bold('2. Reinforcement learning')}: sums, ${groups} x ${groupSize} answers a step, ${steps} steps`)
+  const { groups, groupSize, steps, problems } = recipe.rl
+  say(
+    `\n${colors.bold('2. Reinforcement learning')}: ${problems.name}, ${groups} x ${groupSize} answers a step, ${steps} steps`,
+  )
   const reward = new Meter('reward', steps, process.stderr)
   const reinforced = await reinforce(service, recipe, reward)
   reinforced.exchanges.forEach(show)
   const [before, after] = reinforced.reward.map((share) => `${(share * 100).toFixed(0)} %`)
-  say(`  right answers to other sums at temperature 1: ${before} before, ${after} after`)
+  say(`  right answers to other ${problems.name} at temperature 1: ${before} before, ${after} after`)
 
   const file = join(STATE_DIR, 'curves.svg')
   const curves = [
@@ -60,9 +62,9 @@ function ends(values: readonly number[]): string {
 }
 
 function nextSteps({ recipe, path }: DemoModel): void {
-  const model = path === null ? '' : ` --model ${recipe.model}=${path}`
+  const model = path === null ? '' : ` --model ${recipe.model}=${relative('.', path)}`
   say(`\n${colors.bold('Next: a Python script of the Tinker SDK against your own server')}`)
-  say(`  npm run twinkle -- serve${model}          # in another terminal`)
+  say(`  npm run twinkle -- serve${model}   # in another terminal`)
   say('  python3 -m venv .venv && .venv/bin/pip install tinker==0.38.0')
   for (const line of environmentLines({ url: 'http://127.0.0.1:8000', hasKeys: false })) say(`  ${line}`)
   say(`  .venv/bin/python ${SCRIPT} ${recipe.model}`)

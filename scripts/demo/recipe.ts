@@ -2,6 +2,7 @@
 // learning. One recipe for each model, with numbers that were tried on it.
 
 import { readFileSync } from 'node:fs'
+import { capitals, type ProblemSet, sums } from './problems.ts'
 
 export interface Row {
   readonly question: string
@@ -25,9 +26,9 @@ export interface RlRecipe {
   readonly groups: number
   readonly groupSize: number
   readonly maxTokens: number
-  /** With {a} and {b}. */
-  readonly prompt: string
-  readonly largestAddend: number
+  readonly problems: ProblemSet
+  /** How often each problem of the exam is answered. */
+  readonly examSamples: number
 }
 
 export interface Recipe {
@@ -42,7 +43,8 @@ export interface Recipe {
 
 interface Tasks {
   readonly sft: Omit<SftRecipe, 'learningRate' | 'heldOut'> & { learning_rate: number; held_out: readonly Row[] }
-  readonly rl: Pick<RlRecipe, 'rank' | 'steps' | 'groups' | 'prompt'> & {
+  readonly rl: Pick<RlRecipe, 'rank' | 'steps' | 'groups'> & {
+    prompt: string
     learning_rate: number
     group_size: number
     max_tokens: number
@@ -60,11 +62,14 @@ export function tinyRecipe(): Recipe {
     maxAnswerTokens: 48,
     sft: { ...sft, learningRate: sft.learning_rate, heldOut: sft.held_out },
     rl: {
-      ...rl,
+      rank: rl.rank,
       learningRate: rl.learning_rate,
+      steps: rl.steps,
+      groups: rl.groups,
       groupSize: rl.group_size,
       maxTokens: rl.max_tokens,
-      largestAddend: rl.largest_addend,
+      problems: sums(rl.prompt, rl.largest_addend, 64),
+      examSamples: 1,
     },
   }
 }
@@ -75,16 +80,16 @@ export function smolLm2Recipe(): Recipe {
     model: 'HuggingFaceTB/SmolLM2-135M-Instruct',
     endToken: '<|im_end|>',
     maxAnswerTokens: 32,
-    sft: { ...tiny.sft, rank: 8, learningRate: 0.001, steps: 12 },
+    sft: { ...tiny.sft, rank: 8, learningRate: 0.001, steps: 10 },
     rl: {
       rank: 8,
       learningRate: 0.001,
-      steps: 12,
+      steps: 8,
       groups: 4,
       groupSize: 8,
       maxTokens: 12,
-      prompt: 'What is {a} + {b}? Answer with the number only.',
-      largestAddend: 9,
+      problems: capitals('What is the capital of {country}?'),
+      examSamples: 4,
     },
   }
 }

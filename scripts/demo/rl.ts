@@ -1,5 +1,5 @@
-// Reinforcement learning: the model answers sums in groups, an answer is worth 1 when it is right, and what did better
-// than its group becomes likelier.
+// Reinforcement learning: each problem is answered several times, an answer is worth 1 when it is right, and what did
+// better than its group becomes likelier.
 
 import {
   type Datum,
@@ -10,13 +10,9 @@ import {
 } from '../../src/client/tinker/index.ts'
 import { Chat, exampleOf } from './chat.ts'
 import type { Meter } from './meter.ts'
-import type { Recipe, RlRecipe } from './recipe.ts'
+import { type Problem, randomOf } from './problems.ts'
+import type { Recipe } from './recipe.ts'
 import type { Exchange } from './sft.ts'
-
-interface Problem {
-  readonly question: string
-  readonly answer: string
-}
 
 export interface RlResult {
   readonly exchanges: readonly Exchange[]
@@ -24,22 +20,23 @@ export interface RlResult {
   readonly reward: readonly [before: number, after: number]
 }
 
-const EXAM_PROBLEMS = 64
 const SHOWN = 3
 
 export async function reinforce(service: ServiceClient, recipe: Recipe, meter: Meter): Promise<RlResult> {
-  const { rank, learningRate, steps, groups, groupSize, maxTokens } = recipe.rl
+  const { rank, learningRate, steps, groups, groupSize, maxTokens, examSamples } = recipe.rl
+  const { draw, exam, isRight } = recipe.rl.problems
   const training = await service.createLoraTrainingClient({ baseModel: recipe.model, rank, seed: 2 })
   const chat = await Chat.of(training, recipe.endToken)
-  const exam = problems(recipe.rl, EXAM_PROBLEMS, randomOf(1000))
   const random = randomOf(7)
 
   let sampler = await training.saveWeightsAndGetSamplingClient()
   const before = await examine(sampler)
   for (let step = 0; step < steps; step++) {
-    const asked = problems(recipe.rl, groups, random)
+    const asked = Array.from({ length: groups }, () => draw(random))
     const prompts = asked.map(({ question }) => chat.prompt(question))
-    const drawn = await Promise.all(prompts.map((prompt, group) => draw(sampler, prompt, step * groups + group)))
+    const drawn = await Promise.all(
+      prompts.map((prompt, group) => answers(sampler, prompt, groupSize, step * groups + group)),
+    )
     const rewards = drawn.map((sequences, group) => sequences.map((one) => rewardOf(one, asked[group]!)))
     const data = drawn.flatMap((sequences, group) => examples(prompts[group]!, sequences, rewards[group]!))
     if (data.length > 0) {
@@ -62,26 +59,21 @@ export async function reinforce(service: ServiceClient, recipe: Recipe, meter: M
   }))
   return { exchanges, reward: [before.reward, after.reward] }
 
-  async function draw(client: SamplingClient, prompt: number[], seed: number): Promise<readonly SampledSequence[]> {
+  async function answers(client: SamplingClient, prompt: number[], numSamples: number, seed: number) {
     const samplingParams = { maxTokens, temperature: 1, seed }
-    const request = { prompt: ModelInput.fromInts(prompt), numSamples: groupSize, samplingParams }
-    return (await client.sample(request)).sequences
+    const { sequences } = await client.sample({ prompt: ModelInput.fromInts(prompt), numSamples, samplingParams })
+    return sequences
   }
 
   function rewardOf(sequence: SampledSequence, { answer }: Problem): number {
-    return chat.text(sequence.tokens).trim() === answer ? 1 : 0
+    return isRight(chat.text(sequence.tokens), answer) ? 1 : 0
   }
 
   async function examine(client: SamplingClient): Promise<{ texts: string[]; reward: number }> {
-    const answers = await Promise.all(
-      exam.map(async ({ question }, seed) => {
-        const prompt = ModelInput.fromInts(chat.prompt(question))
-        const { sequences } = await client.sample({ prompt, samplingParams: { maxTokens, seed } })
-        return sequences[0]!
-      }),
-    )
-    const reward = mean(answers.map((sequence, i) => rewardOf(sequence, exam[i]!)))
-    return { texts: answers.map((sequence) => chat.text(sequence.tokens)), reward }
+    const prompts = exam.map(({ question }) => chat.prompt(question))
+    const drawn = await Promise.all(prompts.map((prompt, seed) => answers(client, prompt, examSamples, seed)))
+    const rewards = drawn.flatMap((sequences, i) => sequences.map((sequence) => rewardOf(sequence, exam[i]!)))
+    return { texts: drawn.map(([first]) => chat.text(first!.tokens)), reward: mean(rewards) }
   }
 }
 
@@ -95,26 +87,6 @@ function examples(prompt: number[], sequences: readonly SampledSequence[], rewar
   })
 }
 
-function problems(recipe: RlRecipe, count: number, random: () => number): Problem[] {
-  return Array.from({ length: count }, () => {
-    const a = Math.floor(random() * (recipe.largestAddend + 1))
-    const b = Math.floor(random() * (recipe.largestAddend + 1))
-    const question = recipe.prompt.replace('{a}', String(a)).replace('{b}', String(b))
-    return { question, answer: String(a + b) }
-  })
-}
-
 function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length)
-}
-
-/** Numbers in [0, 1), the same for the same seed (mulberry32). */
-function randomOf(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
 }
