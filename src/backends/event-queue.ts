@@ -1,39 +1,66 @@
-// Items that one side pushes and the other iterates over, when both are ready in their own time. One consumer.
+// Events from one producer to one consumer that iterates: what is not consumed yet waits here. Knows nothing of the events.
 
-export class EventQueue<T> implements AsyncIterable<T> {
-  readonly #items: T[] = []
-  #end: { readonly error?: unknown } | null = null
+export class EventQueue<T> implements AsyncIterableIterator<T> {
+  readonly #events: T[] = []
+  #end: { error?: unknown } | null = null
   #wake: (() => void) | null = null
+  readonly #onEnd: () => void
 
-  push(item: T): void {
-    this.#items.push(item)
-    this.#wake?.()
+  /** `onEnd` is called once when it is over: ended, failed, or the consumer stopped. */
+  constructor(onEnd: () => void = () => undefined) {
+    this.#onEnd = onEnd
   }
-  /** No more items; what was pushed is still delivered. */
-  end(): void {
-    this.#finish({})
-  }
-  /** No more items, and the consumer gets `error` after those that were pushed. */
-  fail(error: unknown): void {
-    this.#finish({ error })
-  }
+
   get ended(): boolean {
     return this.#end !== null
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<T, void, undefined> {
-    for (;;) {
-      while (this.#items.length) yield this.#items.shift() as T
-      if (this.#end) break
+  push(event: T): void {
+    if (this.#end) return
+    this.#events.push(event)
+    this.#wake?.()
+  }
+
+  end(): void {
+    this.#finish({})
+  }
+
+  /** Events pushed before are still delivered. */
+  fail(error: unknown): void {
+    this.#finish({ error })
+  }
+
+  #finish(end: { error?: unknown }): void {
+    if (this.#end) return
+    this.#end = end
+    this.#wake?.()
+    this.#onEnd()
+  }
+
+  async next(): Promise<IteratorResult<T>> {
+    while (true) {
+      const event = this.#events.shift()
+      if (event !== undefined) return { done: false, value: event }
+      if (this.#end) {
+        const { error } = this.#end
+        delete this.#end.error
+        if (error !== undefined) throw error
+        return { done: true, value: undefined }
+      }
       await new Promise<void>((resolve) => {
         this.#wake = resolve
       })
+      this.#wake = null
     }
-    if ('error' in this.#end) throw this.#end.error
   }
 
-  #finish(end: { readonly error?: unknown }): void {
-    this.#end ??= end
-    this.#wake?.()
+  async return(): Promise<IteratorResult<T>> {
+    this.#finish({})
+    this.#events.length = 0
+    return { done: true, value: undefined }
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
   }
 }

@@ -176,26 +176,30 @@ class Connection {
   /** Yields the events of a call. Leaving early, or an abort, cancels it; it is over for both sides when this returns. */
   async *stream(op: Op, args: readonly unknown[], signal?: AbortSignal): AsyncGenerator<unknown> {
     const events = new EventQueue<unknown>()
+    let isOver = false
+    let settle = () => {}
+    const over = new Promise<void>((resolve) => {
+      settle = () => {
+        isOver = true
+        resolve()
+      }
+    })
     const call = {
       event: (event: unknown) => events.push(event),
-      resolve: () => events.end(),
-      reject: (error: EngineError) => events.fail(error),
+      resolve: () => [events.end(), settle()],
+      reject: (error: EngineError) => [events.fail(error), settle()],
     }
     const id = this.#start(op, args, call, signal?.aborted)
     const cancel = () => {
-      if (!events.ended) this.#writer.write({ cancel: id })
+      if (!isOver) this.#writer.write({ cancel: id })
     }
     signal?.addEventListener('abort', cancel)
-    let done = false
     try {
       yield* events
-      done = true
     } finally {
       signal?.removeEventListener('abort', cancel)
-      if (!done && !events.ended) {
-        cancel()
-        await drained(events)
-      }
+      cancel()
+      await over
     }
   }
 
@@ -263,14 +267,5 @@ class Connection {
 
   #violated(sentence: string): void {
     this.end(engineError('PROTOCOL', `the engine broke the protocol: ${sentence}`), true)
-  }
-}
-
-/** Settles at the end of a queue that nobody wants any more. */
-async function drained(events: AsyncIterable<unknown>): Promise<void> {
-  try {
-    for await (const _ of events);
-  } catch {
-    // The consumer has left: how the call ended is nobody's concern.
   }
 }

@@ -28,7 +28,7 @@ import { checkSettings } from '../transformers/optimizer.ts'
 import { Turns } from '../turns.ts'
 import { readFakeAdapter, readFakeWeights, writeFakeAdapter } from './fake-files.ts'
 import { drawSample, scorePrompt } from './fake-generation.ts'
-import { adamw, addTable, FakeAdapter, norm, scoreDatum, type Table, tableFromJson, tableToJson } from './fake-model.ts'
+import { adamw, addTable, FakeAdapter, norm, scoreDatum, type Table, tableToJson } from './fake-model.ts'
 import { type Gate, Gates } from './gates.ts'
 
 /** Calls that can be held or broken: the engine's methods; `train` and `optimStep` pass once for each operation. */

@@ -6,11 +6,11 @@
 
 import type { EngineError, GenerationEvent, GenerationRequest } from '../backend.ts'
 import { cancelled, engineError, toEngineError } from '../engine-errors.ts'
+import { EventQueue } from '../event-queue.ts'
 import type { AdapterWeights } from './adapter.ts'
 import type { Compute } from './compute.ts'
 import { Decoder, nonFinite } from './decoder.ts'
 import { type Drawn, drawTokens } from './drawing.ts'
-import { EventQueue } from './event-queue.ts'
 import { checkGeneration } from './generation-check.ts'
 import { bytesPerToken, capacityFor } from './kv-cache.ts'
 import { Lane, type Member } from './lane.ts'

@@ -2,8 +2,8 @@
 // run at once. Each wave prefills the prompt for itself, which gives the same bits every time.
 
 import type { GenerationEvent, GenerationRequest } from '../backend.ts'
+import type { EventQueue } from '../event-queue.ts'
 import type { AdapterWeights } from './adapter.ts'
-import type { EventQueue } from './event-queue.ts'
 import { type Key, keyOfSeed } from './philox.ts'
 
 export interface Job {
