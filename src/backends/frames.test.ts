@@ -120,10 +120,10 @@ describe('what is refused', () => {
     ],
     [
       'a header over the limit',
-      Buffer.from('01000004' + '00'.repeat(8), 'hex'),
+      Buffer.from(`01000004${'00'.repeat(8)}`, 'hex'),
       /header has 67108865 bytes, the limit is 67108864/,
     ],
-    ['a body over the limit', Buffer.from('00000000' + 'ff'.repeat(8), 'hex'), /body has .* the limit is 8589934592/],
+    ['a body over the limit', Buffer.from(`00000000${'ff'.repeat(8)}`, 'hex'), /body has .* the limit is 8589934592/],
   ])('%s, when it is read', (_, bytes, sentence) => {
     expect(() => decode(bytes)).toThrow(sentence)
     expect(() => decode(bytes)).toThrow(expect.objectContaining({ category: 'server', code: 'PROTOCOL' }))
