@@ -198,6 +198,18 @@ describe('the end of a remote engine', () => {
     expect(await engine.closed).toMatchObject({ code: 'PROTOCOL', message: expect.stringMatching(sentence) })
   })
 
+  it('by an answer that says nothing: the call fails with it', async () => {
+    const { engine, fake, far } = await connected()
+    const gate = fake.block('publish')
+    const published = caught(engine.publish('a'))
+    await gate.entered
+    far.write(encodeFrame({ id: 2 })[0]!)
+    expect(await published).toMatchObject({
+      code: 'PROTOCOL',
+      message: expect.stringContaining('a result or an error'),
+    })
+  })
+
   it('delivers what was done before it', async () => {
     const { engine, fake, far } = await connected()
     const gate = fake.block('publish')

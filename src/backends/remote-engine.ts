@@ -258,10 +258,14 @@ class Connection {
       this.#violated(`it answered a call ${answer?.id} that is not under way`)
     } else if ('event' in answer) {
       call.event(answer.event)
-    } else {
+    } else if ('result' in answer) {
       this.#calls.delete(answer.id)
-      if ('result' in answer) call.resolve(answer.result)
-      else call.reject(new EngineError(answer.error))
+      call.resolve(answer.result)
+    } else if ('error' in answer) {
+      this.#calls.delete(answer.id)
+      call.reject(new EngineError(answer.error))
+    } else {
+      this.#violated('an answer has an event, a result or an error')
     }
   }
 
