@@ -41,19 +41,21 @@ export async function startServerProcess(args: readonly string[], program = FROM
   }
 }
 
-function addressOf(child: ChildProcess): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error('it was not ready in time')), START_LIMIT_MS)
-    child.once('error', reject)
-    child.once('exit', (code) => reject(new Error(`it ended with code ${code}`)))
-    createInterface({ input: child.stdout! }).on('line', (line) => {
-      const address = /http:\/\/\S+/.exec(line)?.[0]
-      if (!line.includes('ready') || address === undefined) return
-      clearTimeout(timer)
-      child.removeAllListeners('exit')
-      resolve(address)
+async function addressOf(child: ChildProcess): Promise<string> {
+  let timer: NodeJS.Timeout | undefined
+  try {
+    return await new Promise((resolve, reject) => {
+      timer = setTimeout(() => reject(new Error('it was not ready in time')), START_LIMIT_MS)
+      child.once('error', reject)
+      child.once('exit', (code) => reject(new Error(`it ended with code ${code}`)))
+      createInterface({ input: child.stdout! }).on('line', (line) => {
+        const address = /ready at (http:\/\/\S+)/.exec(line)?.[1]
+        if (address !== undefined) resolve(address)
+      })
     })
-  })
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 async function stopped(child: ChildProcess, onExit: () => void, complaints: readonly string[]): Promise<void> {
