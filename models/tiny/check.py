@@ -156,17 +156,21 @@ def rl(folder, recipe, seed=0):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument('what', nargs='*', default=['answers', 'sft', 'rl'], choices=['answers', 'sft', 'rl'])
+    arguments.add_argument('what', nargs='*', help='answers, sft, rl; all three when left out')
     arguments.add_argument('--folder', type=Path, default=Path(__file__).parent)
+    arguments.add_argument('--threads', type=int, default=2)
     options = arguments.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(options.threads)
     recipes = json.loads((Path(__file__).parent / 'tasks.json').read_text())
-    if 'answers' in options.what:
-        answers(options.folder)
-    if 'sft' in options.what:
-        sft(options.folder, recipes['sft'])
-    if 'rl' in options.what:
-        rl(options.folder, recipes['rl'])
+    parts = {
+        'answers': lambda: answers(options.folder),
+        'sft': lambda: sft(options.folder, recipes['sft']),
+        'rl': lambda: rl(options.folder, recipes['rl']),
+    }
+    for name in options.what or parts:
+        if name not in parts:
+            arguments.error(f'unknown part {name!r}; there are {", ".join(parts)}')
+        parts[name]()
 
 
 if __name__ == '__main__':

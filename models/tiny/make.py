@@ -23,10 +23,10 @@ from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForC
 import text
 
 SEED = 5
-STEPS = 4000
+STEPS = 2000
 BATCH_TOKENS = 4096
 WARMUP = 100
-LEARNING_RATE = 3e-3
+MATRIX_RATE, OTHER_RATE = 0.02, 3e-3  # Muon for the matrices inside the layers, AdamW for embedding and norms
 QUESTION_WEIGHT = 0.1  # what users and systems say counts a little, so that plain text is modelled too
 CONTEXT = 512
 END_OF_TEXT, START, END = '<|endoftext|>', '<|im_start|>', '<|im_end|>'  # ids 0, 1, 2
@@ -97,23 +97,23 @@ def batches(tokenizer):
 
 
 def train(model, tokenizer, steps):
-    hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and 'embed' not in n]
-    rest = [p for n, p in model.named_parameters() if p.ndim != 2 or 'embed' in n]
-    optimizer = torch.optim.AdamW(
-        [{'params': hidden, 'weight_decay': 0.1}, {'params': rest, 'weight_decay': 0.0}], lr=LEARNING_RATE, betas=(0.9, 0.95))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / WARMUP, 1.0) * max(1 - step / steps, 0.0))
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and 'embed' not in name]
+    others = [p for name, p in model.named_parameters() if p.ndim != 2 or 'embed' in name]
+    optimizers = [torch.optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=0.02),
+                  torch.optim.AdamW(others, lr=OTHER_RATE, betas=(0.9, 0.95), weight_decay=0.0)]
+    rates = [MATRIX_RATE, OTHER_RATE]
     start, seen, average = time.time(), 0, None
     for step, (ids, weights) in zip(range(steps), batches(tokenizer)):
         logits = model(input_ids=ids).logits[:, :-1]
         losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction='none')
         weights = weights[:, 1:].flatten()
         loss = (losses * weights).sum() / weights.sum()
-        optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        for optimizer, rate in zip(optimizers, rates):
+            optimizer.param_groups[0]['lr'] = rate * min((step + 1) / WARMUP, 1 - step / steps)  # up, then down to 0
+            optimizer.step()
+            optimizer.zero_grad()
         seen += ids.numel()
         average = loss.item() if average is None else 0.98 * average + 0.02 * loss.item()
         if step % 100 == 0 or step == steps - 1:
