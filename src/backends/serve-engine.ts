@@ -39,6 +39,7 @@ class EngineService {
   readonly #epoch: number
   readonly #running = new Map<number, AbortController>()
   #engine: Promise<Engine> | null = null
+  #opened: Engine | null = null
 
   constructor(stream: Duplex, open: OpenEngine, epoch: number) {
     this.#stream = stream
@@ -56,10 +57,15 @@ class EngineService {
   }
 
   async end(): Promise<void> {
-    for (const call of this.#running.values()) call.abort()
-    const engine = await this.#engine?.catch(() => null)
-    await engine?.close()
     this.#stream.destroy()
+    for (const call of this.#running.values()) call.abort()
+    // One that is still being opened is not waited for: a worker ends at once.
+    if (this.#opened) await this.#opened.close()
+    else
+      this.#engine?.then(
+        (engine) => engine.close(),
+        () => {},
+      )
   }
 
   async #answer(request: Request): Promise<void> {
@@ -112,6 +118,7 @@ class EngineService {
     }
     this.#engine = this.#open(model, options)
     const engine = await this.#engine
+    this.#opened = engine
     engine.closed.then((error) => error && this.#stream.destroy())
     return { protocol: PROTOCOL_VERSION, epoch: this.#epoch, info: engine.info }
   }
