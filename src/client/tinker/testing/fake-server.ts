@@ -69,7 +69,8 @@ function standardResult(id: string): unknown {
 
 /** A forward_backward result with one [N] tensor of log-probabilities a datum. */
 export function trainingOutput(logprobs: number[][], metrics: Record<string, number>): Response {
-  const offsets = logprobs.reduce((ends, row) => [...ends, ends.at(-1)! + row.length * 4], [0])
+  const offsets = [0]
+  for (const row of logprobs) offsets.push(offsets.at(-1)! + row.length * 4)
   const field = {
     data: new Uint8Array(Float32Array.from(logprobs.flat()).buffer),
     offsets: new Uint8Array(BigInt64Array.from(offsets, BigInt).buffer),
