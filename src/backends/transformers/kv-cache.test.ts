@@ -116,4 +116,19 @@ describe('KvCache', () => {
     grow(cache, 2, () => 1)
     expectRow(cache, 0, 1, 2)
   })
+
+  it('gives back what a long sequence took once it is gone, and keeps the others as they are', () => {
+    const cache = new KvCache(SHAPE)
+    cache.add()
+    grow(cache, 1000, () => 1)
+    const long = cache.bytes
+    const prompt = new KvCache(SHAPE)
+    prompt.add()
+    grow(prompt, 70, () => 2)
+    for (let i = 0; i < 3; i++) cache.addCopy(prompt, 0)
+    cache.remove(0)
+    cache.trim()
+    expect(cache.bytes).toBeLessThan(long)
+    for (let row = 0; row < 3; row++) expectRow(cache, row, 2, 70)
+  })
 })

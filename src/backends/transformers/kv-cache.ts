@@ -148,9 +148,22 @@ export class KvCache {
   /** Room for `rows` of `length` tokens. Layer by layer, so that there is never twice the memory. */
   #fit(rows: number, length: number): void {
     if (rows <= this.#room && capacityFor(length) <= this.#capacity) return
+    const room = rows <= this.#room ? this.#room : roomFor(rows)
+    this.#resize(room, Math.max(this.#capacity, capacityFor(length)))
+  }
+
+  /** Gives memory back that only sequences which are gone have needed: a long one must not make all later ones long. */
+  trim(): void {
+    if (this.rows === 0) return
+    const capacity = capacityFor(Math.max(...this.#lengths))
+    const room = roomFor(this.rows)
+    if (this.#capacity > 2 * capacity || this.#room > 2 * room) this.#resize(room, capacity)
+  }
+
+  #resize(room: number, capacity: number): void {
     const before = this.#capacity
-    this.#room = rows <= this.#room ? this.#room : roomFor(rows)
-    this.#capacity = Math.max(before, capacityFor(length))
+    this.#room = room
+    this.#capacity = capacity
     const { layers, kvHeads, headDim } = this.#shape
     const size = this.#room * kvHeads * this.#capacity * headDim
     for (const buffers of [this.#keys, this.#values]) {

@@ -33,5 +33,6 @@ export class Lane {
     this.cache.remove(row)
     const last = this.members.pop() as Member
     if (row < this.members.length) this.members[row] = last
+    this.cache.trim()
   }
 }
