@@ -1,6 +1,6 @@
 """Shows that the tiny model is worth training: what it answers, how it takes supervised and reinforcement learning.
 
-    python check.py [answers] [sft] [rl]        # all three without an argument, about two minutes on two cores
+    python check.py [answers] [sft] [rl]        # all three without an argument, half a minute
 
 Knows LoRA as the Tinker wire defines it (scale 32 / rank, B = 0, output projection included, AdamW, losses summed) and
 the recipes of tasks.json. An independent witness in PyTorch: uses nothing of the server. Numbers in README.md are from here.
