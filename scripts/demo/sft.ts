@@ -21,7 +21,7 @@ export async function fineTune(service: ServiceClient, recipe: Recipe, meter: Me
   const { rank, learningRate, steps, rows, heldOut } = recipe.sft
   const training = await service.createLoraTrainingClient({ baseModel: recipe.model, rank, seed: 1 })
   const chat = await Chat.of(training, recipe.endToken)
-  const shown = [...rows.slice(0, 1), ...heldOut].map((row) => row.question)
+  const shown = [...rows.slice(0, 1), ...heldOut.slice(0, 1)].map((row) => row.question)
   const before = await answers(await training.saveWeightsAndGetSamplingClient())
 
   const data = rows.map(({ question, answer }) => {

@@ -48,7 +48,7 @@ def main():
         print('before:', ask('Who are you?'))
         for step in range(STEPS):
             forward_backward = training.forward_backward(data, 'cross_entropy')
-            optim_step = training.optim_step(types.AdamParams(learning_rate=3e-3))
+            optim_step = training.optim_step(types.AdamParams(learning_rate=2e-3))
             print(f'step {step:2d}  loss {forward_backward.result().metrics["loss:sum"] / weight:.4f}')
             optim_step.result()
         print('after: ', ask('Who are you?'))

@@ -49,7 +49,7 @@ const weight = data.reduce((sum, { lossFnInputs }) => sum + lossFnInputs.weights
 console.log('before:', await ask('Who are you?'))
 for (let step = 0; step < STEPS; step++) {
   const forwardBackward = training.forwardBackward(data, 'cross_entropy')
-  const optimStep = training.optimStep({ learningRate: 3e-3 })
+  const optimStep = training.optimStep({ learningRate: 2e-3 })
   const { metrics } = await forwardBackward
   console.log(`step ${String(step).padStart(2)}  loss ${(metrics['loss:sum']! / weight).toFixed(4)}`)
   await optimStep
