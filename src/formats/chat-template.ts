@@ -3,8 +3,8 @@
  * The language is @huggingface/jinja's; this file knows where a model keeps its template and what templates are given.
  */
 import { Template } from '@huggingface/jinja'
-import { parseJsonObject } from './file-bytes.ts'
 import { corrupt, missing } from './format-error.ts'
+import { parseJsonObject } from './json-fields.ts'
 
 export interface ChatMessage {
   readonly role: string

@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto'
 import * as fs from 'node:fs'
 import * as path from 'node:path'
 import { corrupt, missing } from './format-error.ts'
+import { parseJsonObject } from './json-fields.ts'
 
 /** A single `fs.readSync` or `fs.writeSync` takes at most 2 GiB - 1 bytes; stay well below. */
 const LARGEST_TRANSFER = 1 << 30
@@ -42,17 +43,6 @@ export function readJsonObject(file: string): Record<string, unknown> {
   const size = fileSize(file)
   if (size > LARGEST_JSON) throw corrupt(file, `is ${size} bytes long; JSON up to ${LARGEST_JSON} bytes is read`)
   return parseJsonObject(file, readBytes(file, 0, size))
-}
-
-export function parseJsonObject(file: string, bytes: Uint8Array): Record<string, unknown> {
-  let value: unknown
-  try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
-  } catch (cause) {
-    throw corrupt(file, `is not valid JSON (${(cause as Error).message})`, cause)
-  }
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) throw corrupt(file, 'is not a JSON object')
-  return value as Record<string, unknown>
 }
 
 /** Writes the chunks one after another; a reader sees the old file or the whole new one, also after a power loss. */

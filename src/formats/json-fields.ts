@@ -96,3 +96,15 @@ export class JsonFields {
 function isObject(value: unknown): value is Record<string, unknown> {
   return value !== null && typeof value === 'object' && !Array.isArray(value)
 }
+
+/** The object in a file's bytes. Throws FormatError, naming the file. */
+export function parseJsonObject(file: string, bytes: Uint8Array): Record<string, unknown> {
+  let value: unknown
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+  } catch (cause) {
+    throw corrupt(file, `is not valid JSON (${(cause as Error).message})`, cause)
+  }
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) throw corrupt(file, 'is not a JSON object')
+  return value as Record<string, unknown>
+}

@@ -5,8 +5,9 @@
  */
 import * as fs from 'node:fs'
 import { DTYPE_BYTES, type DType, isDType, isReadable, READABLE_DTYPES, toFloat32, toFloat64 } from './dtype.ts'
-import { fileSize, parseJsonObject, readBytes, writeFileAtomically } from './file-bytes.ts'
+import { fileSize, readBytes, writeFileAtomically } from './file-bytes.ts'
 import { corrupt, unsupported } from './format-error.ts'
+import { parseJsonObject } from './json-fields.ts'
 import { elementCount, formatShape, type LazyTensor } from './tensor.ts'
 
 /** The limit of the reference implementation, in bytes. */

@@ -4,8 +4,8 @@
  * for. Chat templates are chat-template.ts, stop strings stop-strings.ts.
  */
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers'
-import { parseJsonObject } from './file-bytes.ts'
 import { corrupt, missing } from './format-error.ts'
+import { parseJsonObject } from './json-fields.ts'
 import { bytesOfToken, type Spelling, spellingOf } from './token-bytes.ts'
 
 export class Tokenizer {
