@@ -3,7 +3,7 @@
 // Knows nothing of Koa. Engines have a table of their own (`backends/engine-errors.ts`): their errors pass through.
 
 import { EngineError, type EngineFailure } from '../backends/backend.ts'
-import type { EngineErrorCode } from '../backends/engine-errors.ts'
+import { ENGINE_ERRORS, type EngineErrorCode } from '../backends/engine-errors.ts'
 import { nearest } from './nearest.ts'
 
 export type ErrorCategory = 'user' | 'server'
@@ -40,6 +40,11 @@ export const ERRORS = {
   SHUTTING_DOWN: server(503, 'The server is shutting down.', 'Send the request again when it is back.'),
   INTERNAL: server(500, 'The server made a mistake.', 'Its log has the details under this request id.'),
   STORAGE: server(500, 'The state directory could not be {action}: {problem}.', 'Check its disk and permissions.'),
+  NOT_RECORDED: server(
+    500,
+    'What became of this request could not be written to the state directory.',
+    'Check its disk, then resume from a checkpoint.',
+  ),
   STATE_IN_USE: server(
     500,
     'The state directory {folder} is in use by another server.',
@@ -172,6 +177,11 @@ export const ERRORS = {
   CHECKPOINT_EXISTS: user(400, 'The checkpoint {path} is there already.', 'Use another name, or overwrite=true.'),
   CHECKPOINT_NOT_FOUND: user(404, 'There is no checkpoint {path}.', 'Save it first, or check its run, kind and name.'),
   CHECKPOINT_MISMATCH: user(400, 'The checkpoint {path} does not fit: {reason}.', 'Use one that was made for it.'),
+  CHECKPOINT_UNREADABLE: server(
+    500,
+    'The files of checkpoint {path} cannot be used.',
+    'Save it again or use another one; the log of the server says what is wrong with them.',
+  ),
   NO_OPTIMIZER_STATE: user(
     400,
     'The checkpoint {path} has no optimizer state.',
@@ -253,6 +263,12 @@ export function toServiceError(thrown: unknown): ServiceError {
   return serviceError('INTERNAL', {}, { cause: thrown })
 }
 
+/** False for failures that clients retry: the same request comes again, under the same number. */
+export function isFinal(thrown: unknown): boolean {
+  const { status } = toServiceError(thrown)
+  return status < 500 && status !== 429 && status !== 408
+}
+
 /** A failed future, as every SDK reads it. */
 export function failureBody(failure: EngineFailure): { error: string; category: ErrorCategory; code: string } {
   return { error: failure.message, category: failure.category, code: failure.code }
@@ -270,10 +286,18 @@ function choices(given: string, known: readonly string[]): string {
 const MAX_CHOICES = 12
 const MAX_SHOWN = 200
 
-/** Engines name the thing and the way out in their own sentence: nothing is added. */
+/**
+ * Of what a user did wrong, engines name the thing and the way out in their own sentence: nothing is added. Their own faults
+ * may name paths, processes and other tenants: those go to the log, and the caller gets what the code means.
+ */
 function fromEngine(error: EngineError): ServiceError {
-  const { code, category, message } = error
-  return new ServiceError({ code, status: engineStatus(error), category, message, next: '' }, { cause: error })
+  const { code, category } = error
+  const status = engineStatus(error)
+  if (category === 'user') return new ServiceError({ code, status, category, message: error.message, next: '' })
+  const meaning = ENGINE_ERRORS[code as EngineErrorCode]?.meaning ?? 'a fault of the engine'
+  const message = `The engine could not do it (${code}): ${meaning}.`
+  const next = status === 503 ? 'Submit it again.' : 'The log of the server has the details.'
+  return new ServiceError({ code, status, category, message, next }, { cause: error })
 }
 
 /** The status that an engine's failure gets on the wire. What is worth sending again is a 503. */

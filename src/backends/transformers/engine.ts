@@ -274,10 +274,7 @@ class TransformersEngine implements Engine {
   }
 
   #noAdapter(id: AdapterId): EngineError {
-    return engineError(
-      'ADAPTER_NOT_FOUND',
-      `no adapter ${id} in this engine, which holds ${this.#adapters.size} others`,
-    )
+    return engineError('ADAPTER_NOT_FOUND', `no adapter ${id} in this engine`)
   }
 
   #checkOpen(): void {

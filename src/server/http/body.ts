@@ -114,11 +114,12 @@ interface Sink {
 
 /** Node's parser sees to it that no more than the announced bytes come. */
 function fixedSink(size: number, lease: Lease): Sink {
-  lease.resize(size)
   const buffer = Buffer.allocUnsafe(size)
   let length = 0
   return {
     add(chunk) {
+      // What has come, not what was announced: a sender that is silent must not hold the memory of those who send.
+      lease.resize(length + chunk.length)
       buffer.set(chunk, length)
       length += chunk.length
     },

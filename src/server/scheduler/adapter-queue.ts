@@ -49,13 +49,14 @@ export class AdapterQueue<T> {
   take(count: number): T[] {
     return this.#ready.splice(0, count)
   }
-  /** Removes everything, also what waits for lower numbers. */
-  drain(): T[] {
-    const all = [
-      ...this.#ready.splice(0),
-      ...[...this.#early.entries()].sort((a, b) => a[0] - b[0]).map(([, op]) => op),
-    ]
+  /** Removes what waits for a lower number that has not come. */
+  takeEarly(): T[] {
+    const early = [...this.#early.entries()].sort(([a], [b]) => a - b).map(([, operation]) => operation)
     this.#early.clear()
-    return all
+    return early
+  }
+  /** Removes everything. */
+  drain(): T[] {
+    return [...this.#ready.splice(0), ...this.takeEarly()]
   }
 }

@@ -14,15 +14,22 @@ export interface Schedulable {
 /** Adapters in the order of their turns: the first key was served longest ago. */
 export type Turns<T extends Schedulable> = Map<string, AdapterQueue<T>>
 
-/** Takes the next batch out of the queues and moves the adapters that it served to the end. Empty when nothing is ready. */
-export function nextBatch<T extends Schedulable>(turns: Turns<T>, tokenBudget: number): T[] {
+/** Says of an adapter's next operation whether it may run now. */
+export type Admits<T> = (adapter: string, operation: T) => boolean
+
+/** Takes the next batch out of the queues and moves the adapters that it served to the end. Empty when nothing may run. */
+export function nextBatch<T extends Schedulable>(
+  turns: Turns<T>,
+  tokenBudget: number,
+  admits: Admits<T> = () => true,
+): T[] {
   const batch: T[] = []
   let kind: BatchClass | undefined
   let tokens = 0
   const served: string[] = []
   for (const [adapter, queue] of turns) {
     const head = queue.ready[0]
-    if (!head || (kind && head.batchClass !== kind)) continue
+    if (!head || (kind && head.batchClass !== kind) || !admits(adapter, head)) continue
     kind ??= head.batchClass
     const room = takeCount(queue.ready, kind, tokenBudget - tokens, batch.length === 0)
     if (room === 0) continue

@@ -1,10 +1,14 @@
 // The base models that this server serves, each with its engine. An engine that dies is opened again; whoever had work in
 // it is told through `onLost`. Knows names and engines, not adapters.
 
+import { setTimeout } from 'node:timers/promises'
 import type { Backend, BackendOptions, Engine, EngineError, ModelSource } from '../../backends/backend.ts'
 import { EngineError as Failure } from '../../backends/backend.ts'
 import { openModelSource } from '../../formats/model-folder.ts'
 import { serviceError } from '../errors.ts'
+
+const FIRST_PAUSE_MS = 250
+const LONGEST_PAUSE_MS = 30_000
 
 export interface ServedModel {
   readonly name: string
@@ -39,10 +43,25 @@ export class BaseModels {
       if (this.#closing) return
       for (const listener of this.#listeners) listener(source.name, cause ?? engineLost(source.name))
       this.#options.log(`engine of ${source.name} is gone (${cause?.message ?? 'closed'}), opening it again`)
-      const next = await this.#backend.open(source, this.#options)
-      this.#served.set(source.name, { engine: next, files })
-      this.#watch(source, files, next)
+      await this.#reopen(source, files)
     })
+  }
+
+  /** Tries until it works: the other models go on, and requests for this one are refused meanwhile. */
+  async #reopen(source: ModelSource, files: Record<string, Uint8Array>): Promise<void> {
+    for (let pauseMs = FIRST_PAUSE_MS; !this.#closing; pauseMs = Math.min(LONGEST_PAUSE_MS, 2 * pauseMs)) {
+      try {
+        const engine = await this.#backend.open(source, this.#options)
+        if (this.#closing) return await engine.close()
+        this.#served.set(source.name, { engine, files })
+        this.#watch(source, files, engine)
+        return
+      } catch (error) {
+        const reason = error instanceof Error ? error.message : String(error)
+        this.#options.log(`engine of ${source.name} cannot be opened (${reason}); trying again in ${pauseMs} ms`)
+        await setTimeout(pauseMs, undefined, { ref: false })
+      }
+    }
   }
 
   onLost(listener: (name: string, cause: EngineError) => void): void {

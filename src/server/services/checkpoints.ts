@@ -6,7 +6,7 @@ import { mkdirSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Kysely, Selectable, Transaction } from 'kysely'
-import type { AdapterFile } from '../../backends/backend.ts'
+import { type AdapterFile, EngineError } from '../../backends/backend.ts'
 import { serviceError } from '../errors.ts'
 import type { CheckpointKind, CheckpointTable, Database } from '../store/schema.ts'
 import type { Run } from './runs.ts'
@@ -26,6 +26,12 @@ const TTL_SECONDS = { min: 3600, max: 315_360_000 }
 export function checkTtl(ttl: number | null): void {
   if (ttl === null || (Number.isInteger(ttl) && ttl >= TTL_SECONDS.min && ttl <= TTL_SECONDS.max)) return
   throw serviceError('INVALID_TTL', { ttl, ...TTL_SECONDS })
+}
+
+/** What an engine says of files that it cannot take names folders of this machine: the client gets the checkpoint's name. */
+export function unreadable(cause: unknown, path: string): unknown {
+  const isFiles = cause instanceof EngineError && (cause.code === 'INVALID_ADAPTER' || cause.code === 'STORAGE')
+  return isFiles ? serviceError('CHECKPOINT_UNREADABLE', { path }, { cause }) : cause
 }
 
 export function tinkerPath({ run, kind, name }: { run: string; kind: CheckpointKind; name: string }): string {
@@ -139,7 +145,16 @@ export class Checkpoints {
       .execute()
   }
 
-  async removeFiles(checkpoint: Checkpoint): Promise<void> {
-    await rm(this.absolute(checkpoint.folder), { recursive: true, force: true })
+  /** Removes a folder that no checkpoint names any more and no active session samples from. */
+  async removeUnused(folder: string): Promise<void> {
+    const named = await this.#db.selectFrom('checkpoints').select('id').where('folder', '=', folder).execute()
+    const sampled = await this.#db
+      .selectFrom('sampling_sessions')
+      .innerJoin('sessions', 'sessions.id', 'sampling_sessions.session')
+      .select('sampling_sessions.id')
+      .where('sampling_sessions.folder', '=', folder)
+      .where('sessions.state', '=', 'active')
+      .execute()
+    if (!named.length && !sampled.length) await rm(this.absolute(folder), { recursive: true, force: true })
   }
 }

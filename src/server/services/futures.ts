@@ -18,8 +18,12 @@ export class Futures {
   readonly #journal: Journal
   /** Operations that have not ended, with the wake-up calls of those who wait. */
   readonly #live = new Map<string, Set<() => void>>()
-  constructor(journal: Journal) {
+  /** Operations whose end could not be written down: what their clients hear while this process lives. */
+  readonly #unrecorded = new Map<string, EngineFailure>()
+  readonly #log: (cause: unknown, id: string) => void
+  constructor(journal: Journal, log: (cause: unknown, id: string) => void) {
     this.#journal = journal
+    this.#log = log
   }
 
   get pending(): number {
@@ -37,11 +41,19 @@ export class Futures {
 
   async reject(id: string, cause: unknown, also?: Also): Promise<void> {
     const { code, category, message } = toServiceError(cause)
+    if (category === 'server') this.#log(cause, id)
     await this.#settle({ id, error: { code, category, message } }, also)
   }
 
+  /** Never throws: whoever waits must hear something. */
   async #settle(finished: Finished, also?: Also): Promise<void> {
-    await this.#journal.finish(finished, also)
+    try {
+      await this.#journal.finish(finished, also)
+    } catch (cause) {
+      this.#log(cause, finished.id)
+      const { code, category, message } = serviceError('NOT_RECORDED', {}, { cause })
+      this.#unrecorded.set(finished.id, { code, category, message })
+    }
     const waiters = this.#live.get(finished.id)
     this.#live.delete(finished.id)
     for (const wake of waiters ?? []) wake()
@@ -83,6 +95,8 @@ export class Futures {
   }
 
   async #ended(row: OperationRow): Promise<FutureState> {
+    const unrecorded = this.#unrecorded.get(row.id)
+    if (unrecorded) return { state: 'failed', error: unrecorded }
     if (row.state === 'done') {
       return { state: 'done', type: row.result_type ?? 'json', bytes: await this.#journal.resultOf(row) }
     }

@@ -8,39 +8,57 @@ import type { RunOperation } from './run-operation.ts'
 /** Tokens of training passes that go to the engine together; the engine cuts them into micro-batches. */
 const BATCH_TOKENS = 8192
 
+/** Must not throw. */
 export type Carry = (batch: readonly RunOperation[]) => Promise<void>
+
+/** `taken`: this number has had its turn. `ended`: the run takes no more operations. */
+export type Pushed = 'accepted' | 'taken' | 'ended'
 
 export class Lane {
   readonly #turns: Turns<RunOperation> = new Map()
+  readonly #ended = new Set<string>()
   readonly #carry: Carry
-  #running: Promise<void> | null = null
+  #isWorking = false
+  /**
+   * The run whose operation is over the budget of a batch. It runs beside the others, whose micro-batches the engine takes
+   * in turn with its own; one at a time.
+   */
+  #large: string | null = null
+  #whenIdle: (() => void)[] = []
 
   constructor(carry: Carry) {
     this.#carry = carry
   }
 
-  /** Returns false when this sequence number has had its turn already. */
-  push(operation: RunOperation, seq: number): boolean {
+  push(operation: RunOperation, seq: number): Pushed {
+    if (this.#ended.has(operation.run.id)) return 'ended'
     const accepted = this.#queue(operation.run.id).push(operation, seq)
     this.#wake()
-    return accepted
+    return accepted ? 'accepted' : 'taken'
   }
 
   /** A request with this number was refused: later ones need not wait for it. */
   skip(run: string, seq: number): void {
-    if (seq > 0) this.#queue(run).skip(seq)
+    if (seq === 0 || this.#ended.has(run)) return
+    this.#queue(run).skip(seq)
     this.#wake()
   }
 
+  /** What waits for a lower number, taken out: the number will not come any more. */
+  takeEarly(run: string): RunOperation[] {
+    return this.#turns.get(run)?.takeEarly() ?? []
+  }
+
   /** Ends the order of a run; gives what had not been started. */
-  drop(run: string): RunOperation[] {
+  end(run: string): RunOperation[] {
     const queue = this.#turns.get(run)
     this.#turns.delete(run)
+    this.#ended.add(run)
     return queue?.drain() ?? []
   }
 
-  dropAll(): RunOperation[] {
-    return [...this.#turns.keys()].flatMap((run) => this.drop(run))
+  endAll(): RunOperation[] {
+    return [...this.#turns.keys()].flatMap((run) => this.end(run))
   }
 
   get waiting(): number {
@@ -50,8 +68,13 @@ export class Lane {
   }
 
   /** Settles when nothing is ready or running. */
-  async idle(): Promise<void> {
-    await this.#running
+  idle(): Promise<void> {
+    if (this.#isIdle()) return Promise.resolve()
+    return new Promise((resolve) => this.#whenIdle.push(resolve))
+  }
+
+  #isIdle(): boolean {
+    return !this.#isWorking && this.#large === null
   }
 
   #queue(run: string): AdapterQueue<RunOperation> {
@@ -64,18 +87,41 @@ export class Lane {
   }
 
   #wake(): void {
-    this.#running ??= this.#work().finally(() => {
-      this.#running = null
-    })
+    if (this.#isWorking) return
+    this.#isWorking = true
+    void this.#work()
   }
 
   async #work(): Promise<void> {
     // Submissions of one tick travel together.
     await Promise.resolve()
-    for (;;) {
-      const batch = nextBatch(this.#turns, BATCH_TOKENS)
-      if (!batch.length) return
-      await this.#carry(batch)
+    for (let batch = this.#next(); batch.length; batch = this.#next()) {
+      if (isLarge(batch[0] as RunOperation)) this.#aside(batch)
+      else await this.#carry(batch)
     }
+    // Nothing is awaited between the look that found nothing and this: no submission can fall in between.
+    this.#isWorking = false
+    this.#tellIdle()
+  }
+
+  #next(): RunOperation[] {
+    const mayRun = (run: string, operation: RunOperation) =>
+      this.#large === null || (run !== this.#large && !isLarge(operation))
+    return nextBatch(this.#turns, BATCH_TOKENS, mayRun)
+  }
+
+  #aside(batch: readonly RunOperation[]): void {
+    this.#large = (batch[0] as RunOperation).run.id
+    void this.#carry(batch).then(() => {
+      this.#large = null
+      this.#wake()
+    })
+  }
+
+  #tellIdle(): void {
+    if (!this.#isIdle()) return
+    for (const resolve of this.#whenIdle.splice(0)) resolve()
   }
 }
+
+const isLarge = ({ tokens }: RunOperation) => tokens > BATCH_TOKENS

@@ -4,13 +4,13 @@
 import type { Kysely } from 'kysely'
 import { type Engine, EngineError, type Outcome } from '../../backends/backend.ts'
 import type { Reply } from '../calls.ts'
-import { serviceError, toServiceError } from '../errors.ts'
+import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
 import type { Database } from '../store/schema.ts'
-import { type Checkpoints, tinkerPath } from './checkpoints.ts'
+import { type Checkpoints, tinkerPath, unreadable } from './checkpoints.ts'
 import type { Futures } from './futures.ts'
 import type { RunOperation, RunWork } from './run-operation.ts'
-import { loraConfig, type Runs } from './runs.ts'
+import { loraConfig, type Run, type Runs } from './runs.ts'
 
 export interface ExecutorParts {
   readonly db: Kysely<Database>
@@ -19,7 +19,9 @@ export interface ExecutorParts {
   readonly runs: Runs
   readonly checkpoints: Checkpoints
   readonly engine: (baseModel: string) => Engine
-  readonly log: (cause: unknown) => void
+  readonly log: (cause: unknown, id: string | null) => void
+  /** Told when a run takes no more operations. */
+  readonly onUnloaded: (run: Run) => Promise<void>
 }
 
 type Work<K extends RunWork['kind']> = Extract<RunWork, { kind: K }>
@@ -114,14 +116,14 @@ export class RunExecutor {
       return
     }
     if (operation.id) await this.#parts.futures.resolve(operation.id, done.reply, undefined, done.also)
-    else await done.also?.(this.#parts.db as never)
-    await done.after?.()
+    else if (done.also) await this.#parts.db.transaction().execute(done.also)
+    // The answer is out: what is tidied up after it cannot change it.
+    await done.after?.().catch((cause) => this.#parts.log(cause, operation.id))
   }
 
   async #reject(operation: RunOperation, cause: unknown, also?: Also): Promise<void> {
-    // The future's error says that the log has the details.
-    if (toServiceError(cause).code === 'INTERNAL') this.#parts.log(cause)
     if (operation.id) await this.#parts.futures.reject(operation.id, cause, also)
+    else this.#parts.log(cause, null)
   }
 
   readonly #singles: {
@@ -140,7 +142,7 @@ export class RunExecutor {
       const reply = from
         ? json({ path: from.path, model_id: run.id, type: 'load_weights' })
         : json({ model_id: run.id, type: 'create_model' })
-      return { reply, also: (trx) => this.#parts.runs.setState(run.id, 'ready', trx) }
+      return { reply, also: (trx) => this.#parts.runs.setReady(run.id, trx) }
     },
     load_weights: async (engine, { run }, { from }) => {
       await this.#load(engine, run.id, from)
@@ -156,10 +158,13 @@ export class RunExecutor {
       return {
         reply: json({ path: tinkerPath({ run: run.id, ...checkpoint }), type }),
         also: (trx) => checkpoints.register(trx, run, checkpoint, folder.relative, files),
-        ...(replaced && { after: () => checkpoints.removeFiles(replaced) }),
+        ...(replaced && { after: () => checkpoints.removeUnused(replaced.folder) }),
       }
     },
     save_ephemeral: async (engine, { run }, { samplingSession }) => {
+      const { db } = this.#parts
+      const taken = await db.selectFrom('sampling_sessions').select('id').where('id', '=', samplingSession).execute()
+      if (taken.length) throw serviceError('SEQ_CONFLICT', { identity: samplingSession })
       const folder = this.#parts.checkpoints.newFolder(run.id, 'ephemeral')
       await engine.saveAdapter(run.id, folder.absolute, 'weights')
       return {
@@ -184,6 +189,7 @@ export class RunExecutor {
       return {
         reply: json({ model_id: run.id, type: 'unload_model' }),
         also: (trx) => this.#parts.runs.setState(run.id, 'unloaded', trx),
+        after: () => this.#parts.onUnloaded(run),
       }
     },
   }
@@ -199,6 +205,10 @@ export class RunExecutor {
   ) {
     if (optimizer && !checkpoint.has_optimizer) throw serviceError('NO_OPTIMIZER_STATE', { path })
     const folder = this.#parts.checkpoints.absolute(checkpoint.folder)
-    await engine.loadAdapter(adapter, folder, optimizer ? 'weights+optimizer' : 'weights')
+    try {
+      await engine.loadAdapter(adapter, folder, optimizer ? 'weights+optimizer' : 'weights')
+    } catch (cause) {
+      throw unreadable(cause, path)
+    }
   }
 }

@@ -29,7 +29,7 @@ export interface RunOperation extends Schedulable {
 }
 
 export function runOperation(id: string | null, run: Run, work: RunWork): RunOperation {
-  return { id, run, work, batchClass: batchClass(work), tokens: tokens(work) }
+  return { id, run, work, batchClass: batchClass(work), tokens: cost(run, work) }
 }
 
 function batchClass(work: RunWork): BatchClass {
@@ -37,6 +37,12 @@ function batchClass(work: RunWork): BatchClass {
   return work.kind === 'optim_step' ? 'optim' : 'single'
 }
 
-function tokens(work: RunWork): number {
-  return work.kind === 'train' ? work.item.datums.reduce((sum, d) => sum + d.tokens.length, 0) : 0
+/** A micro-batch holds few adapter columns, so a pass of a high rank takes a good part of one however short it is. */
+const TOKENS_PER_RANK = 8
+
+/** In tokens: what a pass takes of the engine. */
+function cost(run: Run, work: RunWork): number {
+  if (work.kind !== 'train') return 0
+  const tokens = work.item.datums.reduce((sum, d) => sum + d.tokens.length, 0)
+  return Math.max(tokens, TOKENS_PER_RANK * run.rank)
 }

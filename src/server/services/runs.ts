@@ -18,6 +18,19 @@ export function loraConfig(run: Run): LoraConfig {
   }
 }
 
+const GONE: Readonly<Record<Run['state'], string | null>> = {
+  creating: null,
+  ready: null,
+  failed: 'it could not be created',
+  unloaded: 'it was unloaded or its session is over',
+  lost: 'the server or its engine was restarted',
+}
+
+function checkTakes({ id, state }: Run): void {
+  const reason = GONE[state]
+  if (reason !== null) throw serviceError('MODEL_GONE', { id, reason })
+}
+
 export class Runs {
   readonly #db: Kysely<Database>
   constructor(db: Kysely<Database>) {
@@ -30,7 +43,11 @@ export class Runs {
 
   /** The tenant's run, whatever its state. Throws UNKNOWN_MODEL_ID. */
   async find(tenant: string, id: string): Promise<Run> {
-    const run = await this.#db
+    return this.#find(this.#db, tenant, id)
+  }
+
+  async #find(db: Kysely<Database>, tenant: string, id: string): Promise<Run> {
+    const run = await db
       .selectFrom('runs')
       .selectAll()
       .where('id', '=', id)
@@ -43,19 +60,23 @@ export class Runs {
   /** A run that takes operations. Throws MODEL_GONE with the reason when it does not. */
   async require(tenant: string, id: string): Promise<Run> {
     const run = await this.find(tenant, id)
-    const reason = {
-      creating: null,
-      ready: null,
-      failed: 'it could not be created',
-      unloaded: 'it was unloaded or its session is over',
-      lost: 'the server or its engine was restarted',
-    }[run.state]
-    if (reason) throw serviceError('MODEL_GONE', { id, reason })
+    checkTakes(run)
     return run
   }
 
   async setState(id: string, state: Run['state'], trx: Kysely<Database> = this.#db): Promise<void> {
     await trx.updateTable('runs').set({ state }).where('id', '=', id).execute()
+  }
+
+  /** A run whose engine died while it was being created stays lost. */
+  async setReady(id: string, trx: Transaction<Database>): Promise<void> {
+    await trx.updateTable('runs').set({ state: 'ready' }).where('id', '=', id).where('state', '=', 'creating').execute()
+  }
+
+  /** Inside a submission's transaction: throws MODEL_GONE when the run has ended since the submission was looked at. */
+  async take(trx: Transaction<Database>, { tenant, id }: Run): Promise<void> {
+    await this.touch(trx, id)
+    checkTakes(await this.#find(trx, tenant, id))
   }
 
   async touch(trx: Transaction<Database>, id: string): Promise<void> {

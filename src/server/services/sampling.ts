@@ -2,17 +2,19 @@
 // an ephemeral save's files, loaded into the engine on first use and shared by content.
 
 import type { Kysely, Selectable } from 'kysely'
-import type { GenerationRequest, SnapshotId } from '../../backends/backend.ts'
+import type { Engine, GenerationRequest, SnapshotId } from '../../backends/backend.ts'
 import { checkGeneration } from '../../backends/transformers/generation-check.ts'
 import type { SampleCall, SampleReply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
+import { TurnTaking } from '../scheduler/turn-taking.ts'
 import type { Journal } from '../store/journal.ts'
 import type { Database, SamplingSessionTable } from '../store/schema.ts'
 import { encodeSampleCall } from '../wire/sample.ts'
 import type { BaseModels } from './base-models.ts'
-import type { Checkpoints } from './checkpoints.ts'
+import { type Checkpoints, unreadable } from './checkpoints.ts'
 import type { Futures } from './futures.ts'
 import type { Sessions } from './sessions.ts'
+import { Snapshots } from './snapshots.ts'
 import { drawSeed } from './training.ts'
 
 export type SamplingSession = Selectable<SamplingSessionTable>
@@ -26,25 +28,40 @@ export interface SamplingParts {
   readonly sessions: Sessions
   readonly models: BaseModels
   readonly checkpoints: Checkpoints
-  readonly log: (cause: unknown) => void
+  readonly log: (cause: unknown, id: string | null) => void
 }
+
+/** An acknowledged request on its way to the engine. */
+interface Draw {
+  readonly id: string
+  readonly source: Source
+  readonly call: SampleCall
+  readonly request: GenerationRequest
+}
+
+/** Sequences that are in the engines at once: enough for a full batch there and the next ones to fill it up. */
+const SEQUENCES = 96
 
 export class Sampling {
   readonly #parts: SamplingParts
-  /** Frozen weights in the engines, by folder: every sampling session of one folder shares them. */
-  readonly #snapshots = new Map<string, { baseModel: string; id: Promise<SnapshotId> }>()
+  readonly #snapshots: Snapshots
+  /** Acknowledged and not in an engine yet: tenants take turns. */
+  readonly #waiting = new TurnTaking<Draw>()
   readonly #running = new Set<Promise<void>>()
+  #sequences = 0
 
   constructor(parts: SamplingParts) {
     this.#parts = parts
-    parts.sessions.onEnd((session) => void this.#release(session))
-    parts.models.onLost((name) => {
-      for (const [folder, { baseModel }] of this.#snapshots) if (baseModel === name) this.#snapshots.delete(folder)
-    })
+    const log = (cause: unknown) => parts.log(cause, null)
+    this.#snapshots = new Snapshots(log)
+    parts.sessions.onEnd((session) => void this.#release(session).catch(log))
   }
 
   get running(): number {
     return this.#running.size
+  }
+  get waiting(): number {
+    return this.#waiting.size
   }
 
   /** Repeating a session's sequence number gives the same sampling session. */
@@ -123,83 +140,77 @@ export class Sampling {
     })
     if (isNew) {
       this.#parts.futures.open(id)
-      this.#start(id, source, call, { ...request, operation: id })
+      this.#waiting.push(tenant, { id, source, call, request: { ...request, operation: id } })
+      this.#dispatch()
     }
     const prefix = session && call.seqId !== undefined ? `${session.id}:${call.seqId}` : id
     return { requestId: id, sequenceIds: Array.from({ length: call.samples }, (_, i) => `${prefix}:${i}`) }
   }
 
-  #start(id: string, source: Source, call: SampleCall, request: GenerationRequest): void {
-    const run = this.#run(id, source, call, request).finally(() => this.#running.delete(run))
-    this.#running.add(run)
+  /** Gives the engines as much as they work on at once; the rest waits here, where tenants take turns. */
+  #dispatch(): void {
+    while (this.#sequences < SEQUENCES) {
+      const draw = this.#waiting.next()
+      if (!draw) return
+      const cost = Math.max(1, draw.request.samples)
+      this.#sequences += cost
+      const run = this.#run(draw).finally(() => {
+        this.#running.delete(run)
+        this.#sequences -= cost
+        this.#dispatch()
+      })
+      this.#running.add(run)
+    }
   }
 
-  async #run(id: string, source: Source, call: SampleCall, request: GenerationRequest): Promise<void> {
+  /** Never throws. */
+  async #run({ id, source, call, request }: Draw): Promise<void> {
     try {
       await this.#parts.journal.start([id])
       const { engine } = this.#parts.models.get(source.base_model)
-      const snapshot = source.folder === null ? null : await this.#snapshot(source.base_model, source.folder)
-      const sequences: SampleReply['sequences'][number][] = new Array(request.samples)
-      let scores: Pick<SampleReply, 'promptLogprobs' | 'promptTopk'> = {}
-      for await (const event of engine.generate({ ...request, snapshot })) {
-        if (event.type === 'prompt') {
-          const { logprobs, topk } = event
-          scores = { ...(logprobs && { promptLogprobs: lastOnly(logprobs, call) }), ...(topk && { promptTopk: topk }) }
-        } else {
-          const { index, type: _, ...sequence } = event
-          sequences[index] = sequence
-        }
-      }
-      await this.#parts.futures.resolve(id, {
-        type: 'sample',
-        value: { sequences, ...scores, promptCacheHitTokens: 0 },
-      })
+      const draw = (snapshot: SnapshotId | null) => collect(engine, { ...request, snapshot }, call)
+      const value = source.folder === null ? await draw(null) : await this.#frozen(engine, source.folder, draw)
+      await this.#parts.futures.resolve(id, { type: 'sample', value })
     } catch (cause) {
-      this.#parts.log(cause)
-      await this.#parts.futures.reject(id, cause)
+      await this.#parts.futures.reject(id, unreadable(cause, call.modelPath ?? call.samplingSessionId ?? ''))
     }
   }
 
-  #snapshot(baseModel: string, folder: string): Promise<SnapshotId> {
-    const known = this.#snapshots.get(folder)
-    if (known) return known.id
-    const id = this.#parts.models.get(baseModel).engine.loadSnapshot(this.#parts.checkpoints.absolute(folder))
-    this.#snapshots.set(folder, { baseModel, id })
-    id.catch(() => this.#snapshots.delete(folder))
-    return id
+  #frozen<T>(engine: Engine, folder: string, work: (id: SnapshotId) => Promise<T>): Promise<T> {
+    return this.#snapshots.use(engine, this.#parts.checkpoints.absolute(folder), work)
   }
 
-  /** Sampling sessions of a session that is over give back what no other session draws from. */
+  /** What only a session that is over has sampled from, and no checkpoint names, is removed. */
   async #release(session: string): Promise<void> {
     const rows = await this.#parts.db
-      .selectFrom('sampling_sessions as own')
-      .select(['own.folder', 'own.base_model'])
-      .where('own.session', '=', session)
-      .where('own.folder', 'is not', null)
-      .where(({ not, exists, selectFrom }) =>
-        not(
-          exists(
-            selectFrom('sampling_sessions as other')
-              .innerJoin('sessions', 'sessions.id', 'other.session')
-              .select('other.id')
-              .whereRef('other.folder', '=', 'own.folder')
-              .where('sessions.state', '=', 'active'),
-          ),
-        ),
-      )
+      .selectFrom('sampling_sessions')
+      .select('folder')
+      .distinct()
+      .where('session', '=', session)
+      .where('folder', 'is not', null)
       .execute()
-    for (const { folder, base_model } of rows) {
-      const snapshot = this.#snapshots.get(folder as string)
-      if (!snapshot) continue
-      this.#snapshots.delete(folder as string)
-      const { engine } = this.#parts.models.get(base_model)
-      await snapshot.id.then((id) => engine.releaseSnapshot(id)).catch(this.#parts.log)
-    }
+    for (const { folder } of rows) await this.#parts.checkpoints.removeUnused(folder as string)
   }
 
+  /** Settles when nothing waits or runs. */
   async drain(): Promise<void> {
-    await Promise.all(this.#running)
+    while (this.#running.size) await Promise.all(this.#running)
   }
+}
+
+async function collect(engine: Engine, request: GenerationRequest, call: SampleCall): Promise<SampleReply> {
+  const sequences: SampleReply['sequences'][number][] = new Array(request.samples)
+  let scores: Pick<SampleReply, 'promptLogprobs' | 'promptTopk'> = {}
+  for await (const event of engine.generate(request)) {
+    if (event.type === 'prompt') {
+      const { logprobs, topk } = event
+      scores = { ...(logprobs && { promptLogprobs: lastOnly(logprobs, call) }), ...(topk && { promptTopk: topk }) }
+    } else {
+      const { index, type: _, ...sequence } = event
+      sequences[index] = sequence
+    }
+  }
+  return { sequences, ...scores, promptCacheHitTokens: 0 }
 }
 
 function generationRequest(

@@ -10,6 +10,7 @@ import type { TrainingDatum, TrainingItem } from '../../backends/backend.ts'
 import { type FakeBackend, fakeBackend } from '../../backends/testing/fake-backend.ts'
 import type { SampleCall, TrainingCall } from '../calls.ts'
 import { loadConfig } from '../config.ts'
+import { Journal } from '../store/journal.ts'
 import { decodeSampleReply, decodeTrainingReply } from '../wire/reply.ts'
 import { openServices, type Services } from './services.ts'
 
@@ -298,6 +299,30 @@ describe('sampling', () => {
     expect(first.sequenceIds).toEqual([`${sampler}:189992462000000000:0`, `${sampler}:189992462000000000:1`])
   })
 
+  it('goes on from a checkpoint that was replaced under its name, and the new one is there for others', async () => {
+    const model = await createModel()
+    const save = async (seq: number) =>
+      outcome('anna', (await services.training.saveWeights('anna', model, seq, weights('a', true))).requestId)
+    const { path } = await save(1)
+    const sampler = await services.sampling.open('anna', { sessionId: session, seqId: 0, modelPath: path })
+    await save(2)
+    const call = sample({ samplingSessionId: sampler, seqId: '0', seed: '1' })
+    const { requestId } = await services.sampling.sample('anna', call)
+    expect((await outcome('anna', requestId)).sequences).toHaveLength(2)
+  })
+
+  it('says which checkpoint has damaged files, and not where they are', async () => {
+    const model = await createModel()
+    const { requestId } = await services.training.saveWeights('anna', model, 1, weights('a'))
+    const { path } = await outcome('anna', requestId)
+    const { folder } = await services.checkpoints.find('anna', path)
+    rmSync(join(stateDir, folder), { recursive: true })
+    const drawn = await services.sampling.sample('anna', sample({ modelPath: path }))
+    const failed = await outcome('anna', drawn.requestId)
+    expect(failed).toMatchObject({ state: 'failed', error: { category: 'server' } })
+    expect(failed.error.message).not.toContain(stateDir)
+  })
+
   it('refuses a prompt that does not fit, naming both sizes', async () => {
     const call = sample({ baseModel: 'tiny', prompt: new Int32Array(600).fill(1) })
     await expect(services.sampling.sample('anna', call)).rejects.toThrow(/600.*512/)
@@ -305,6 +330,13 @@ describe('sampling', () => {
 })
 
 describe('sessions', () => {
+  it('that are over end what still waited for a number that never came', async () => {
+    const model = await createModel()
+    const { requestId } = await services.training.train('anna', pass(model, 2))
+    await services.sessions.finish('anna', session, 'success', null)
+    expect(await outcome('anna', requestId)).toMatchObject({ state: 'failed', error: { code: 'SESSION_OVER' } })
+  })
+
   it('that are finished take no further work, and give their adapters back', async () => {
     const model = await createModel()
     const last = await services.training.train('anna', pass(model, 1))
@@ -316,7 +348,73 @@ describe('sessions', () => {
   })
 })
 
+describe('one tenant beside another', () => {
+  it('is not held up by an operation that is larger than a batch', async () => {
+    const large = await createModel('anna')
+    const own = session
+    session = await newSession('bert')
+    const small = await createModel('bert')
+    session = own
+    const gate = engine().block('train')
+    const datums = Array.from({ length: 20 }, () => datum(...Array.from({ length: 500 }, (_, i) => i % 100)))
+    const long = await services.training.train('anna', pass(large, 1, { datums, matrix: datums.map(() => false) }))
+    await gate.entered
+    const step = await services.training.optimStep('bert', small, 1, ADAMW)
+    expect(await outcome('bert', step.requestId)).toMatchObject({ type: 'optim_step' })
+    expect(await services.futures.retrieve('anna', long.requestId, 1, never)).toEqual({ state: 'pending' })
+    gate.open()
+    expect((await outcome('anna', long.requestId)).metrics).toBeDefined()
+  })
+
+  it('draws in turn however many samples the other has waiting', async () => {
+    const gate = engine().block('generate')
+    const busy = Array.from({ length: 6 }, () =>
+      services.sampling.sample('anna', sample({ baseModel: 'tiny', samples: 32 })),
+    )
+    const submitted = await Promise.all(busy)
+    const late = await services.sampling.sample('bert', sample({ baseModel: 'tiny', samples: 1 }))
+    gate.open()
+    await Promise.all(submitted.map(({ requestId }) => outcome('anna', requestId)))
+    await outcome('bert', late.requestId)
+    const order = engine().calls.filter((c) => c.op === 'generate')
+    const position = order.findIndex((c) => (c.arg as { samples: number }).samples === 1)
+    expect(position).toBeLessThanOrEqual(4)
+  })
+})
+
+describe('a state directory that fails', () => {
+  it('leaves no client waiting for a result that could not be written down', async () => {
+    const model = await createModel()
+    const gate = engine().block('train')
+    const { requestId } = await services.training.train('anna', pass(model, 1))
+    await gate.entered
+    const failing = sinon.stub(Journal.prototype, 'finish').rejects(new Error('disk full'))
+    const waiting = outcome('anna', requestId)
+    gate.open()
+    expect(await waiting).toMatchObject({ state: 'failed', error: { category: 'server', code: 'NOT_RECORDED' } })
+    failing.restore()
+  })
+
+  it('does not use up the number of a request that the client will send again', async () => {
+    const model = await createModel()
+    const failing = sinon.stub(Journal.prototype, 'append').rejects(new Error('disk full'))
+    await expect(services.training.train('anna', pass(model, 1))).rejects.toThrow('disk full')
+    failing.restore()
+    const again = await services.training.train('anna', pass(model, 1))
+    expect((await outcome('anna', again.requestId)).metrics).toBeDefined()
+  })
+})
+
 describe('an engine that dies', () => {
+  it('is opened again until that works, while the server goes on', async () => {
+    const engines = backend.engines.length
+    backend.failOpen(new Error('no such file'))
+    engine().crash()
+    await expect.poll(() => backend.engines.length).toBe(engines + 1)
+    const model = await createModel()
+    expect(model).toBeDefined()
+  })
+
   it('fails what it had, at once, and is opened again for new work', async () => {
     const model = await createModel()
     const gate = engine().block('train')

@@ -2,6 +2,7 @@
 
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Backend } from '../../backends/backend.ts'
 import type { ServerConfig } from '../config.ts'
@@ -12,12 +13,14 @@ import { lockStateDir } from '../store/state-lock.ts'
 import { BaseModels } from './base-models.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { Futures } from './futures.ts'
-import { RunExecutor } from './run-executor.ts'
 import { Runs } from './runs.ts'
 import { Sampling } from './sampling.ts'
 import { Sessions } from './sessions.ts'
 import { Tenants } from './tenants.ts'
 import { Training } from './training.ts'
+
+/** Longer than this a supervisor would not wait either. */
+const DRAIN_LIMIT_MS = 60_000
 
 export interface Services {
   readonly tenants: Tenants
@@ -52,22 +55,22 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     log: (line) => log.info(line),
   })
   await models.open(config.models)
-  const futures = new Futures(journal)
-  const sessions = new Sessions(db, config.sessionTimeoutSeconds * 1000)
+  const logFailure = (cause: unknown, id: string | null) => {
+    const { cause: inner } = toServiceError(cause)
+    log.error({ err: inner ?? cause, future: id }, 'an operation failed')
+  }
+  const futures = new Futures(journal, logFailure)
+  const sessions = new Sessions(db, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
   await sessions.restore()
   const checkpoints = new Checkpoints(db, stateDir)
-  const logFailure = (cause: unknown) => {
-    const { category, cause: inner } = toServiceError(cause)
-    if (category === 'server') log.error({ err: inner ?? cause }, 'an operation failed')
-  }
-  const engine = (name: string) => models.get(name).engine
-  const executor = new RunExecutor({ db, journal, futures, runs, checkpoints, engine, log: logFailure })
-  const training = new Training({ journal, futures, runs, sessions, models, checkpoints, executor })
-  const sampling = new Sampling({ db, journal, futures, sessions, models, checkpoints, log: logFailure })
+  const parts = { db, journal, futures, sessions, models, checkpoints, log: logFailure }
+  const training = new Training({ ...parts, runs })
+  const sampling = new Sampling(parts)
   const close = async () => {
     sessions.close()
-    await training.drain()
-    await sampling.drain()
+    const drained = Promise.all([training.drain(), sampling.drain()])
+    const limit = setTimeout(DRAIN_LIMIT_MS, 'limit', { ref: false })
+    if ((await Promise.race([drained, limit])) === 'limit') log.warn('ending before all acknowledged work was done')
     await models.close()
     await db.destroy()
     lock.release()

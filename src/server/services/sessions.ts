@@ -17,14 +17,16 @@ export interface NewSession {
 export class Sessions {
   readonly #db: Kysely<Database>
   readonly #timeoutMs: number
+  readonly #log: (cause: unknown) => void
   /** Last sign of life of the sessions that are active. */
   readonly #alive = new Map<string, number>()
   readonly #enders: ((session: string) => void)[] = []
   #timer: NodeJS.Timeout | undefined
 
-  constructor(db: Kysely<Database>, timeoutMs: number) {
+  constructor(db: Kysely<Database>, timeoutMs: number, log: (cause: unknown) => void) {
     this.#db = db
     this.#timeoutMs = timeoutMs
+    this.#log = log
   }
 
   /** Takes up the sessions of an earlier run of the server; their clients get a whole timeout to come back. */
@@ -113,7 +115,10 @@ export class Sessions {
     this.#timer = undefined
     const oldest = this.#alive.values().next().value
     if (oldest === undefined) return
-    this.#timer = setTimeout(() => void this.#expire(), Math.max(0, oldest + this.#timeoutMs - Date.now()))
+    this.#timer = setTimeout(
+      () => void this.#expire().catch(this.#log),
+      Math.max(0, oldest + this.#timeoutMs - Date.now()),
+    )
     this.#timer.unref()
   }
 

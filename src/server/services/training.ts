@@ -2,19 +2,20 @@
 // comes through the future. Everything that can be refused is refused here, before anything is written.
 
 import { randomBytes } from 'node:crypto'
+import type { Kysely } from 'kysely'
 import type { OptimStep } from '../../backends/backend.ts'
 import { checkDatums } from '../../backends/datum-check.ts'
 import { resolveLoss } from '../../backends/losses.ts'
 import type { TrainingCall } from '../calls.ts'
-import { serviceError } from '../errors.ts'
+import { isFinal, serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
-import type { OperationKind } from '../store/schema.ts'
+import type { Database, OperationKind } from '../store/schema.ts'
 import { encodeTrainingCall } from '../wire/training.ts'
 import type { BaseModels } from './base-models.ts'
 import { type Checkpoint, type Checkpoints, checkName, checkTtl, type NewCheckpoint } from './checkpoints.ts'
 import type { Futures } from './futures.ts'
 import { Lane } from './lane.ts'
-import type { RunExecutor } from './run-executor.ts'
+import { RunExecutor } from './run-executor.ts'
 import { type RunWork, runOperation } from './run-operation.ts'
 import type { Run, Runs } from './runs.ts'
 import type { Sessions } from './sessions.ts'
@@ -62,7 +63,8 @@ export interface TrainingParts {
   readonly sessions: Sessions
   readonly models: BaseModels
   readonly checkpoints: Checkpoints
-  readonly executor: RunExecutor
+  readonly db: Kysely<Database>
+  readonly log: (cause: unknown, id: string | null) => void
 }
 
 export interface Submitted {
@@ -73,11 +75,15 @@ export interface Submitted {
 export class Training {
   readonly #parts: TrainingParts
   readonly #lanes = new Map<string, Lane>()
+  readonly #executor: RunExecutor
 
   constructor(parts: TrainingParts) {
     this.#parts = parts
-    parts.sessions.onEnd((session) => void this.#release(session))
-    parts.models.onLost((name, cause) => void this.#lose(name, cause))
+    const engine = (name: string) => parts.models.get(name).engine
+    this.#executor = new RunExecutor({ ...parts, engine, onUnloaded: (run) => this.#end(run) })
+    const logged = (work: Promise<void>) => void work.catch((cause) => parts.log(cause, null))
+    parts.sessions.onEnd((session) => logged(this.#release(session)))
+    parts.models.onLost((name, cause) => logged(this.#lose(name, cause)))
   }
 
   get waiting(): number {
@@ -270,17 +276,18 @@ export class Training {
           identity: seqId > 0 ? `run:${run.id}:${seqId}` : null,
           payload,
         },
-        (trx) => this.#parts.runs.touch(trx, run.id),
+        (trx) => this.#parts.runs.take(trx, run),
       )
       if (isNew) {
         this.#parts.futures.open(id)
-        if (!lane.push(runOperation(id, run, work(id)), seqId)) {
+        const pushed = lane.push(runOperation(id, run, work(id)), seqId)
+        if (pushed === 'taken') {
           await this.#parts.futures.reject(id, serviceError('SEQ_TAKEN', { seq: seqId, id: modelId }))
-        }
+        } else if (pushed === 'ended') await this.#parts.futures.reject(id, gone(run))
       }
       return { requestId: id, modelId: run.id }
     } catch (cause) {
-      lane.skip(run.id, seqId)
+      if (isFinal(cause)) lane.skip(run.id, seqId)
       throw cause
     }
   }
@@ -294,7 +301,7 @@ export class Training {
   #lane(baseModel: string): Lane {
     let lane = this.#lanes.get(baseModel)
     if (!lane) {
-      lane = new Lane((batch) => this.#parts.executor.carry(batch))
+      lane = new Lane((batch) => this.#executor.carry(batch))
       this.#lanes.set(baseModel, lane)
     }
     return lane
@@ -305,13 +312,22 @@ export class Training {
     for (const run of await this.#parts.runs.ofSession(session)) {
       if (run.state !== 'creating' && run.state !== 'ready') continue
       const lane = this.#lane(run.base_model)
+      for (const { id } of lane.takeEarly(run.id)) {
+        if (id) await this.#parts.futures.reject(id, serviceError('SESSION_OVER', { id: session }))
+      }
       lane.push(runOperation(null, run, { kind: 'unload_model' }), 0)
+    }
+  }
+
+  async #end(run: Run): Promise<void> {
+    for (const { id } of this.#lane(run.base_model).end(run.id)) {
+      if (id) await this.#parts.futures.reject(id, gone(run))
     }
   }
 
   async #lose(baseModel: string, cause: unknown): Promise<void> {
     await this.#parts.runs.markLost(baseModel)
-    for (const operation of this.#lane(baseModel).dropAll()) {
+    for (const operation of this.#lane(baseModel).endAll()) {
       if (operation.id) await this.#parts.futures.reject(operation.id, cause)
     }
   }
@@ -349,6 +365,8 @@ function newRun(
     last_request_at: now,
   }
 }
+
+const gone = ({ id }: Run) => serviceError('MODEL_GONE', { id, reason: 'it was unloaded or its session is over' })
 
 function mismatch(run: Run, checkpoint: Checkpoint): string | null {
   for (const key of ['base_model', 'rank', 'train_attention', 'train_mlp', 'train_unembed'] as const) {

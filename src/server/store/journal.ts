@@ -114,6 +114,8 @@ export class Journal {
           finished_at: Date.now(),
         })
         .where('id', '=', finished.id)
+        // An answer that was given stays.
+        .where('state', 'in', ['queued', 'running'])
         .execute()
       await also?.(trx)
     })

@@ -1,9 +1,26 @@
 // A body that was refused before its handler saw it was still a request with a number. Where model and number can be read,
 // the number counts as used: the SDK never sends it again, and later ones must not wait for it.
 
+import { isFinal } from '../errors.ts'
 import type { Refusal } from '../http/router.ts'
 import type { Services } from '../services/services.ts'
 import { type Peeked, peekTraining } from '../wire/training.ts'
+
+/** Does `work`; when it is refused for good, the number of the request counts as used. */
+export async function numbered<T>(
+  { training }: Services,
+  tenant: string,
+  peeked: () => Peeked,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work()
+  } catch (cause) {
+    const { modelId, seqId } = peeked()
+    if (isFinal(cause) && modelId !== undefined && seqId !== undefined) await training.refuse(tenant, modelId, seqId)
+    throw cause
+  }
+}
 
 export function refusedNumbers({ training }: Services): (refusal: Refusal) => Promise<void> {
   return async ({ tenant, body }) => {
@@ -12,7 +29,8 @@ export function refusedNumbers({ training }: Services): (refusal: Refusal) => Pr
   }
 }
 
-function peek(body: unknown): Peeked {
+/** Model and number of a request in whatever form it was read. */
+export function peek(body: unknown): Peeked {
   if (body instanceof Uint8Array) return { ...peekText(body), ...peekTraining(body) }
   if (typeof body !== 'object' || body === null) return {}
   const { model_id, seq_id } = body as Record<string, unknown>

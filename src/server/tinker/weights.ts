@@ -4,9 +4,11 @@ import { serviceError } from '../errors.ts'
 import type { Services } from '../services/services.ts'
 import type { TinkerHandlers } from './handlers.ts'
 import { checkOptimizer } from './models.ts'
+import { numbered, peek } from './refused.ts'
 import { seqNumber } from './seq-number.ts'
 
-export function weightsHandlers({ checkpoints, training }: Services) {
+export function weightsHandlers(services: Services) {
+  const { checkpoints, training } = services
   return {
     saveWeights: async ({ tenant, body }) => {
       const { requestId, modelId } = await training.saveWeights(tenant.id, body.model_id, seqNumber(body.seq_id), {
@@ -31,24 +33,30 @@ export function weightsHandlers({ checkpoints, training }: Services) {
       })
       return { request_id: requestId, model_id: modelId }
     },
-    loadWeights: async ({ tenant, body }) => {
-      if (body.weights_access_token != null) {
-        throw serviceError('UNSUPPORTED_FIELD', { field: 'weights_access_token', operation: 'load_weights' })
-      }
-      checkOptimizer(body.optimizer_config?.type)
-      const optimizer = body.optimizer ?? true
-      const { requestId, modelId } =
-        body.model_id != null
-          ? await training.loadWeights(tenant.id, body.model_id, seqNumber(body.seq_id), body.path, optimizer)
-          : await training.resume(tenant.id, {
-              ...newModel(body),
-              path: body.path,
-              optimizer,
-              ...(body.base_model != null && { baseModel: body.base_model }),
-              userMetadata: body.user_metadata ?? {},
-            })
-      return { request_id: requestId, model_id: modelId }
-    },
+    loadWeights: ({ tenant, body }) =>
+      numbered(
+        services,
+        tenant.id,
+        () => peek(body),
+        async () => {
+          if (body.weights_access_token != null) {
+            throw serviceError('UNSUPPORTED_FIELD', { field: 'weights_access_token', operation: 'load_weights' })
+          }
+          checkOptimizer(body.optimizer_config?.type)
+          const optimizer = body.optimizer ?? true
+          const { requestId, modelId } =
+            body.model_id != null
+              ? await training.loadWeights(tenant.id, body.model_id, seqNumber(body.seq_id), body.path, optimizer)
+              : await training.resume(tenant.id, {
+                  ...newModel(body),
+                  path: body.path,
+                  optimizer,
+                  ...(body.base_model != null && { baseModel: body.base_model }),
+                  userMetadata: body.user_metadata ?? {},
+                })
+          return { request_id: requestId, model_id: modelId }
+        },
+      ),
     weightsInfo: async ({ tenant, body }) => {
       const checkpoint = await checkpoints.find(tenant.id, body.tinker_path)
       return {
