@@ -10,8 +10,10 @@ import { Journal } from '../store/journal.ts'
 import { openSqlite } from '../store/sqlite.ts'
 import { lockStateDir } from '../store/state-lock.ts'
 import { BaseModels } from './base-models.ts'
+import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { Futures } from './futures.ts'
+import { Retention } from './retention.ts'
 import { RunExecutor } from './run-executor.ts'
 import { Runs } from './runs.ts'
 import { Sampling } from './sampling.ts'
@@ -25,6 +27,8 @@ export interface Services {
   readonly sessions: Sessions
   readonly runs: Runs
   readonly checkpoints: Checkpoints
+  readonly catalog: Catalog
+  readonly retention: Retention
   readonly training: Training
   readonly sampling: Sampling
   readonly futures: Futures
@@ -60,12 +64,15 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     const { category, cause: inner } = toServiceError(cause)
     if (category === 'server') log.error({ err: inner ?? cause }, 'an operation failed')
   }
+  const retention = new Retention(db, checkpoints, logFailure)
+  await retention.start()
   const engine = (name: string) => models.get(name).engine
   const executor = new RunExecutor({ db, journal, futures, runs, checkpoints, engine, log: logFailure })
   const training = new Training({ journal, futures, runs, sessions, models, checkpoints, executor })
   const sampling = new Sampling({ db, journal, futures, sessions, models, checkpoints, log: logFailure })
   const close = async () => {
     sessions.close()
+    await retention.close()
     await training.drain()
     await sampling.drain()
     await models.close()
@@ -78,6 +85,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     sessions,
     runs,
     checkpoints,
+    catalog: new Catalog(db),
+    retention,
     training,
     sampling,
     futures,
