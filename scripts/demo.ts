@@ -87,6 +87,8 @@ async function main(): Promise<void> {
   nextSteps(model)
 }
 
+// So that the server goes along, which listens to `exit`.
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(130))
 try {
   await main()
 } catch (error) {

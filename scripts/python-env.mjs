@@ -5,6 +5,7 @@
  * packages are for. A set is a file openapi/conformance/sdk/requirements/NAME.txt: pip's own format, every version exact.
  *
  *     node scripts/python-env.mjs sdk-0.38.0 [NAME...]      prints the path of each environment's interpreter
+ *     node scripts/python-env.mjs --find                    prints the Python that it would make them with
  *
  * Exit code 3: no Python that can do it; 1: pip could not install the set. Either way one sentence on stderr says what to do.
  */
@@ -17,7 +18,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 
 const ROOT = path.join(path.dirname(fileURLToPath(import.meta.url)), '..')
 const REQUIREMENTS = path.join(ROOT, 'openapi', 'conformance', 'sdk', 'requirements')
-const VENVS = path.join(ROOT, '.cache', 'venv')
+const VENVS = process.env.TWINKLE_VENVS ?? path.join(ROOT, '.cache', 'venv')
+const MAKING = '.making-'
 const OLDEST = [3, 11]
 const NAMES = ['python3.13', 'python3.12', 'python3.11', 'python3', 'python', 'python3.14']
 const PROBE = 'import ensurepip, sys, venv; print(sys.version_info[0], sys.version_info[1], sys.executable)'
@@ -86,7 +88,8 @@ function managedInterpreters() {
 /** Makes it under another name and renames it when it is whole, so that neither an interruption nor a race leaves a half. */
 function make(venv, python, requirements) {
   fs.mkdirSync(VENVS, { recursive: true })
-  const work = fs.mkdtempSync(path.join(VENVS, '.making-'))
+  removeLeftovers()
+  const work = fs.mkdtempSync(path.join(VENVS, `${MAKING}${process.pid}-`))
   try {
     // What pip says belongs on stderr: stdout carries paths alone.
     const run = (command, args) => execFileSync(command, args, { stdio: ['ignore', 2, 2] })
@@ -110,12 +113,31 @@ function make(venv, python, requirements) {
   }
 }
 
+/** What a killed process was making. */
+function removeLeftovers() {
+  for (const name of fs.readdirSync(VENVS).filter((entry) => entry.startsWith(MAKING))) {
+    if (!isRunning(Number(name.slice(MAKING.length).split('-')[0]))) {
+      fs.rmSync(path.join(VENVS, name), { recursive: true, force: true })
+    }
+  }
+}
+
+function isRunning(pid) {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return error.code === 'EPERM'
+  }
+}
+
 function interpreterOf(venv) {
   return process.platform === 'win32' ? path.join(venv, 'Scripts', 'python.exe') : path.join(venv, 'bin', 'python')
 }
 
 function main(names) {
   try {
+    if (names[0] === '--find') return void process.stdout.write(`${findPython().command}\n`)
     if (names.length === 0) throw new Error(`name a set: ${requirementSets().join(', ')}`)
     for (const name of names) process.stdout.write(`${ensurePythonEnv(name)}\n`)
   } catch (error) {

@@ -59,11 +59,12 @@ export class RawClient {
     return String(body.session_id)
   }
 
-  async model(baseModel: string): Promise<RawModel> {
-    const session_id = await this.session()
+  async model(baseModel: string, session?: string): Promise<RawModel> {
+    const session_id = session ?? (await this.session())
     const body = { session_id, model_seq_id: 0, base_model: baseModel, lora_config: { rank: 4, seed: 1 } }
     const submitted = await this.post('create_model', body)
     const { body: created } = await this.result(String(submitted.body.request_id))
+    if (!created.model_id) throw new Error(`no model: ${JSON.stringify({ submitted, created })}`)
     return new RawModel(this, String(created.model_id))
   }
 }
@@ -97,7 +98,8 @@ export class RawModel {
   async loss(): Promise<number> {
     const bytes = this.trainBytes(datum([20, 21, 22], { target_tokens: int64([21, 22, 23]) }))
     const submitted = await this.client.post('forward_backward', bytes, { 'content-type': PROTOBUF })
-    const { body } = await this.client.result(String(submitted.body.request_id))
+    const isTaken = submitted.status < 400
+    const { body } = isTaken ? await this.client.result(String(submitted.body.request_id)) : submitted
     const loss = (body.metrics as Record<string, number> | undefined)?.['loss:sum']
     if (loss === undefined) throw new Error(`a good request was refused: ${JSON.stringify(body)}`)
     return loss

@@ -12,6 +12,7 @@ const READY_MS = 60_000
 
 export interface ServerProcess {
   readonly url: string
+  readonly pid: number
   readonly stateDir: string
   /** Everything it has printed so far, both streams. */
   output(): string
@@ -45,7 +46,7 @@ export async function startServerProcess({ keys = [], flags = [] }: ServeOptions
     return code
   }
   try {
-    return { url: await readyUrl(child, exit), stateDir, output, stop }
+    return { url: await readyUrl(child, exit), pid: child.pid as number, stateDir, output, stop }
   } catch (error) {
     await stop()
     throw new Error(`${(error as Error).message}; it printed:\n${output()}`)

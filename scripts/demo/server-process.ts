@@ -37,7 +37,11 @@ export async function startServerProcess(args: readonly string[], program = FROM
     return { url, pid: child.pid!, readyMs, stop: () => stopped(child, killChild, complaints) }
   } catch (error) {
     child.kill('SIGKILL')
-    throw new Error(`The server did not start: ${complaints.join('').trim() || (error as Error).message}`)
+    const said = complaints
+      .join('')
+      .trim()
+      .replace(/^Error: /, '')
+    throw new Error(`The server did not start: ${said || (error as Error).message}`)
   }
 }
 

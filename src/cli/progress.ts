@@ -48,7 +48,7 @@ export class ProgressLine {
   }
 
   #draw(text: string): void {
-    this.#target.write(`\r\u001b[K${text.slice(0, (this.#target.columns ?? 80) - 1)}`)
+    this.#target.write(`\r\u001b[K${text.slice(0, (this.#target.columns || 80) - 1)}`)
   }
 }
 

@@ -56,6 +56,9 @@ export interface BytesResult {
 /** A plain value is the operation's JSON with its success status. */
 export type Result<K extends OperationId> = SuccessBody<K> | JsonResult | BytesResult
 
-type Handler<K extends OperationId> = (call: Call<K>) => Promise<Result<K>>
+/** An operation that answers nothing may give nothing. */
+type Handler<K extends OperationId> = (
+  call: Call<K>,
+) => SuccessBody<K> extends undefined ? Promise<unknown> : Promise<Result<K>>
 
 export type Handlers<K extends OperationId> = { readonly [P in K]: Handler<P> }

@@ -46,6 +46,11 @@ export function parseTinkerPath(path: string): { run: string; kind: CheckpointKi
   return { run, kind: kind as CheckpointKind, name }
 }
 
+/** Past its time: gone for everybody, whether its row was removed yet or not. */
+function isOver({ expires_at }: Checkpoint): boolean {
+  return expires_at !== null && expires_at <= Date.now()
+}
+
 export interface NewCheckpoint {
   readonly kind: CheckpointKind
   readonly name: string
@@ -58,6 +63,7 @@ export interface NewCheckpoint {
 export class Checkpoints {
   readonly #db: Kysely<Database>
   readonly #stateDir: string
+  readonly #expiring: ((at: number) => void)[] = []
   constructor(db: Kysely<Database>, stateDir: string) {
     this.#db = db
     this.#stateDir = stateDir
@@ -75,21 +81,38 @@ export class Checkpoints {
     return join(this.#stateDir, folder)
   }
 
-  /** Of the tenant's own checkpoints; throws CHECKPOINT_NOT_FOUND. */
+  /** What the tenant may read: its own checkpoints and published ones. Throws CHECKPOINT_NOT_FOUND. */
   async find(tenant: string, path: string): Promise<Checkpoint> {
-    const { run, kind, name } = parseTinkerPath(path)
-    const row = await this.#select(tenant, run, kind, name)
-    if (!row || (row.expires_at !== null && row.expires_at <= Date.now())) {
+    const row = await this.#select(parseTinkerPath(path))
+    if (!row || isOver(row) || (row.tenant !== tenant && !row.published)) {
       throw serviceError('CHECKPOINT_NOT_FOUND', { path })
     }
     return row
   }
 
-  async #select(tenant: string, run: string, kind: CheckpointKind, name: string): Promise<Checkpoint | undefined> {
+  /** What the tenant may change: its own. Throws CHECKPOINT_NOT_FOUND. */
+  async own(tenant: string, path: string): Promise<Checkpoint> {
+    const row = await this.find(tenant, path)
+    if (row.tenant !== tenant) throw serviceError('CHECKPOINT_NOT_FOUND', { path })
+    return row
+  }
+
+  /** Lets every tenant read it, or its owner only. Saying it again changes nothing. */
+  async setPublished(tenant: string, path: string, isPublished: boolean): Promise<void> {
+    const { id } = await this.own(tenant, path)
+    const published = isPublished ? 1 : 0
+    await this.#db.updateTable('checkpoints').set({ published }).where('id', '=', id).execute()
+  }
+
+  /** Called with the time at which a checkpoint that is being saved will expire. */
+  onExpiring(listener: (at: number) => void): void {
+    this.#expiring.push(listener)
+  }
+
+  async #select({ run, kind, name }: { run: string; kind: CheckpointKind; name: string }) {
     return this.#db
       .selectFrom('checkpoints')
       .selectAll()
-      .where('tenant', '=', tenant)
       .where('run', '=', run)
       .where('kind', '=', kind)
       .where('name', '=', name)
@@ -98,8 +121,8 @@ export class Checkpoints {
 
   /** Throws CHECKPOINT_EXISTS when the name is taken and may not be replaced. Asked before the files are written. */
   async checkFree(run: Run, checkpoint: NewCheckpoint): Promise<Checkpoint | undefined> {
-    const existing = await this.#select(run.tenant, run.id, checkpoint.kind, checkpoint.name)
-    if (existing && !checkpoint.overwrite) {
+    const existing = await this.#select({ run: run.id, kind: checkpoint.kind, name: checkpoint.name })
+    if (existing && !isOver(existing) && !checkpoint.overwrite) {
       throw serviceError('CHECKPOINT_EXISTS', { path: tinkerPath(existing) })
     }
     return existing
@@ -115,6 +138,7 @@ export class Checkpoints {
   ): Promise<void> {
     const { kind, name, ttlSeconds } = checkpoint
     const now = Date.now()
+    const expiresAt = ttlSeconds === null ? null : now + ttlSeconds * 1000
     await trx
       .deleteFrom('checkpoints')
       .where('run', '=', run.id)
@@ -140,9 +164,10 @@ export class Checkpoints {
         has_optimizer: checkpoint.hasOptimizer ? 1 : 0,
         user_metadata: JSON.stringify(checkpoint.userMetadata),
         created_at: now,
-        expires_at: ttlSeconds === null ? null : now + ttlSeconds * 1000,
+        expires_at: expiresAt,
       })
       .execute()
+    if (expiresAt !== null) for (const listener of this.#expiring) listener(expiresAt)
   }
 
   /** Removes a folder that no checkpoint names any more and no active session samples from. */

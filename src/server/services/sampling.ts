@@ -79,6 +79,7 @@ export class Sampling {
       ...source,
       model_path: call.modelPath ?? null,
       created_at: Date.now(),
+      copies: 0,
     }
     await this.#parts.db
       .insertInto('sampling_sessions')

@@ -11,8 +11,10 @@ import { Journal } from '../store/journal.ts'
 import { openSqlite } from '../store/sqlite.ts'
 import { lockStateDir } from '../store/state-lock.ts'
 import { BaseModels } from './base-models.ts'
+import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { Futures } from './futures.ts'
+import { Retention } from './retention.ts'
 import { Runs } from './runs.ts'
 import { Sampling } from './sampling.ts'
 import { Sessions } from './sessions.ts'
@@ -28,6 +30,8 @@ export interface Services {
   readonly sessions: Sessions
   readonly runs: Runs
   readonly checkpoints: Checkpoints
+  readonly catalog: Catalog
+  readonly retention: Retention
   readonly training: Training
   readonly sampling: Sampling
   readonly futures: Futures
@@ -63,11 +67,14 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const sessions = new Sessions(db, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
   await sessions.restore()
   const checkpoints = new Checkpoints(db, stateDir)
+  const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
+  await retention.start()
   const parts = { db, journal, futures, sessions, models, checkpoints, log: logFailure }
   const training = new Training({ ...parts, runs })
   const sampling = new Sampling(parts)
   const close = async () => {
     sessions.close()
+    await retention.close()
     const drained = Promise.all([training.drain(), sampling.drain()])
     const limit = setTimeout(DRAIN_LIMIT_MS, 'limit', { ref: false })
     if ((await Promise.race([drained, limit])) === 'limit') log.warn('ending before all acknowledged work was done')
@@ -81,6 +88,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     sessions,
     runs,
     checkpoints,
+    catalog: new Catalog(db),
+    retention,
     training,
     sampling,
     futures,

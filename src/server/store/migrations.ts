@@ -99,6 +99,44 @@ const migrations: Record<string, Migration> = {
       await db.schema.createIndex('sampling_sessions_session').on('sampling_sessions').column('session').execute()
     },
   },
+  '002-rest': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .alterTable('checkpoints')
+        .addColumn('published', 'integer', (c) => c.notNull().defaultTo(0))
+        .execute()
+      await db.schema.createIndex('checkpoints_tenant').on('checkpoints').columns(['tenant', 'created_at']).execute()
+      await db.schema.createIndex('checkpoints_expiry').on('checkpoints').column('expires_at').execute()
+      await db.schema.createIndex('runs_tenant').on('runs').columns(['tenant', 'created_at']).execute()
+      await db.schema.createIndex('sessions_tenant').on('sessions').columns(['tenant', 'created_at']).execute()
+      await db.schema
+        .alterTable('sampling_sessions')
+        .addColumn('copies', 'integer', (c) => c.notNull().defaultTo(0))
+        .execute()
+      await db.schema
+        .createTable('completions')
+        .addColumn('position', 'integer', (c) => c.primaryKey().autoIncrement())
+        .addColumn('sampling_session', 'text', (c) => c.notNull())
+        .addColumn('copy', 'text', (c) => c.notNull())
+        .addColumn('operation', 'text', (c) => c.notNull())
+        .addColumn('state', 'text', (c) => c.notNull())
+        .addColumn('bytes', 'bigint')
+        .execute()
+      await db.schema
+        .createIndex('completions_session')
+        .on('completions')
+        .columns(['sampling_session', 'copy', 'position'])
+        .execute()
+      await db.schema
+        .createTable('weight_copies')
+        .addColumn('tenant', 'text', (c) => c.notNull())
+        .addColumn('key', 'text', (c) => c.notNull())
+        .addColumn('request_hash', 'text', (c) => c.notNull())
+        .addColumn('path', 'text', (c) => c.notNull())
+        .addPrimaryKeyConstraint('weight_copies_key', ['tenant', 'key'])
+        .execute()
+    },
+  },
 }
 
 export const migrationProvider: MigrationProvider = { getMigrations: async () => migrations }

@@ -9,6 +9,8 @@ export interface Database {
   operations: OperationTable
   checkpoints: CheckpointTable
   sampling_sessions: SamplingSessionTable
+  completions: CompletionTable
+  weight_copies: WeightCopyTable
 }
 
 export interface SessionTable {
@@ -111,6 +113,8 @@ export interface CheckpointTable {
   user_metadata: string
   created_at: number
   expires_at: number | null
+  /** 1: every tenant may read it. */
+  published: Generated<number>
 }
 
 export interface SamplingSessionTable {
@@ -122,4 +126,25 @@ export interface SamplingSessionTable {
   /** Below the state directory: the frozen adapter; null samples the base model. */
   folder: string | null
   created_at: number
+  /** Clients that joined after the first: each has a number of its own. */
+  copies: Generated<number>
+}
+
+/** That a sample has ended, in the order of endings, until its client has heard of it (retrieve_futures). */
+export interface CompletionTable {
+  position: Generated<number>
+  sampling_session: string
+  /** Which client of the sampling session asked: its sequence numbers divided by 10^9. Decimal. */
+  copy: string
+  operation: string
+  state: 'finished' | 'failed'
+  bytes: number | null
+}
+
+/** Answers of copy_weights by the key of the request, so that a repeated one makes no second copy. */
+export interface WeightCopyTable {
+  tenant: string
+  key: string
+  request_hash: string
+  path: string
 }

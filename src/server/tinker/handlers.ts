@@ -4,6 +4,7 @@
 import type { RoutedOperationId } from '../../generated/operations.ts'
 import type { Handlers } from '../http/router.ts'
 import type { Services } from '../services/services.ts'
+import { checkpointHandlers } from './checkpoints.ts'
 import { clientHandlers } from './client.ts'
 import { futureHandlers } from './futures.ts'
 import { modelHandlers } from './models.ts'
@@ -21,6 +22,7 @@ export function tinkerHandlers(services: Services): TinkerHandlers {
     ...modelHandlers(services),
     ...trainingHandlers(services),
     ...weightsHandlers(services),
+    ...checkpointHandlers(services),
     ...samplingHandlers(services),
     ...futureHandlers(services),
   }

@@ -1,0 +1,79 @@
+// How checkpoints end: deleted by their owner, or when their time is over. The row goes first, then the files, so that
+// nothing that is listed lacks its files. One timer stands on the next expiry.
+
+import type { Kysely } from 'kysely'
+import type { Database } from '../store/schema.ts'
+import { Alarm } from './alarm.ts'
+import { type Checkpoint, type Checkpoints, checkTtl } from './checkpoints.ts'
+
+export class Retention {
+  readonly #db: Kysely<Database>
+  readonly #checkpoints: Checkpoints
+  readonly #log: (cause: unknown) => void
+  readonly #alarm = new Alarm(() => this.#expire())
+  #expiring: Promise<number | null> = Promise.resolve(null)
+
+  constructor(db: Kysely<Database>, checkpoints: Checkpoints, log: (cause: unknown) => void) {
+    this.#db = db
+    this.#checkpoints = checkpoints
+    this.#log = log
+    checkpoints.onExpiring((at) => this.#alarm.at(at))
+  }
+
+  /** Removes what expired while the server was away, and waits for the next. */
+  async start(): Promise<void> {
+    const next = await this.#expire()
+    if (next !== null) this.#alarm.at(next)
+  }
+
+  /** From now on; null keeps it for ever. Throws INVALID_TTL and CHECKPOINT_NOT_FOUND. */
+  async setTtl(tenant: string, path: string, ttlSeconds: number | null): Promise<void> {
+    checkTtl(ttlSeconds)
+    const { id } = await this.#checkpoints.own(tenant, path)
+    const expiresAt = ttlSeconds === null ? null : Date.now() + ttlSeconds * 1000
+    await this.#db.updateTable('checkpoints').set({ expires_at: expiresAt }).where('id', '=', id).execute()
+    if (expiresAt !== null) this.#alarm.at(expiresAt)
+  }
+
+  /** Throws CHECKPOINT_NOT_FOUND. */
+  async remove(tenant: string, path: string): Promise<void> {
+    await this.#remove(await this.#checkpoints.own(tenant, path))
+  }
+
+  async #remove(checkpoint: Checkpoint): Promise<void> {
+    await this.#db.deleteFrom('checkpoints').where('id', '=', checkpoint.id).execute()
+    await this.#checkpoints.removeUnused(checkpoint.folder)
+  }
+
+  /** Gives the time of the next expiry. */
+  #expire(): Promise<number | null> {
+    this.#expiring = this.#removeExpired().catch((cause) => {
+      this.#log(cause)
+      return Date.now() + RETRY_MS
+    })
+    return this.#expiring
+  }
+
+  async #removeExpired(): Promise<number | null> {
+    const over = await this.#db.selectFrom('checkpoints').selectAll().where('expires_at', '<=', Date.now()).execute()
+    for (const checkpoint of over) await this.#remove(checkpoint)
+    const next = await this.#db
+      .selectFrom('checkpoints')
+      .select(({ fn }) => fn.min('expires_at').as('at'))
+      .executeTakeFirst()
+    return next?.at ?? null
+  }
+
+  /** Settles when what was being removed is. */
+  async settled(): Promise<void> {
+    await this.#expiring
+  }
+
+  async close(): Promise<void> {
+    this.#alarm.close()
+    await this.settled()
+  }
+}
+
+/** After a removal that failed: a full disk or a lost mount is not mended within a second. */
+const RETRY_MS = 60_000
