@@ -27,15 +27,20 @@ export class BaseModels {
     this.#options = options
   }
 
+  /** Opens all of them, or none: what was opened beside one that cannot be is closed again. */
   async open(sources: readonly ModelSource[]): Promise<void> {
-    await Promise.all(
-      sources.map(async (source) => {
-        const files = openModelSource(source.path).tokenizerFiles()
-        const engine = await this.#backend.open(source, this.#options)
-        this.#served.set(source.name, { engine, files })
-        this.#watch(source, files, engine)
-      }),
-    )
+    const opened = await Promise.allSettled(sources.map((source) => this.#open(source)))
+    const failed = opened.find((result) => result.status === 'rejected')
+    if (!failed) return
+    await this.close()
+    throw failed.reason
+  }
+
+  async #open(source: ModelSource): Promise<void> {
+    const files = openModelSource(source.path).tokenizerFiles()
+    const engine = await this.#backend.open(source, this.#options)
+    this.#served.set(source.name, { engine, files })
+    this.#watch(source, files, engine)
   }
 
   #watch(source: ModelSource, files: Record<string, Uint8Array>, engine: Engine): void {

@@ -58,7 +58,11 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     threads: config.threads,
     log: (line) => log.info(line),
   })
-  await models.open(config.models)
+  await models.open(config.models).catch(async (cause) => {
+    await db.destroy()
+    lock.release()
+    throw cause
+  })
   const logFailure = (cause: unknown, id: string | null) => {
     const { cause: inner } = toServiceError(cause)
     log.error({ err: inner ?? cause, future: id }, 'an operation failed')
