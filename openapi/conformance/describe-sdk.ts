@@ -27,7 +27,7 @@ export function describeSdk(version: SdkVersion, { torch = false } = {}): void {
       server = await startServerProcess({ keys: [KEY, OTHER_KEY] })
       run = await SdkRun.start(
         python,
-        server.url,
+        server,
         cases.map((c) => c.id),
       )
     }, SETUP_MS)

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { EMBEDDED_MODEL } from '../../src/server/config-fields.ts'
+import type { ServerProcess } from './server-process.ts'
 
 const PYTHON_ENV = fileURLToPath(new URL('../../scripts/python-env.mjs', import.meta.url))
 const RUNNER = fileURLToPath(new URL('sdk/run.py', import.meta.url))
@@ -40,13 +41,13 @@ export class SdkRun {
   readonly #results = new Map<string, Promise<CaseResult>>()
   readonly #said: string[] = []
 
-  static async start(python: string, url: string, ids: readonly string[]): Promise<SdkRun> {
-    return new SdkRun(python, url, ids, await mkdtemp(join(tmpdir(), 'twinkle-home-')))
+  static async start(python: string, server: ServerProcess, ids: readonly string[]): Promise<SdkRun> {
+    return new SdkRun(python, server, ids, await mkdtemp(join(tmpdir(), 'twinkle-home-')))
   }
 
-  private constructor(python: string, url: string, ids: readonly string[], home: string) {
+  private constructor(python: string, server: ServerProcess, ids: readonly string[], home: string) {
     this.#home = home
-    this.#process = spawn(python, ['-W', 'ignore', RUNNER, ...ids], { env: environment(url, home), stdio: 'pipe' })
+    this.#process = spawn(python, ['-W', 'ignore', RUNNER, ...ids], { env: environment(server, home), stdio: 'pipe' })
     const settle = new Map<string, (result: CaseResult) => void>()
     for (const id of ids) this.#results.set(id, new Promise((resolve) => settle.set(id, resolve)))
     createInterface({ input: this.#process.stdout! }).on('line', (line) => {
@@ -79,7 +80,7 @@ export class SdkRun {
 }
 
 /** An empty home: no stored credentials, no cached tokenizers; all the SDK learns comes from the server. */
-function environment(url: string, home: string): NodeJS.ProcessEnv {
+function environment({ url, stateDir }: ServerProcess, home: string): NodeJS.ProcessEnv {
   const { PATH, SystemRoot, LANG } = process.env
   return {
     ...(PATH && { PATH }),
@@ -90,6 +91,7 @@ function environment(url: string, home: string): NodeJS.ProcessEnv {
     TINKER_API_KEY: KEY,
     HF_ENDPOINT: url,
     CONFORMANCE_OTHER_KEY: OTHER_KEY,
+    CONFORMANCE_STATE_DIR: stateDir,
     CONFORMANCE_MODEL: EMBEDDED_MODEL.name,
     PYTHONDONTWRITEBYTECODE: '1',
   }

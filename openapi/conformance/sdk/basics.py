@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import pathlib
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ SERVER = os.environ["TINKER_BASE_URL"]
 MODEL = os.environ["CONFORMANCE_MODEL"]
 KEY = os.environ["TINKER_API_KEY"]
 OTHER_KEY = os.environ["CONFORMANCE_OTHER_KEY"]
+STATE_DIR = pathlib.Path(os.environ["CONFORMANCE_STATE_DIR"])
 WAIT = 60.0
 CONTEXT = 512
 VOCABULARY = 512
@@ -34,7 +36,7 @@ WAITING: set[str] = set()
 
 
 def case(identity: str, *, waits: bool = False) -> Callable[[Callable[[], None]], Callable[[], None]]:
-    """Registers a case under its id. One that mostly waits (heartbeats) runs beside the others."""
+    """Registers a case under its id. One that mostly waits (for heartbeats, for other processes) runs beside the others."""
 
     def register(function: Callable[[], None]) -> Callable[[], None]:
         assert identity not in CASES, f"two cases are called {identity}"

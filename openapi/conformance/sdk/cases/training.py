@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import numpy as np
 from basics import *  # noqa: F403
+from safetensors.numpy import load_file
 
 
 @case("C19")
@@ -147,6 +150,50 @@ def weight_decay_and_clipping() -> None:
     tiny_step = after(adam(1e-1), adam(1e-7, weight_decay=1e7))
     near(tiny_step, base, 1e-3)
     differ(after(adam(1e-1), adam(1e-7)), base, 1e-2)
+
+
+@case("C31-reference")
+def adamw_in_numpy() -> None:
+    """Three saved steps against AdamW written out: the gradient is read off the first moments, all else must follow."""
+    decay, clip, rates, beta1, beta2, eps = 0.1, 0.5, (1e-2, 2e-2, 5e-3), 0.9, 0.95, 1e-12
+    training = lora(rank=4, seed=3)
+    states = [saved(training, "start")]
+    for number, rate in enumerate(rates):
+        params = adam(rate, beta1=beta1, beta2=beta2, eps=eps, weight_decay=decay, grad_clip_norm=clip)
+        step(training, [weighted(some_tokens(12, number), 4.0)], params)
+        states.append(saved(training, f"step-{number}"))
+    for number, rate in enumerate(rates, 1):
+        before, after = states[number - 1], states[number]
+        gradients = {}
+        for name, weights in before.weights.items():
+            m0, v0 = (x.get(name, np.zeros_like(weights)) for x in (before.first, before.second))
+            m1, v1 = after.first[name], after.second[name]
+            gradients[name] = g = (m1 - beta1 * m0) / (1 - beta1)
+            near(v1, beta2 * v0 + (1 - beta2) * g**2, 1e-6)
+            update = (m1 / (1 - beta1**number)) / (np.sqrt(v1 / (1 - beta2**number)) + eps)
+            near(after.weights[name], weights * (1 - rate * decay) - rate * update, 2e-6)
+        norm = np.sqrt(sum(np.sum(g**2) for g in gradients.values()))
+        near(norm, clip, 1e-3)  # the loss is scaled so that every step is clipped
+
+
+class Saved:
+    """A training checkpoint's numbers, from the files that the server wrote."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        def read(name: str) -> dict[str, np.ndarray]:
+            return {key: x.astype(np.float64) for key, x in load_file(folder / name).items()}
+
+        self.weights = {key: x for key, x in read("adapter_model.safetensors").items()}
+        state = read("optimizer.safetensors")
+        self.first = {key[2:]: x for key, x in state.items() if key.startswith("m/")}
+        self.second = {key[2:]: x for key, x in state.items() if key.startswith("v/")}
+
+
+def saved(training, name: str) -> Saved:
+    known = set(STATE_DIR.rglob("adapter_model.safetensors"))
+    done(training.save_state(name))
+    (new,) = set(STATE_DIR.rglob("adapter_model.safetensors")) - known
+    return Saved(new.parent)
 
 
 @case("C41")

@@ -1,0 +1,153 @@
+"""Looking around: training runs and checkpoints over the REST client, and over the SDK's own command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+from basics import *  # noqa: F403
+
+
+def rest(service):
+    return service.create_rest_client()
+
+
+def owner(**options):
+    """A tenant's clients and one of its models, trained a little."""
+    service = client()
+    training = lora(service, **options)
+    step(training, [weighted(some_tokens(6))])
+    return service, training
+
+
+@case("C44-listed")
+def saved_state_is_listed() -> None:
+    service, training = owner()
+    more = {"user_metadata": {"note": "first"}} if version() >= (0, 28) else {}
+    path = done(training.save_state("a", **more)).path
+    sampler_path = done(training.save_weights_for_sampler("s")).path
+    done(training.save_weights_and_get_sampling_client())
+    listed = done(rest(service).list_checkpoints(training.model_id)).checkpoints
+    assert sorted(c.tinker_path for c in listed) == sorted([path, sampler_path]), listed
+    (saved,) = [c for c in listed if c.checkpoint_type == "training"]
+    assert saved.checkpoint_id == "weights/a" and saved.size_bytes > 1000 and not saved.public, saved
+    assert abs(datetime.now(UTC) - saved.time) < timedelta(minutes=5), saved.time
+    if more:
+        assert saved.user_metadata == {"note": "first"}, saved
+
+
+@case("C46")
+def time_to_live() -> None:
+    service, training = owner()
+    path = done(training.save_state("a", ttl_seconds=7200)).path
+    (saved,) = done(rest(service).list_checkpoints(training.model_id)).checkpoints
+    left = saved.expires_at - datetime.now(UTC)
+    assert timedelta(minutes=110) < left <= timedelta(hours=2), saved
+    assert saved.tinker_path == path
+    refused(lambda: done(training.save_state("b", ttl_seconds=1)), "ttl_seconds", "1")
+
+
+@case("C74")
+def training_runs_in_pages() -> None:
+    service, first = owner()
+    second = lora(service)
+    page = done(rest(service).list_training_runs(limit=1))
+    assert [run.training_run_id for run in page.training_runs] == [second.model_id], page
+    assert page.cursor.total_count >= 2, page.cursor
+    next_page = done(rest(service).list_training_runs(limit=1, offset=1))
+    assert [run.training_run_id for run in next_page.training_runs] == [first.model_id], next_page
+    beyond = done(rest(service).list_training_runs(limit=5, offset=10**6))
+    assert beyond.training_runs == [] and beyond.cursor.total_count == page.cursor.total_count, beyond
+
+
+@case("C75")
+def training_run_of_a_path() -> None:
+    service, training = owner(rank=4, user_metadata={"renderer": "plain"})
+    path = done(training.save_state("a")).path
+    run = done(rest(service).get_training_run_by_tinker_path(path))
+    assert run.training_run_id == training.model_id and run.base_model == MODEL, run
+    assert run.is_lora and run.lora_rank == 4 and not run.corrupted, run
+    assert run.last_checkpoint.tinker_path == path and run.last_sampler_checkpoint is None, run
+    assert run.user_metadata == {"renderer": "plain"}, run
+    weights = done(rest(service).get_weights_info_by_tinker_path(path))
+    assert weights.base_model == MODEL and weights.is_lora and weights.lora_rank == 4, weights
+    refused(lambda: done(rest(service).get_training_run("no-such:train:0")), "no-such:train:0")
+
+
+@case("C76")
+def checkpoints_of_a_user() -> None:
+    service, training = owner()
+    paths = [done(training.save_state(name)).path for name in ("a", "b", "c")]
+    newest = done(rest(service).list_user_checkpoints(limit=3))
+    assert [c.tinker_path for c in newest.checkpoints] == paths[::-1], newest
+    older = done(rest(service).list_user_checkpoints(limit=1, offset=1))
+    assert [c.tinker_path for c in older.checkpoints] == [paths[1]], older
+    assert older.cursor.total_count == newest.cursor.total_count >= 3
+
+
+@case("C77")
+def publishing() -> None:
+    service, training = owner()
+    path = done(training.save_state("a")).path
+    expected = logprobs_of(training, [weighted(some_tokens(6))])[0]
+    stranger = client(OTHER_KEY)
+    refused(lambda: done(stranger.create_training_client_from_state(path)), path)
+    for _ in range(2):  # the second changes nothing, and a 409 would be retried for minutes
+        done(rest(service).publish_checkpoint_from_tinker_path(path))
+    foreign = done(stranger.create_training_client_from_state(path))
+    near(logprobs_of(foreign, [weighted(some_tokens(6))])[0], expected, 1e-5)
+    refused(lambda: done(rest(stranger).delete_checkpoint_from_tinker_path(path)))
+    for _ in range(2):
+        done(rest(service).unpublish_checkpoint_from_tinker_path(path))
+    refused(lambda: done(stranger.create_training_client_from_state(path)), path)
+
+
+@case("C78")
+def setting_and_removing_the_time_to_live() -> None:
+    service, training = owner()
+    path = done(training.save_state("a")).path
+
+    def expiry():
+        return done(rest(service).list_checkpoints(training.model_id)).checkpoints[0].expires_at
+
+    assert expiry() is None
+    done(rest(service).set_checkpoint_ttl_from_tinker_path(path, 86400))
+    assert expiry() is not None
+    done(rest(service).set_checkpoint_ttl_from_tinker_path(path, None))
+    assert expiry() is None
+
+
+@case("C79")
+def deleting() -> None:
+    service, training = owner()
+    path = done(training.save_state("a")).path
+    kept = done(training.save_state("b")).path
+    done(rest(service).delete_checkpoint_from_tinker_path(path))
+    refused(lambda: done(service.create_training_client_from_state(path)), path)
+    assert [c.tinker_path for c in done(rest(service).list_checkpoints(training.model_id)).checkpoints] == [kept]
+    done(service.create_training_client_from_state(kept))
+    assert done(training.save_state("a")).path == path, "the name of a deleted checkpoint is free again"
+
+
+@case("C85-cli", waits=True)
+def command_line() -> None:
+    """`tinker run|checkpoint|model ...`: exit code 0, and JSON that says what the REST client says."""
+    _service, training = owner()
+    path = done(training.save_state("a")).path
+
+    def tinker_cli(*words: str) -> dict:
+        command = [sys.executable, "-W", "ignore", "-m", "tinker.cli", "--format", "json", *words]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=WAIT)
+        assert ended.returncode == 0, f"tinker {' '.join(words)}: exit {ended.returncode}: {ended.stderr[-800:]}"
+        return json.loads(ended.stdout) if ended.stdout.strip().startswith(("{", "[")) else {}
+
+    assert training.model_id in json.dumps(tinker_cli("run", "list"))
+    assert path in json.dumps(tinker_cli("checkpoint", "info", path))
+    tinker_cli("checkpoint", "publish", path)
+    tinker_cli("checkpoint", "set-ttl", path, "--ttl", "7200")
+    if version() < (0, 20):  # its own `delete` does not get along with the click of today
+        return
+    tinker_cli("checkpoint", "delete", path, "-y")
+    assert path not in json.dumps(tinker_cli("checkpoint", "list", "--run-id", training.model_id))
