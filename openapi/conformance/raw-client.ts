@@ -94,15 +94,20 @@ export class RawModel {
     return this.client.refusal('forward_backward', this.trainBytes(datum, lossName), { 'content-type': PROTOBUF })
   }
 
-  /** loss:sum of a good datum. Throws with what the server said when it is refused. */
-  async loss(): Promise<number> {
-    const bytes = this.trainBytes(datum([20, 21, 22], { target_tokens: int64([21, 22, 23]) }))
+  /** Throws with what the server said when it refuses. */
+  async train(datum: tinker_public.IDatum): Promise<{ loss: number; outputs: unknown[] }> {
+    const bytes = this.trainBytes(datum)
     const submitted = await this.client.post('forward_backward', bytes, { 'content-type': PROTOBUF })
     const isTaken = submitted.status < 400
     const { body } = isTaken ? await this.client.result(String(submitted.body.request_id)) : submitted
     const loss = (body.metrics as Record<string, number> | undefined)?.['loss:sum']
     if (loss === undefined) throw new Error(`a good request was refused: ${JSON.stringify(body)}`)
-    return loss
+    return { loss, outputs: body.loss_fn_outputs as unknown[] }
+  }
+
+  /** loss:sum of a good datum. */
+  async loss(): Promise<number> {
+    return (await this.train(datum([20, 21, 22], { target_tokens: int64([21, 22, 23]) }))).loss
   }
 }
 

@@ -36,7 +36,7 @@ WAITING: set[str] = set()
 
 
 def case(identity: str, *, waits: bool = False) -> Callable[[Callable[[], None]], Callable[[], None]]:
-    """Registers a case under its id. One that mostly waits (for heartbeats, for other processes) runs beside the others."""
+    """Registers a case under its id. One that mostly waits runs beside the others."""
 
     def register(function: Callable[[], None]) -> Callable[[], None]:
         assert identity not in CASES, f"two cases are called {identity}"

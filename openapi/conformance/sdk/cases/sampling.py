@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 
+import tinker
 from basics import *  # noqa: F403
 
 PROMPT = some_tokens(9, 31)
@@ -155,6 +157,27 @@ def resent_requests() -> None:
             status, answer = post(name, first.body, first.headers)
             assert status in (200, 202), (name, status, answer)
             assert answer == json.loads(first.answer), (name, answer, first.answer)
+
+
+@case("C64-copy")
+def pickled_client() -> None:
+    """Copies count from numbers of their own, far beyond 2^53: nothing is a repetition, nothing is rounded together."""
+    with watched() as (wire, service):
+        sampler = base_sampler(service)
+        copies = [pickle.loads(pickle.dumps(sampler)) for _ in range(2)]
+        for each in (sampler, *copies, *copies):
+            assert len(drawn(sample(each, PROMPT, max_tokens=3, temperature=1.0, stop=[]))[0]) == 3
+        requests = [json.loads(e.answer)["request_id"] for e in wire.of("asample")]
+        numbers = [e.json["seq_id"] for e in wire.of("asample")]
+        assert len(set(requests)) == len(set(numbers)) == 5, (numbers, requests)
+        assert max(numbers) > 2**53, numbers
+
+
+@case("C65-handle")
+def sampler_handle() -> None:
+    sampler = base_sampler()
+    copy = done(tinker.SamplingClient.from_sampler_handle(sampler.get_sampler_handle()))
+    assert drawn(sample(copy, PROMPT, stop=[])) == drawn(sample(sampler, PROMPT, stop=[]))
 
 
 @case("C63-short")
