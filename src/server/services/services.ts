@@ -17,6 +17,7 @@ import { Retention } from './retention.ts'
 import { RunExecutor } from './run-executor.ts'
 import { Runs } from './runs.ts'
 import { Sampling } from './sampling.ts'
+import { SessionCatalog } from './session-catalog.ts'
 import { Sessions } from './sessions.ts'
 import { Tenants } from './tenants.ts'
 import { Training } from './training.ts'
@@ -25,6 +26,7 @@ export interface Services {
   readonly tenants: Tenants
   readonly models: BaseModels
   readonly sessions: Sessions
+  readonly sessionCatalog: SessionCatalog
   readonly runs: Runs
   readonly checkpoints: Checkpoints
   readonly catalog: Catalog
@@ -83,6 +85,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     tenants: new Tenants(config.keys),
     models,
     sessions,
+    sessionCatalog: new SessionCatalog(db),
     runs,
     checkpoints,
     catalog: new Catalog(db),
