@@ -167,10 +167,22 @@ export const ERRORS = {
   INVALID_TINKER_PATH: user(
     400,
     'The path {path} is not a checkpoint path.',
-    'Use tinker://RUN/weights/NAME or tinker://RUN/sampler_weights/NAME.',
+    'Use tinker://RUN/KIND/NAME with the kind weights, sampler_weights or external_weights.',
   ),
   CHECKPOINT_EXISTS: user(400, 'The checkpoint {path} is there already.', 'Use another name, or overwrite=true.'),
   CHECKPOINT_NOT_FOUND: user(404, 'There is no checkpoint {path}.', 'Save it first, or check its run, kind and name.'),
+  DOWNLOAD_REFUSED: user(
+    403,
+    'The address of this download is not valid, or its time is over.',
+    'Ask for a new one with external_weights_urls.',
+  ),
+  DOWNLOAD_GONE: user(404, 'The checkpoint of this download is gone.', 'Save it anew.'),
+  RANGE_NOT_SATISFIABLE: user(416, 'The file ends before the range begins.', 'It has {bytes} bytes.'),
+  UNKNOWN_ORIGIN: user(
+    400,
+    'The address that this server was reached by cannot be read from its headers: {host}.',
+    'Send a Host header; check what the proxy sends as X-Forwarded-Host, -Proto and -Prefix.',
+  ),
   CHECKPOINT_MISMATCH: user(400, 'The checkpoint {path} does not fit: {reason}.', 'Use one that was made for it.'),
   NO_OPTIMIZER_STATE: user(
     400,

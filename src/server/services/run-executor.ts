@@ -33,6 +33,13 @@ interface Done {
   readonly after?: () => Promise<void>
 }
 
+/** Results of saves name what was asked for. */
+const SAVE_TYPES = {
+  weights: 'save_weights',
+  sampler_weights: 'save_weights_for_sampler',
+  external_weights: 'save_weights_external',
+} as const
+
 const json = (value: Record<string, unknown>): Reply => ({ type: 'json', value })
 
 export class RunExecutor {
@@ -152,7 +159,7 @@ export class RunExecutor {
       const folder = checkpoints.newFolder(run.id, checkpoint.kind)
       const part = checkpoint.hasOptimizer ? 'weights+optimizer' : 'weights'
       const files = await engine.saveAdapter(run.id, folder.absolute, part)
-      const type = checkpoint.kind === 'weights' ? 'save_weights' : 'save_weights_for_sampler'
+      const type = SAVE_TYPES[checkpoint.kind]
       return {
         reply: json({ path: tinkerPath({ run: run.id, ...checkpoint }), type }),
         also: (trx) => checkpoints.register(trx, run, checkpoint, folder.relative, files),

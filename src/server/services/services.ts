@@ -12,6 +12,7 @@ import { lockStateDir } from '../store/state-lock.ts'
 import { BaseModels } from './base-models.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
+import { Downloads, downloadSecret } from './downloads.ts'
 import { Futures } from './futures.ts'
 import { Retention } from './retention.ts'
 import { RunExecutor } from './run-executor.ts'
@@ -31,6 +32,7 @@ export interface Services {
   readonly checkpoints: Checkpoints
   readonly catalog: Catalog
   readonly retention: Retention
+  readonly downloads: Downloads
   readonly training: Training
   readonly sampling: Sampling
   readonly futures: Futures
@@ -90,6 +92,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     checkpoints,
     catalog: new Catalog(db),
     retention,
+    downloads: new Downloads(db, checkpoints, downloadSecret(stateDir)),
     training,
     sampling,
     futures,
