@@ -800,7 +800,7 @@ export interface paths {
         };
         /**
          * Signed addresses of the files of an external checkpoint.
-         * @description The kind is always external_weights.
+         * @description SDKs ask with the kind external_weights; the others have addresses too. Of a training checkpoint the adapter only.
          */
         get: operations["getExternalWeightsUrls"];
         put?: never;
@@ -4445,7 +4445,9 @@ export interface operations {
                     location?: string;
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/json": components["schemas"]["CheckpointArchive"];
+                };
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];

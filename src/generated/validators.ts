@@ -54,6 +54,7 @@ export const queryValidators: { readonly [K in OperationId]?: Validator<QueryPar
   getAuditLog: parameters.getAuditLogQuery as Validator<QueryParams<'getAuditLog'>>,
   getBillingUsageEvents: parameters.getBillingUsageEventsQuery as Validator<QueryParams<'getBillingUsageEvents'>>,
   getCurrentCheckpointStorage: parameters.getCurrentCheckpointStorageQuery as Validator<QueryParams<'getCurrentCheckpointStorage'>>,
+  downloadFile: parameters.downloadFileQuery as Validator<QueryParams<'downloadFile'>>,
 }
 
 /** Path parameters. */
@@ -71,6 +72,7 @@ export const pathValidators: { readonly [K in OperationId]?: Validator<PathParam
   publishCheckpoint: parameters.publishCheckpointPath as Validator<PathParams<'publishCheckpoint'>>,
   unpublishCheckpoint: parameters.unpublishCheckpointPath as Validator<PathParams<'unpublishCheckpoint'>>,
   setCheckpointTtl: parameters.setCheckpointTtlPath as Validator<PathParams<'setCheckpointTtl'>>,
+  downloadFile: parameters.downloadFilePath as Validator<PathParams<'downloadFile'>>,
   hubModel: parameters.hubModelPath as Validator<PathParams<'hubModel'>>,
   hubFile: parameters.hubFilePath as Validator<PathParams<'hubFile'>>,
   hubFileHead: parameters.hubFileHeadPath as Validator<PathParams<'hubFileHead'>>,

@@ -40,11 +40,6 @@ export const ERRORS = {
   SHUTTING_DOWN: server(503, 'The server is shutting down.', 'Send the request again when it is back.'),
   INTERNAL: server(500, 'The server made a mistake.', 'Its log has the details under this request id.'),
   STORAGE: server(500, 'The state directory could not be {action}: {problem}.', 'Check its disk and permissions.'),
-  NOT_RECORDED: server(
-    500,
-    'What became of this request could not be written to the state directory.',
-    'Check its disk, then resume from a checkpoint.',
-  ),
   STATE_IN_USE: server(
     500,
     'The state directory {folder} is in use by another server.',
@@ -94,11 +89,6 @@ export const ERRORS = {
     'There is no sampling session {id}.',
     'Start one with create_sampling_session or save_weights_for_sampler.',
   ),
-  RESTARTED: server(
-    503,
-    'The server was restarted before this request was done.',
-    'Resume from a checkpoint and submit it again.',
-  ),
   UNKNOWN_FUTURE: user(404, 'There is no request {id}.', 'Poll with a request_id that this server gave you.'),
   SEQ_CONFLICT: user(
     400,
@@ -114,10 +104,10 @@ export const ERRORS = {
 
   // Base models and training
   UNKNOWN_BASE_MODEL: user(400, 'The base model {name} is not served here.', '{models~name}'),
-  ENGINE_LOST: server(
-    503,
-    'The engine of {name} ended before the request was done.',
-    'Submit the request again: the engine is being restarted.',
+  POISONOUS: server(
+    500,
+    'The engine of {name} ended {losses} times while it worked on this request, which is given up.',
+    'The log of the server says how the engine ended. A smaller request may pass.',
   ),
   INVALID_RANK: user(400, 'The LoRA rank {rank} is not possible.', 'Use a whole number from 1 to {max}.'),
   NOTHING_TO_TRAIN: user(
@@ -172,10 +162,22 @@ export const ERRORS = {
   INVALID_TINKER_PATH: user(
     400,
     'The path {path} is not a checkpoint path.',
-    'Use tinker://RUN/weights/NAME or tinker://RUN/sampler_weights/NAME.',
+    'Use tinker://RUN/KIND/NAME with the kind weights, sampler_weights or external_weights.',
   ),
   CHECKPOINT_EXISTS: user(400, 'The checkpoint {path} is there already.', 'Use another name, or overwrite=true.'),
   CHECKPOINT_NOT_FOUND: user(404, 'There is no checkpoint {path}.', 'Save it first, or check its run, kind and name.'),
+  DOWNLOAD_REFUSED: user(
+    403,
+    'The address of this download is not valid, or its time is over.',
+    'Ask for a new one with external_weights_urls.',
+  ),
+  DOWNLOAD_GONE: user(404, 'The checkpoint of this download is gone.', 'Save it anew.'),
+  RANGE_NOT_SATISFIABLE: user(416, 'The file ends before the range begins.', 'It has {bytes} bytes.'),
+  UNKNOWN_ORIGIN: user(
+    400,
+    'The address that this server was reached by cannot be read from its headers: {host}.',
+    'Send a Host header; check what the proxy sends as X-Forwarded-Host, -Proto and -Prefix.',
+  ),
   CHECKPOINT_MISMATCH: user(400, 'The checkpoint {path} does not fit: {reason}.', 'Use one that was made for it.'),
   CHECKPOINT_UNREADABLE: server(
     500,

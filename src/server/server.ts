@@ -8,6 +8,7 @@ import type { Logger } from 'pino'
 import { getBackend, loadBackend } from '../backends/registry.ts'
 import { createApp } from './app.ts'
 import type { ServerConfig } from './config.ts'
+import { downloadHandlers } from './downloads.ts'
 import { hubHandlers } from './hub/handlers.ts'
 import { operatorHandlers, serverRegistry } from './operator.ts'
 import { openServices } from './services/services.ts'
@@ -26,7 +27,11 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
   const backend = isAbsolute(config.backend) ? await loadBackend(config.backend, '/') : getBackend(config.backend)
   const services = await openServices(config, backend, log)
   const registry = serverRegistry(services)
-  const operator = { ...operatorHandlers(registry), ...hubHandlers(services.models) }
+  const operator = {
+    ...operatorHandlers(registry),
+    ...hubHandlers(services.models),
+    ...downloadHandlers(services.downloads),
+  }
   let isClosing = false
   const app = createApp({ config, services, operator, registry, log, isClosing: () => isClosing })
   const server = createServer(app.callback())

@@ -2,6 +2,7 @@
 // types are made from the document, so a handler that reads a field it does not have does not compile.
 
 import type { IncomingHttpHeaders } from 'node:http'
+import type { Readable } from 'node:stream'
 import type {
   OperationId,
   operations,
@@ -53,8 +54,18 @@ export interface BytesResult {
   readonly headers?: Headers
 }
 
+/** Bytes that are read while they are sent. */
+export interface StreamResult {
+  readonly status?: number
+  readonly contentType: string
+  readonly stream: Readable
+  /** How many will come. */
+  readonly bytes: number
+  readonly headers?: Headers
+}
+
 /** A plain value is the operation's JSON with its success status. */
-export type Result<K extends OperationId> = SuccessBody<K> | JsonResult | BytesResult
+export type Result<K extends OperationId> = SuccessBody<K> | JsonResult | BytesResult | StreamResult
 
 /** An operation that answers nothing may give nothing. */
 type Handler<K extends OperationId> = (

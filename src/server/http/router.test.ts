@@ -30,7 +30,11 @@ const TESTED = [
   'hubFile',
   'saveWeightsExternal',
 ] as const
-const table: Record<string, Operation> = Object.fromEntries(TESTED.map((id) => [id, operations[id]]))
+const table: Record<string, Operation> = {
+  ...Object.fromEntries(TESTED.map((id) => [id, operations[id]])),
+  // One that is planned, whatever the document says of it today.
+  saveWeightsExternal: { ...operations.saveWeightsExternal, planned: true },
+}
 
 let server: http.Server
 let url: string

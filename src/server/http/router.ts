@@ -3,6 +3,7 @@
 // there is. Knows no operation by name.
 
 import type { IncomingMessage } from 'node:http'
+import { Readable } from 'node:stream'
 import Router from '@koa/router'
 import type { Operation, OperationId } from '../../generated/operations.ts'
 import { bodyValidators, pathValidators, queryValidators } from '../../generated/validators.ts'
@@ -13,11 +14,11 @@ import { type Authenticate, tenantOf } from './auth.ts'
 import { readBody } from './body.ts'
 import type { BodyBudget } from './body-budget.ts'
 import { explainInvalid } from './explain-invalid.ts'
-import type { BytesResult, Call, Handlers, JsonResult } from './handler.ts'
+import type { BytesResult, Call, Handlers, JsonResult, StreamResult } from './handler.ts'
 import { parseJson } from './json.ts'
 import type { HttpContext, HttpMiddleware, RequestState } from './state.ts'
 
-export type { BytesResult, Handlers, JsonResult } from './handler.ts'
+export type { BytesResult, Handlers, JsonResult, StreamResult } from './handler.ts'
 
 const JSON_TYPE = 'application/json'
 
@@ -162,12 +163,17 @@ function signalOf(ctx: HttpContext): AbortSignal {
 }
 
 function send(ctx: HttpContext, operation: Operation, result: unknown): void {
-  const { status = operation.success.status, headers = {} } = isBytes(result) || isJson(result) ? result : {}
+  const { status = operation.success.status, headers = {} } =
+    isBytes(result) || isStream(result) || isJson(result) ? result : {}
   ctx.status = status
   ctx.set(headers)
   if (isBytes(result)) {
     ctx.set('content-type', result.contentType)
     ctx.body = Buffer.from(result.bytes.buffer, result.bytes.byteOffset, result.bytes.byteLength)
+  } else if (isStream(result)) {
+    ctx.set('content-type', result.contentType)
+    ctx.body = result.stream
+    ctx.length = result.bytes
   } else {
     ctx.type = JSON_TYPE
     ctx.body = Buffer.from(JSON.stringify(isJson(result) ? result.json : (result ?? {})))
@@ -176,6 +182,9 @@ function send(ctx: HttpContext, operation: Operation, result: unknown): void {
 
 const isBytes = (result: unknown): result is BytesResult =>
   typeof result === 'object' && result !== null && 'bytes' in result && result.bytes instanceof Uint8Array
+
+const isStream = (result: unknown): result is StreamResult =>
+  typeof result === 'object' && result !== null && 'stream' in result && result.stream instanceof Readable
 
 const isJson = (result: unknown): result is JsonResult =>
   typeof result === 'object' && result !== null && 'json' in result

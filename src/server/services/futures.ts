@@ -1,6 +1,7 @@
 // Futures: what a client gets for a submitted operation. Waiting is an event: whoever waits is woken in the tick in which
 // the result became durable. The only timer is the limit of one held request.
 
+import { setTimeout } from 'node:timers/promises'
 import type { EngineFailure } from '../../backends/backend.ts'
 import type { Reply } from '../calls.ts'
 import { serviceError, toServiceError } from '../errors.ts'
@@ -12,14 +13,16 @@ export type FutureState =
   | { readonly state: 'done'; readonly type: Reply['type']; readonly bytes: Uint8Array }
   | { readonly state: 'failed'; readonly error: EngineFailure }
 
+const FIRST_PAUSE_MS = 250
+const LONGEST_PAUSE_MS = 30_000
+
 type Also = Parameters<Journal['finish']>[1]
 
 export class Futures {
   readonly #journal: Journal
   /** Operations that have not ended, with the wake-up calls of those who wait. */
   readonly #live = new Map<string, Set<() => void>>()
-  /** Operations whose end could not be written down: what their clients hear while this process lives. */
-  readonly #unrecorded = new Map<string, EngineFailure>()
+  readonly #stop = new AbortController()
   readonly #log: (cause: unknown, id: string) => void
   constructor(journal: Journal, log: (cause: unknown, id: string) => void) {
     this.#journal = journal
@@ -45,14 +48,25 @@ export class Futures {
     await this.#settle({ id, error: { code, category, message } }, also)
   }
 
-  /** Never throws: whoever waits must hear something. */
+  /** The server closes: what could not be written down until now is done again at its next start. */
+  stopRecording(): void {
+    this.#stop.abort()
+  }
+
+  /**
+   * Never throws. Nobody hears of an end that is not written down, for after a crash it might be another one: while the
+   * disk fails, whoever waits goes on waiting.
+   */
   async #settle(finished: Finished, also?: Also): Promise<void> {
-    try {
-      await this.#journal.finish(finished, also)
-    } catch (cause) {
-      this.#log(cause, finished.id)
-      const { code, category, message } = serviceError('NOT_RECORDED', {}, { cause })
-      this.#unrecorded.set(finished.id, { code, category, message })
+    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(LONGEST_PAUSE_MS, 2 * pauseMs)) {
+      try {
+        await this.#journal.finish(finished, also)
+        break
+      } catch (cause) {
+        this.#log(cause, finished.id)
+        if (this.#stop.signal.aborted) return
+        await setTimeout(pauseMs, undefined, { ref: false, signal: this.#stop.signal }).catch(() => {})
+      }
     }
     const waiters = this.#live.get(finished.id)
     this.#live.delete(finished.id)
@@ -79,7 +93,7 @@ export class Futures {
         waiters.delete(done)
         resolve()
       }
-      const timer = setTimeout(done, holdMs)
+      const timer = globalThis.setTimeout(done, holdMs)
       signal.addEventListener('abort', done)
       waiters.add(done)
       if (signal.aborted) done()
@@ -95,8 +109,6 @@ export class Futures {
   }
 
   async #ended(row: OperationRow): Promise<FutureState> {
-    const unrecorded = this.#unrecorded.get(row.id)
-    if (unrecorded) return { state: 'failed', error: unrecorded }
     if (row.state === 'done') {
       return { state: 'done', type: row.result_type ?? 'json', bytes: await this.#journal.resultOf(row) }
     }

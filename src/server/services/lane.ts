@@ -57,10 +57,6 @@ export class Lane {
     return queue?.drain() ?? []
   }
 
-  endAll(): RunOperation[] {
-    return [...this.#turns.keys()].flatMap((run) => this.end(run))
-  }
-
   get waiting(): number {
     let count = 0
     for (const queue of this.#turns.values()) count += queue.ready.length + queue.early

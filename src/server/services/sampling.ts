@@ -7,11 +7,12 @@ import { checkGeneration } from '../../backends/transformers/generation-check.ts
 import type { SampleCall, SampleReply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import { TurnTaking } from '../scheduler/turn-taking.ts'
-import type { Journal } from '../store/journal.ts'
+import type { Journal, OperationRow } from '../store/journal.ts'
 import type { Database, SamplingSessionTable } from '../store/schema.ts'
-import { encodeSampleCall } from '../wire/sample.ts'
+import { decodeSampleCall, encodeSampleCall } from '../wire/sample.ts'
 import type { BaseModels } from './base-models.ts'
 import { type Checkpoints, unreadable } from './checkpoints.ts'
+import { isEngineClosed, type Survival } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
 import type { Sessions } from './sessions.ts'
 import { Snapshots } from './snapshots.ts'
@@ -28,6 +29,7 @@ export interface SamplingParts {
   readonly sessions: Sessions
   readonly models: BaseModels
   readonly checkpoints: Checkpoints
+  readonly survival: Survival
   readonly log: (cause: unknown, id: string | null) => void
 }
 
@@ -168,11 +170,14 @@ export class Sampling {
   async #run({ id, source, call, request }: Draw): Promise<void> {
     try {
       await this.#parts.journal.start([id])
-      const { engine } = this.#parts.models.get(source.base_model)
-      const draw = (snapshot: SnapshotId | null) => collect(engine, { ...request, snapshot }, call)
-      const value = source.folder === null ? await draw(null) : await this.#frozen(engine, source.folder, draw)
+      const value = await this.#parts.survival.carry(source.base_model, (engine) => {
+        const draw = (snapshot: SnapshotId | null) => collect(engine, { ...request, snapshot }, call)
+        return source.folder === null ? draw(null) : this.#frozen(engine, source.folder, draw)
+      })
       await this.#parts.futures.resolve(id, { type: 'sample', value })
     } catch (cause) {
+      // What a closing server has not done is done at its next start.
+      if (isEngineClosed(cause)) return
       await this.#parts.futures.reject(id, unreadable(cause, call.modelPath ?? call.samplingSessionId ?? ''))
     }
   }
@@ -191,6 +196,26 @@ export class Sampling {
       .where('folder', 'is not', null)
       .execute()
     for (const { folder } of rows) await this.#parts.checkpoints.removeUnused(folder as string)
+  }
+
+  /** Takes up what an earlier run of this server had acknowledged and not done: the same seeds, so the same tokens. */
+  async recover(unfinished: readonly OperationRow[]): Promise<void> {
+    const { journal, futures, models } = this.#parts
+    for (const row of unfinished) {
+      futures.open(row.id)
+      try {
+        const call = decodeSampleCall(await journal.payloadOf(row))
+        const source =
+          row.subject === null
+            ? await this.#source(row.tenant, call.baseModel, call.modelPath)
+            : await this.find(row.tenant, row.subject)
+        const request = generationRequest(call, models.get(source.base_model).engine.info)
+        this.#waiting.push(row.tenant, { id: row.id, source, call, request: { ...request, operation: row.id } })
+      } catch (cause) {
+        await futures.reject(row.id, cause)
+      }
+    }
+    this.#dispatch()
   }
 
   /** Settles when nothing waits or runs. */

@@ -6,17 +6,22 @@ import { setTimeout } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Backend } from '../../backends/backend.ts'
 import type { ServerConfig } from '../config.ts'
-import { serviceError, toServiceError } from '../errors.ts'
+import { toServiceError } from '../errors.ts'
 import { Journal } from '../store/journal.ts'
 import { openSqlite } from '../store/sqlite.ts'
 import { lockStateDir } from '../store/state-lock.ts'
 import { BaseModels } from './base-models.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
+import { Downloads, downloadSecret } from './downloads.ts'
+import { Survival } from './engine-loss.ts'
 import { Futures } from './futures.ts'
+import { LiveAdapters } from './live-adapters.ts'
+import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
 import { Runs } from './runs.ts'
 import { Sampling } from './sampling.ts'
+import { SessionCatalog } from './session-catalog.ts'
 import { Sessions } from './sessions.ts'
 import { Tenants } from './tenants.ts'
 import { Training } from './training.ts'
@@ -28,10 +33,12 @@ export interface Services {
   readonly tenants: Tenants
   readonly models: BaseModels
   readonly sessions: Sessions
+  readonly sessionCatalog: SessionCatalog
   readonly runs: Runs
   readonly checkpoints: Checkpoints
   readonly catalog: Catalog
   readonly retention: Retention
+  readonly downloads: Downloads
   readonly training: Training
   readonly sampling: Sampling
   readonly futures: Futures
@@ -49,9 +56,6 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const db = await openSqlite(join(stateDir, 'twinkle.db'))
   const journal = new Journal(db, stateDir)
   const runs = new Runs(db)
-  // Adapters lived in the engines of the last run of this server: what was open then cannot be done any more.
-  await journal.failOpen(toServiceError(serviceError('RESTARTED')))
-  await runs.markLost()
 
   const models = new BaseModels(backend, {
     cacheDir: join(stateDir, 'cache'),
@@ -73,15 +77,23 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const checkpoints = new Checkpoints(db, stateDir)
   const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
   await retention.start()
-  const parts = { db, journal, futures, sessions, models, checkpoints, log: logFailure }
-  const training = new Training({ ...parts, runs })
+  const survival = new Survival(models)
+  const parts = { db, journal, futures, sessions, models, checkpoints, survival, log: logFailure }
+  const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
+  const training = new Training({ ...parts, runs, adapters, restartPoints: new RestartPoints(runs, checkpoints) })
   const sampling = new Sampling(parts)
+  const unfinished = await journal.unfinished()
+  await training.recover(unfinished.filter(({ kind }) => kind !== 'sample'))
+  await sampling.recover(unfinished.filter(({ kind }) => kind === 'sample'))
   const close = async () => {
     sessions.close()
     await retention.close()
+    models.stopReopening()
     const drained = Promise.all([training.drain(), sampling.drain()])
     const limit = setTimeout(DRAIN_LIMIT_MS, 'limit', { ref: false })
-    if ((await Promise.race([drained, limit])) === 'limit') log.warn('ending before all acknowledged work was done')
+    if ((await Promise.race([drained, limit])) === 'limit')
+      log.warn('the rest of the acknowledged work waits for the next start')
+    futures.stopRecording()
     await models.close()
     await db.destroy()
     lock.release()
@@ -90,10 +102,12 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     tenants: new Tenants(config.keys),
     models,
     sessions,
+    sessionCatalog: new SessionCatalog(db),
     runs,
     checkpoints,
     catalog: new Catalog(db),
     retention,
+    downloads: new Downloads(db, checkpoints, downloadSecret(stateDir)),
     training,
     sampling,
     futures,

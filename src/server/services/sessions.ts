@@ -92,6 +92,17 @@ export class Sessions {
     if (row.state === 'active') await this.#end(id, 'finished', reason, detail)
   }
 
+  /** Puts it into a project, or into none. Throws UNKNOWN_SESSION. */
+  async assignProject(tenant: string, id: string, projectId: string | null): Promise<void> {
+    const { numUpdatedRows } = await this.#db
+      .updateTable('sessions')
+      .set({ project_id: projectId })
+      .where('id', '=', id)
+      .where('tenant', '=', tenant)
+      .executeTakeFirst()
+    if (numUpdatedRows === 0n) throw serviceError('UNKNOWN_SESSION', { id })
+  }
+
   async #end(id: string, state: 'finished' | 'expired', reason: string | null, detail: string | null): Promise<void> {
     this.#alive.delete(id)
     await this.#db

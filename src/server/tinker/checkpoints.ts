@@ -1,11 +1,13 @@
 // Looking at training runs and checkpoints, and what their owner may do with them.
 
+import { originOf } from '../http/origin.ts'
 import { tinkerPath } from '../services/checkpoints.ts'
+import { ARCHIVE } from '../services/downloads.ts'
 import type { Services } from '../services/services.ts'
 import type { TinkerHandlers } from './handlers.ts'
-import { checkpointRecord, cursorOf, runRecord } from './records.ts'
+import { checkpointRecord, cursorOf, isoTime, runRecord } from './records.ts'
 
-export function checkpointHandlers({ catalog, checkpoints, retention }: Services) {
+export function checkpointHandlers({ catalog, checkpoints, downloads, retention }: Services) {
   return {
     listTrainingRuns: async ({ tenant, query }) => {
       const { limit, offset, access_scope: scope, project_id } = query
@@ -28,5 +30,22 @@ export function checkpointHandlers({ catalog, checkpoints, retention }: Services
       retention.setTtl(tenant.id, tinkerPath(params), body.ttl_seconds),
     publishCheckpoint: async ({ tenant, params }) => checkpoints.setPublished(tenant.id, tinkerPath(params), true),
     unpublishCheckpoint: async ({ tenant, params }) => checkpoints.setPublished(tenant.id, tinkerPath(params), false),
+    getExternalWeightsUrls: async ({ tenant, params, request }) => {
+      const checkpoint = await checkpoints.find(tenant.id, tinkerPath(params))
+      const origin = originOf(request.headers)
+      const signed = downloads.files(checkpoint).map((file) => ({ file, ...downloads.sign(checkpoint, file) }))
+      return {
+        urls: Object.fromEntries(signed.map(({ file, path }) => [file, `${origin}${path}`])),
+        expires: isoTime(Math.min(...signed.map(({ expires }) => expires))),
+      }
+    },
+    // The redirect is what the oldest SDKs know; later ones take either.
+    getCheckpointArchive: async ({ tenant, params, request }) => {
+      const checkpoint = await checkpoints.find(tenant.id, tinkerPath(params))
+      const { path, expires } = downloads.sign(checkpoint, ARCHIVE)
+      const url = `${originOf(request.headers)}${path}`
+      const headers = { location: url, expires: new Date(expires).toUTCString() }
+      return { status: 302, json: { url, expires: isoTime(expires) }, headers }
+    },
   } satisfies Partial<TinkerHandlers>
 }

@@ -9,6 +9,7 @@ import { clientHandlers } from './client.ts'
 import { futureHandlers } from './futures.ts'
 import { modelHandlers } from './models.ts'
 import { samplingHandlers } from './sampling.ts'
+import { sessionSearchHandlers } from './session-search.ts'
 import { sessionHandlers } from './sessions.ts'
 import { trainingHandlers } from './training.ts'
 import { weightsHandlers } from './weights.ts'
@@ -19,6 +20,7 @@ export function tinkerHandlers(services: Services): TinkerHandlers {
   return {
     ...clientHandlers(services),
     ...sessionHandlers(services),
+    ...sessionSearchHandlers(services),
     ...modelHandlers(services),
     ...trainingHandlers(services),
     ...weightsHandlers(services),

@@ -1,4 +1,4 @@
-// Sessions: open, heartbeat, finish.
+// Sessions: open, heartbeat, finish, project.
 
 import type { Services } from '../services/services.ts'
 import type { TinkerHandlers } from './handlers.ts'
@@ -24,5 +24,7 @@ export function sessionHandlers({ sessions }: Services) {
       await sessions.finish(tenant.id, params.session_id, body.reason.type, body.detail ?? null)
       return {}
     },
+    assignSessionProject: async ({ tenant, params, body }) =>
+      sessions.assignProject(tenant.id, params.session_id, body.project_id),
   } satisfies Partial<TinkerHandlers>
 }

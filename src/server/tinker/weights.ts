@@ -21,6 +21,24 @@ export function weightsHandlers(services: Services) {
       })
       return { request_id: requestId, model_id: modelId }
     },
+    // What is saved for elsewhere is a PEFT folder, as all our saves are; it holds no state of the optimiser.
+    saveWeightsExternal: async ({ tenant, body }) => {
+      if (body.age_encryption_recipients?.length) {
+        throw serviceError('UNSUPPORTED_FIELD', {
+          field: 'age_encryption_recipients',
+          operation: 'save_weights_external',
+        })
+      }
+      const { requestId, modelId } = await training.saveWeights(tenant.id, body.model_id, seqNumber(body.seq_id), {
+        kind: 'external_weights',
+        name: body.path,
+        overwrite: false,
+        ttlSeconds: body.ttl_seconds ?? null,
+        userMetadata: {},
+        hasOptimizer: false,
+      })
+      return { request_id: requestId, model_id: modelId }
+    },
     // kind "inflight" is served as a snapshot: its clients see their save's weights, which is what they may rely on.
     saveWeightsForSampler: async ({ tenant, body }) => {
       const { requestId, modelId } = await training.saveForSampler(tenant.id, {

@@ -1,0 +1,44 @@
+// The route that serves signed addresses: whole files or a range of one, streamed, with their checksum. Whoever holds the
+// address may read; what an address is good for is services/downloads.ts's knowledge.
+
+import { Readable } from 'node:stream'
+import { serviceError } from './errors.ts'
+import { byteRange } from './http/byte-range.ts'
+import type { Handlers, JsonResult, StreamResult } from './http/router.ts'
+import type { Download, Downloads } from './services/downloads.ts'
+
+export function downloadHandlers(downloads: Downloads): Handlers<'downloadFile'> {
+  return {
+    downloadFile: async ({ params, query, request }) => {
+      const { expires, signature } = query
+      const download = await downloads.open(Number(params.checkpoint), params.file, expires, signature)
+      const etag = `"${download.tag}"`
+      const { range: wanted, 'if-range': condition } = request.headers
+      const range = condition === undefined || condition === etag ? byteRange(wanted, download.bytes) : null
+      if (range === 'unsatisfiable') return unsatisfiable(download)
+      const { start, end } = range ?? { start: 0, end: download.bytes }
+      return {
+        status: range ? 206 : 200,
+        contentType: 'application/octet-stream',
+        stream: Readable.from(download.read(start, end), { objectMode: false }),
+        bytes: end - start,
+        headers: {
+          etag,
+          'accept-ranges': 'bytes',
+          'cache-control': 'private',
+          'content-disposition': `attachment; filename="${params.file.replace(/[^\w.-]/g, '_')}"`,
+          ...(range && { 'content-range': `bytes ${start}-${end - 1}/${download.bytes}` }),
+          // Of the whole file, also where a part of it is sent (RFC 9530).
+          ...(download.sha256 && {
+            'repr-digest': `sha-256=:${Buffer.from(download.sha256, 'hex').toString('base64')}:`,
+          }),
+        },
+      } satisfies StreamResult
+    },
+  }
+}
+
+function unsatisfiable({ bytes }: Download): JsonResult {
+  const { status, code, message } = serviceError('RANGE_NOT_SATISFIABLE', { bytes })
+  return { status, json: { detail: message, code }, headers: { 'content-range': `bytes */${bytes}` } }
+}
