@@ -6,7 +6,7 @@ import { casesOf, type SdkVersion } from './cases.ts'
 import { KEY, OTHER_KEY, pythonEnv, SdkRun } from './sdk-run.ts'
 import { type ServerProcess, startServerProcess } from './server-process.ts'
 
-/** Making an environment downloads packages: 70 MB, with PyTorch 2 GB. */
+/** Making an environment downloads packages: 70 MB, with PyTorch 2.5 GB. */
 const SETUP_MS = 20 * 60_000
 const CASE_MS = 5 * 60_000
 const SHOWN = 2000

@@ -1,4 +1,4 @@
-// The job that needs PyTorch in the client (2 GB to download, so it is not part of `npm test`):
+// The job that needs PyTorch in the client (2.5 GB to download, so it is not part of `npm test`):
 // `npx vitest run --config openapi/conformance/torch.config.ts`. Where the environment cannot be made it fails.
 
 import { defineConfig } from 'vitest/config'
