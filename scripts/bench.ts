@@ -62,10 +62,18 @@ class Figures {
   }
 }
 
+function addMemory(figures: Figures, server: ServerProcess, when: string): void {
+  const used = memory(server)
+  if (!used) return
+  figures.add(`resident memory, API, ${when}`, 'MB', used.api)
+  figures.add(`resident memory, engine, ${when}`, 'MB', used.engines)
+}
+
 async function starts(figures: Figures, args: readonly string[], model: string): Promise<void> {
   for (let i = 0; i < STARTS; i++) {
     await withServer(args, async (server) => {
       figures.add('start to ready', 'ms', server.readyMs)
+      addMemory(figures, server, 'ready')
       const service = new ServiceClient({ baseUrl: server.url, apiKey: 'tml-bench' })
       const training = await newAdapter(service, model, i)
       figures.add('first forward_backward (8 x 64 tokens)', 'ms', await firstPass(training))
@@ -97,11 +105,7 @@ async function steady(figures: Figures, args: readonly string[], model: string):
       figures.add('sampling, 32 clients', 'tokens/s', crowd)
       figures.add('ratio of the two samplings', 'x', crowd / alone)
     }
-    const used = memory(server)
-    if (used) {
-      figures.add('resident memory, API', 'MB', used.api)
-      figures.add('resident memory, engine', 'MB', used.engines)
-    }
+    addMemory(figures, server, 'after all of this')
     await service.close()
   })
 }
