@@ -846,7 +846,7 @@ export const operations = {
     method: 'post',
     path: '/api/v1/copy_weights',
     koaPath: '/api/v1/copy_weights',
-    planned: true,
+    planned: false,
     needsKey: true,
     hasBody: true,
     requestMedia: ['application/json'],

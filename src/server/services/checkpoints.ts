@@ -103,6 +103,10 @@ export class Checkpoints {
     this.#expiring.push(listener)
   }
 
+  willExpire(at: number): void {
+    for (const listener of this.#expiring) listener(at)
+  }
+
   async #select({ run, kind, name }: { run: string; kind: CheckpointKind; name: string }) {
     return this.#db
       .selectFrom('checkpoints')
@@ -161,7 +165,7 @@ export class Checkpoints {
         expires_at: expiresAt,
       })
       .execute()
-    if (expiresAt !== null) for (const listener of this.#expiring) listener(expiresAt)
+    if (expiresAt !== null) this.willExpire(expiresAt)
   }
 
   async removeFiles(checkpoint: Checkpoint): Promise<void> {

@@ -22,6 +22,7 @@ import { SessionCatalog } from './session-catalog.ts'
 import { Sessions } from './sessions.ts'
 import { Tenants } from './tenants.ts'
 import { Training } from './training.ts'
+import { WeightCopies } from './weight-copies.ts'
 
 export interface Services {
   readonly tenants: Tenants
@@ -33,6 +34,7 @@ export interface Services {
   readonly catalog: Catalog
   readonly retention: Retention
   readonly downloads: Downloads
+  readonly weightCopies: WeightCopies
   readonly training: Training
   readonly sampling: Sampling
   readonly futures: Futures
@@ -93,6 +95,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     catalog: new Catalog(db),
     retention,
     downloads: new Downloads(db, checkpoints, downloadSecret(stateDir)),
+    weightCopies: new WeightCopies(db, checkpoints, sessions),
     training,
     sampling,
     futures,
