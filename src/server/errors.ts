@@ -89,11 +89,6 @@ export const ERRORS = {
     'There is no sampling session {id}.',
     'Start one with create_sampling_session or save_weights_for_sampler.',
   ),
-  RESTARTED: server(
-    503,
-    'The server was restarted before this request was done.',
-    'Resume from a checkpoint and submit it again.',
-  ),
   UNKNOWN_FUTURE: user(404, 'There is no request {id}.', 'Poll with a request_id that this server gave you.'),
   SEQ_CONFLICT: user(
     400,
@@ -109,10 +104,10 @@ export const ERRORS = {
 
   // Base models and training
   UNKNOWN_BASE_MODEL: user(400, 'The base model {name} is not served here.', '{models~name}'),
-  ENGINE_LOST: server(
-    503,
-    'The engine of {name} ended before the request was done.',
-    'Submit the request again: the engine is being restarted.',
+  POISONOUS: server(
+    500,
+    'The engine of {name} ended {losses} times while it worked on this request, which is given up.',
+    'The log of the server says how the engine ended. A smaller request may pass.',
   ),
   INVALID_RANK: user(400, 'The LoRA rank {rank} is not possible.', 'Use a whole number from 1 to {max}.'),
   NOTHING_TO_TRAIN: user(

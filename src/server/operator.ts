@@ -51,8 +51,13 @@ function engineGauges(registry: Registry, models: Services['models']): void {
       registers: [registry],
       async collect() {
         for (const model of models.names()) {
-          const status = await models.get(model).engine.status()
-          this.set({ model }, status[key as keyof typeof kinds])
+          // An engine that is gone has no numbers until it is opened again.
+          const status = await models
+            .get(model)
+            .engine.status()
+            .catch(() => null)
+          if (status) this.set({ model }, status[key as keyof typeof kinds])
+          else this.remove({ model })
         }
       },
     })

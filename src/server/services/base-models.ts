@@ -1,22 +1,38 @@
-// The base models that this server serves, each with its engine. An engine that dies is opened again; whoever had work in
-// it is told through `onLost`. Knows names and engines, not adapters.
+// The base models that this server serves, each with its engine. An engine that dies is opened again, until that works or
+// the server closes; whoever had work in it asks for its successor. Knows names and engines, not adapters.
 
-import type { Backend, BackendOptions, Engine, EngineError, ModelSource } from '../../backends/backend.ts'
-import { EngineError as Failure } from '../../backends/backend.ts'
+import type { Backend, BackendOptions, Engine, ModelSource } from '../../backends/backend.ts'
+import { engineError } from '../../backends/engine-errors.ts'
 import { openModelSource } from '../../formats/model-folder.ts'
 import { serviceError } from '../errors.ts'
+import { isEngineLoss } from './engine-loss.ts'
 
 export interface ServedModel {
   readonly name: string
   readonly engine: Engine
 }
 
+interface Entry {
+  readonly source: ModelSource
+  readonly files: Record<string, Uint8Array>
+  readonly engine: Engine
+  /** Set when the engine is known to be gone. */
+  successor: Promise<Engine> | null
+  /** Tells the successor to whoever asks before anybody knows that there must be one. */
+  readonly next: Deferred<Engine>
+}
+
+/** Between two attempts at opening an engine again. */
+const REOPEN_MS = { first: 100, most: 10_000 }
+/** At the start of the server; afterwards there is no limit. */
+const OPEN_ATTEMPTS = 3
+
 export class BaseModels {
   readonly #backend: Backend
   readonly #options: BackendOptions
-  readonly #served = new Map<string, { engine: Engine; files: Record<string, Uint8Array> }>()
-  readonly #listeners: ((name: string, cause: EngineError) => void)[] = []
-  #closing = false
+  readonly #served = new Map<string, Entry>()
+  readonly #listeners: ((name: string) => void)[] = []
+  readonly #closing = new AbortController()
 
   constructor(backend: Backend, options: BackendOptions) {
     this.#backend = backend
@@ -27,25 +43,53 @@ export class BaseModels {
     await Promise.all(
       sources.map(async (source) => {
         const files = openModelSource(source.path).tokenizerFiles()
-        const engine = await this.#backend.open(source, this.#options)
-        this.#served.set(source.name, { engine, files })
-        this.#watch(source, files, engine)
+        this.#serve(source, files, await this.#opened(source, OPEN_ATTEMPTS))
       }),
     )
   }
 
-  #watch(source: ModelSource, files: Record<string, Uint8Array>, engine: Engine): void {
-    void engine.closed.then(async (cause) => {
-      if (this.#closing) return
-      for (const listener of this.#listeners) listener(source.name, cause ?? engineLost(source.name))
+  #serve(source: ModelSource, files: Record<string, Uint8Array>, engine: Engine): Entry {
+    const entry: Entry = { source, files, engine, successor: null, next: withResolvers() }
+    entry.next.promise.catch(() => {})
+    this.#served.set(source.name, entry)
+    void engine.closed.then((cause) => {
+      if (this.#closing.signal.aborted) return entry.next.reject(CLOSED)
+      entry.successor = entry.next.promise
+      for (const listener of this.#listeners) listener(source.name)
       this.#options.log(`engine of ${source.name} is gone (${cause?.message ?? 'closed'}), opening it again`)
-      const next = await this.#backend.open(source, this.#options)
-      this.#served.set(source.name, { engine: next, files })
-      this.#watch(source, files, next)
+      void this.#succeed(entry)
     })
+    return entry
   }
 
-  onLost(listener: (name: string, cause: EngineError) => void): void {
+  async #succeed({ source, files, next }: Entry): Promise<void> {
+    try {
+      next.resolve(this.#serve(source, files, await this.#opened(source, Number.POSITIVE_INFINITY)).engine)
+    } catch {
+      next.reject(CLOSED)
+    }
+  }
+
+  /** A process that was killed while it opened is not the model's fault: it is tried again, ever more slowly. */
+  async #opened(source: ModelSource, attempts: number): Promise<Engine> {
+    const { signal } = this.#closing
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const engine = await this.#backend.open(source, this.#options, signal)
+        if (!signal.aborted) return engine
+        await engine.close()
+        throw CLOSED
+      } catch (cause) {
+        const isFinal = !isEngineLoss(cause) && Number.isFinite(attempts)
+        if (signal.aborted || attempt >= attempts || isFinal) throw cause
+        this.#options.log(`engine of ${source.name} could not be opened: ${(cause as Error).message}`)
+        await pause(Math.min(REOPEN_MS.first * 2 ** (attempt - 1), REOPEN_MS.most), signal)
+      }
+    }
+  }
+
+  /** Told when an engine is gone, before it is opened again. */
+  onLost(listener: (name: string) => void): void {
     this.#listeners.push(listener)
   }
 
@@ -57,10 +101,21 @@ export class BaseModels {
     return this.#served.has(name)
   }
 
+  /** Throws UNKNOWN_BASE_MODEL. The engine may be gone; its `info` holds for its successor too. */
   get(name: string): ServedModel {
-    const served = this.#served.get(name)
-    if (!served) throw serviceError('UNKNOWN_BASE_MODEL', { name, models: this.names() })
-    return { name, engine: served.engine }
+    return { name, engine: this.#entry(name).engine }
+  }
+
+  /** An engine that works, other than `dead`; waits until it is open. Throws ENGINE_CLOSED when the server closes. */
+  async ready(name: string, dead?: Engine): Promise<Engine> {
+    const { engine, successor, next } = this.#entry(name)
+    return successor ?? (engine === dead ? next.promise : engine)
+  }
+
+  #entry(name: string): Entry {
+    const entry = this.#served.get(name)
+    if (!entry) throw serviceError('UNKNOWN_BASE_MODEL', { name, models: this.names() })
+    return entry
   }
 
   /** What a hub would hold of this model besides weights: tokenizer, configuration, chat template. */
@@ -68,12 +123,43 @@ export class BaseModels {
     return this.#served.get(name)?.files ?? null
   }
 
+  /** From now on nobody waits for an engine that is gone. */
+  stopReopening(): void {
+    this.#closing.abort()
+    for (const { successor, next } of this.#served.values()) if (successor) next.reject(CLOSED)
+  }
+
   async close(): Promise<void> {
-    this.#closing = true
+    this.stopReopening()
     await Promise.all([...this.#served.values()].map(({ engine }) => engine.close()))
   }
 }
 
-function engineLost(name: string): EngineError {
-  return new Failure({ category: 'server', code: 'ENGINE_LOST', message: `The engine of ${name} has stopped.` })
+const CLOSED = engineError('ENGINE_CLOSED', 'the server closes its engines')
+interface Deferred<T> {
+  readonly promise: Promise<T>
+  readonly resolve: (value: T) => void
+  readonly reject: (reason: unknown) => void
+}
+
+function withResolvers<T>(): Deferred<T> {
+  let resolve!: Deferred<T>['resolve']
+  let reject!: Deferred<T>['reject']
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes
+    reject = no
+  })
+  return { promise, resolve, reject }
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', end)
+      resolve()
+    }
+    const timer = setTimeout(end, ms)
+    signal.addEventListener('abort', end)
+  })
 }

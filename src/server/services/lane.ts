@@ -39,10 +39,6 @@ export class Lane {
     return queue?.drain() ?? []
   }
 
-  dropAll(): RunOperation[] {
-    return [...this.#turns.keys()].flatMap((run) => this.drop(run))
-  }
-
   get waiting(): number {
     let count = 0
     for (const queue of this.#turns.values()) count += queue.ready.length + queue.early

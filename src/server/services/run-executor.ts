@@ -1,16 +1,19 @@
 // Carries out run operations on an engine and settles their futures: the record first, then the answer. An operation that
-// fails is its own affair; the batch goes on.
+// fails is its own affair; the batch goes on. What an engine's death leaves open is done again by its successor.
 
 import type { Kysely } from 'kysely'
 import { type Engine, EngineError, type Outcome } from '../../backends/backend.ts'
 import type { Reply } from '../calls.ts'
-import { serviceError, toServiceError } from '../errors.ts'
+import { toServiceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
 import type { Database } from '../store/schema.ts'
 import { type Checkpoints, tinkerPath } from './checkpoints.ts'
+import { isEngineClosed, isEngineLoss, type Survival } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
+import type { LiveAdapters } from './live-adapters.ts'
+import type { RestartPoints } from './restart-points.ts'
 import type { RunOperation, RunWork } from './run-operation.ts'
-import { loraConfig, type Runs } from './runs.ts'
+import type { Run, Runs } from './runs.ts'
 
 export interface ExecutorParts {
   readonly db: Kysely<Database>
@@ -18,7 +21,9 @@ export interface ExecutorParts {
   readonly futures: Futures
   readonly runs: Runs
   readonly checkpoints: Checkpoints
-  readonly engine: (baseModel: string) => Engine
+  readonly survival: Survival
+  readonly adapters: LiveAdapters
+  readonly restartPoints: RestartPoints
   readonly log: (cause: unknown) => void
 }
 
@@ -44,74 +49,130 @@ const json = (value: Record<string, unknown>): Reply => ({ type: 'json', value }
 
 export class RunExecutor {
   readonly #parts: ExecutorParts
+  readonly #enders: ((run: Run) => void)[] = []
   constructor(parts: ExecutorParts) {
     this.#parts = parts
+  }
+
+  /** Told when a run has been unloaded: what is still in its queue cannot be done. */
+  onEnd(listener: (run: Run) => void): void {
+    this.#enders.push(listener)
   }
 
   /** All operations of the batch are of one class. Never throws. */
   async carry(batch: readonly RunOperation[]): Promise<void> {
     const [first] = batch
     if (!first) return
+    const { survival, journal } = this.#parts
+    const open = new Set(batch)
     try {
-      await this.#parts.journal.start(batch.flatMap((o) => o.id ?? []))
-      const engine = this.#parts.engine(first.run.base_model)
-      if (first.batchClass === 'train') await this.#train(engine, batch)
-      else if (first.batchClass === 'optim') await this.#optim(engine, batch)
-      else await this.#single(engine, first)
-    } catch (cause) {
-      for (const operation of batch) await this.#reject(operation, cause)
-    }
-  }
-
-  async #train(engine: Engine, batch: readonly RunOperation[]): Promise<void> {
-    const open = new Map(batch.map((o) => [o.id, o]))
-    const items = batch.map((o) => (o.work as Work<'train'>).item)
-    try {
-      for await (const outcome of engine.train(items)) {
-        const operation = open.get(outcome.operation)
-        if (!operation) continue
-        open.delete(outcome.operation)
-        await this.#settle(operation, outcome, (result) => {
-          const { item, matrix } = operation.work as Work<'train'>
-          const logprobs = result.logprobs.map((values, i) => ({
-            values,
-            width: item.datums[i]?.width ?? 1,
-            matrix: matrix[i] ?? false,
-          }))
-          return { type: 'training', value: { logprobs, metrics: { 'loss:sum': result.loss } } }
-        })
+      await journal.start(batch.flatMap((o) => o.id ?? []))
+      const lost = await survival.carry(first.run.base_model, (engine) => this.#unlessLost(engine, open))
+      if (!lost) return
+      for (const operation of [...open]) {
+        const alone = new Set([operation])
+        const again = survival.carry(first.run.base_model, (engine) => this.#carry(engine, alone), lost)
+        await again.catch((cause) => this.#reject(operation, cause))
       }
-      if (open.size) throw new Error('the engine ended a batch without all outcomes')
     } catch (cause) {
-      for (const operation of open.values()) await this.#reject(operation, cause)
+      for (const operation of open) await this.#reject(operation, cause)
     }
   }
 
-  async #optim(engine: Engine, batch: readonly RunOperation[]): Promise<void> {
-    const open = new Map(batch.map((o) => [o.id, o]))
-    for (const outcome of await engine.optimStep(batch.map((o) => (o.work as Work<'optim_step'>).step))) {
-      const operation = open.get(outcome.operation)
+  /** The engine, if it was lost on the way: then each of what is left goes by itself. */
+  async #unlessLost(engine: Engine, open: Set<RunOperation>): Promise<Engine | null> {
+    try {
+      await this.#carry(engine, open)
+      return null
+    } catch (cause) {
+      if (isEngineLoss(cause)) return engine
+      throw cause
+    }
+  }
+
+  /** Takes out of `open` what is settled. */
+  async #carry(engine: Engine, open: Set<RunOperation>): Promise<void> {
+    await this.#bringBack(engine, open)
+    const batch = [...open]
+    const [first] = batch
+    if (!first) return
+    const start = performance.now()
+    if (first.batchClass === 'train') await this.#train(engine, open)
+    else if (first.batchClass === 'optim') await this.#optim(engine, open)
+    else await this.#single(engine, first, open)
+    for (const { run } of batch) this.#parts.restartPoints.spend(run.id, performance.now() - start)
+    if (first.batchClass === 'optim') for (const { run, id } of batch) await this.#keep(engine, run, id)
+  }
+
+  async #bringBack(engine: Engine, open: Set<RunOperation>): Promise<void> {
+    for (const operation of [...open]) {
+      if (operation.work.kind === 'create_model' || operation.work.kind === 'unload_model') continue
+      try {
+        await this.#parts.adapters.ensure(engine, operation.run)
+      } catch (cause) {
+        if (isEngineLoss(cause)) throw cause
+        open.delete(operation)
+        await this.#reject(operation, cause)
+      }
+    }
+  }
+
+  /** Without a restart point nothing is lost: the journal goes further back then. */
+  async #keep(engine: Engine, run: Run, operation: string | null): Promise<void> {
+    const { restartPoints, log } = this.#parts
+    if (operation === null || !restartPoints.isDue(run.id)) return
+    await restartPoints.take(engine, run.id, operation).catch((cause) => {
+      if (!isEngineLoss(cause)) log(cause)
+    })
+  }
+
+  async #train(engine: Engine, open: Set<RunOperation>): Promise<void> {
+    const byId = new Map([...open].map((o) => [o.id, o]))
+    for await (const outcome of engine.train([...open].map((o) => (o.work as Work<'train'>).item))) {
+      const operation = byId.get(outcome.operation)
+      if (!operation) continue
+      await this.#settle(operation, outcome, (result) => {
+        const { item, matrix } = operation.work as Work<'train'>
+        const logprobs = result.logprobs.map((values, i) => ({
+          values,
+          width: item.datums[i]?.width ?? 1,
+          matrix: matrix[i] ?? false,
+        }))
+        return { type: 'training', value: { logprobs, metrics: { 'loss:sum': result.loss } } }
+      })
+      open.delete(operation)
+    }
+    if (open.size) throw new Error('the engine ended a batch without all outcomes')
+  }
+
+  async #optim(engine: Engine, open: Set<RunOperation>): Promise<void> {
+    const byId = new Map([...open].map((o) => [o.id, o]))
+    for (const outcome of await engine.optimStep([...open].map((o) => (o.work as Work<'optim_step'>).step))) {
+      const operation = byId.get(outcome.operation)
       if (!operation) continue
       await this.#settle(operation, outcome, ({ gradientNorm, step, applied }) =>
         json({ metrics: { grad_norm: gradientNorm, step, applied: applied ? 1 : 0 }, type: 'optim_step' }),
       )
+      open.delete(operation)
     }
   }
 
   async #settle<T>(operation: RunOperation, outcome: Outcome<T>, reply: (result: T) => Reply): Promise<void> {
     if (!operation.id) return
     // An outcome's error is plain data: only as the engine's own does it keep its code and category.
-    if ('error' in outcome) return this.#parts.futures.reject(operation.id, new EngineError(outcome.error))
+    if ('error' in outcome) return this.#reject(operation, new EngineError(outcome.error))
     const plan = (outcome.result as { plan?: unknown }).plan
     await this.#parts.futures.resolve(operation.id, reply(outcome.result), plan)
   }
 
-  async #single(engine: Engine, operation: RunOperation): Promise<void> {
+  async #single(engine: Engine, operation: RunOperation, open: Set<RunOperation>): Promise<void> {
     let done: Done
     try {
       const run = this.#singles[operation.work.kind as Single]
       done = await run(engine, operation, operation.work as never)
     } catch (cause) {
+      if (isEngineLoss(cause)) throw cause
+      open.delete(operation)
       const failedToStart = operation.work.kind === 'create_model'
       await this.#reject(
         operation,
@@ -122,36 +183,44 @@ export class RunExecutor {
     }
     if (operation.id) await this.#parts.futures.resolve(operation.id, done.reply, undefined, done.also)
     else await done.also?.(this.#parts.db as never)
+    open.delete(operation)
     await done.after?.()
   }
 
+  /** Never throws: what cannot be recorded now is done again at the next start. */
   async #reject(operation: RunOperation, cause: unknown, also?: Also): Promise<void> {
+    if (isEngineClosed(cause)) return
     // The future's error says that the log has the details.
-    if (toServiceError(cause).code === 'INTERNAL') this.#parts.log(cause)
-    if (operation.id) await this.#parts.futures.reject(operation.id, cause, also)
+    if (toServiceError(cause).category === 'server') this.#parts.log(cause)
+    if (operation.id) await this.#parts.futures.reject(operation.id, cause, also).catch(this.#parts.log)
   }
 
   readonly #singles: {
     [K in Single]: (engine: Engine, operation: RunOperation, work: Work<K>) => Promise<Done>
   } = {
-    create_model: async (engine, { run }, { from }) => {
-      await engine.createAdapter(run.id, loraConfig(run))
-      if (from) {
-        try {
-          await this.#load(engine, run.id, from)
-        } catch (cause) {
-          await engine.releaseAdapter(run.id)
-          throw cause
-        }
-      }
+    create_model: async (engine, { id, run }, { from }) => {
+      await this.#parts.adapters.create(engine, run, from)
       const reply = from
         ? json({ path: from.path, model_id: run.id, type: 'load_weights' })
         : json({ model_id: run.id, type: 'create_model' })
-      return { reply, also: (trx) => this.#parts.runs.setState(run.id, 'ready', trx) }
+      // A checkpoint may be deleted or replaced later: what was made of it must not depend on it.
+      const point = from && id ? await this.#parts.restartPoints.write(engine, run.id, id) : null
+      return {
+        reply,
+        also: async (trx) => {
+          await this.#parts.runs.setState(run.id, 'ready', trx)
+          await point?.record(trx)
+        },
+      }
     },
-    load_weights: async (engine, { run }, { from }) => {
-      await this.#load(engine, run.id, from)
-      return { reply: json({ path: from.path, model_id: run.id, type: 'load_weights' }) }
+    load_weights: async (engine, { id, run }, { from }) => {
+      await this.#parts.adapters.load(engine, run.id, from)
+      const point = id ? await this.#parts.restartPoints.write(engine, run.id, id) : null
+      return {
+        reply: json({ path: from.path, model_id: run.id, type: 'load_weights' }),
+        also: async (trx) => point?.record(trx),
+        after: async () => point?.removeOlder(),
+      }
     },
     save: async (engine, { run }, { checkpoint }) => {
       const { checkpoints } = this.#parts
@@ -187,25 +256,16 @@ export class RunExecutor {
       }
     },
     unload_model: async (engine, { run }) => {
-      await engine.releaseAdapter(run.id)
+      const { adapters, runs, restartPoints } = this.#parts
+      await adapters.release(engine, run.id)
       return {
         reply: json({ model_id: run.id, type: 'unload_model' }),
-        also: (trx) => this.#parts.runs.setState(run.id, 'unloaded', trx),
+        also: (trx) => runs.setState(run.id, 'unloaded', trx),
+        after: async () => {
+          for (const listener of this.#enders) listener(run)
+          await restartPoints.forget(run.id)
+        },
       }
     },
-  }
-
-  async #load(
-    engine: Engine,
-    adapter: string,
-    {
-      checkpoint,
-      path,
-      optimizer,
-    }: { checkpoint: { folder: string; has_optimizer: number }; path: string; optimizer: boolean },
-  ) {
-    if (optimizer && !checkpoint.has_optimizer) throw serviceError('NO_OPTIMIZER_STATE', { path })
-    const folder = this.#parts.checkpoints.absolute(checkpoint.folder)
-    await engine.loadAdapter(adapter, folder, optimizer ? 'weights+optimizer' : 'weights')
   }
 }

@@ -1,6 +1,6 @@
 // Training runs: rows about adapters, their owners and their state. Knows the table; lanes do the work.
 
-import type { Kysely, Selectable, Transaction } from 'kysely'
+import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import type { LoraConfig } from '../../backends/backend.ts'
 import { serviceError } from '../errors.ts'
 import type { Database, RunTable } from '../store/schema.ts'
@@ -48,10 +48,38 @@ export class Runs {
       ready: null,
       failed: 'it could not be created',
       unloaded: 'it was unloaded or its session is over',
-      lost: 'the server or its engine was restarted',
     }[run.state]
     if (reason) throw serviceError('MODEL_GONE', { id, reason })
     return run
+  }
+
+  /** Its adapter can be brought back from `folder`, which holds what all operations up to this one have made. */
+  async setRestartPoint(
+    id: string,
+    folder: string,
+    operation: string,
+    trx: Kysely<Database> = this.#db,
+  ): Promise<void> {
+    await trx
+      .updateTable('runs')
+      .set(({ selectFrom }) => ({
+        restart_folder: folder,
+        restart_position: selectFrom('operations')
+          .select(({ fn }) => fn.coalesce('position', sql<number>`0`).as('position'))
+          .where('operations.id', '=', operation),
+      }))
+      .where('id', '=', id)
+      .execute()
+  }
+
+  async restartFolder(id: string): Promise<string | null> {
+    const row = await this.#db.selectFrom('runs').select('restart_folder').where('id', '=', id).executeTakeFirst()
+    return row?.restart_folder ?? null
+  }
+
+  /** Every tenant's, of the states in which an adapter is due. */
+  async live(): Promise<Run[]> {
+    return this.#db.selectFrom('runs').selectAll().where('state', 'in', ['creating', 'ready']).execute()
   }
 
   async setState(id: string, state: Run['state'], trx: Kysely<Database> = this.#db): Promise<void> {
@@ -64,12 +92,5 @@ export class Runs {
 
   async ofSession(session: string): Promise<Run[]> {
     return this.#db.selectFrom('runs').selectAll().where('session', '=', session).execute()
-  }
-
-  /** Adapters live in engines: what was live in one that is gone can only be resumed from a checkpoint. */
-  async markLost(baseModel?: string): Promise<void> {
-    let query = this.#db.updateTable('runs').set({ state: 'lost' }).where('state', 'in', ['creating', 'ready'])
-    if (baseModel !== undefined) query = query.where('base_model', '=', baseModel)
-    await query.execute()
   }
 }

@@ -2,15 +2,16 @@
 // an ephemeral save's files, loaded into the engine on first use and shared by content.
 
 import type { Kysely, Selectable } from 'kysely'
-import type { GenerationRequest, SnapshotId } from '../../backends/backend.ts'
+import type { Engine, GenerationRequest, SnapshotId } from '../../backends/backend.ts'
 import { checkGeneration } from '../../backends/transformers/generation-check.ts'
 import type { SampleCall, SampleReply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
-import type { Journal } from '../store/journal.ts'
+import type { Journal, OperationRow } from '../store/journal.ts'
 import type { Database, SamplingSessionTable } from '../store/schema.ts'
-import { encodeSampleCall } from '../wire/sample.ts'
+import { decodeSampleCall, encodeSampleCall } from '../wire/sample.ts'
 import type { BaseModels } from './base-models.ts'
 import type { Checkpoints } from './checkpoints.ts'
+import { isEngineClosed, type Survival } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
 import type { Sessions } from './sessions.ts'
 import { drawSeed } from './training.ts'
@@ -26,6 +27,7 @@ export interface SamplingParts {
   readonly sessions: Sessions
   readonly models: BaseModels
   readonly checkpoints: Checkpoints
+  readonly survival: Survival
   readonly log: (cause: unknown) => void
 }
 
@@ -138,36 +140,61 @@ export class Sampling {
   async #run(id: string, source: Source, call: SampleCall, request: GenerationRequest): Promise<void> {
     try {
       await this.#parts.journal.start([id])
-      const { engine } = this.#parts.models.get(source.base_model)
-      const snapshot = source.folder === null ? null : await this.#snapshot(source.base_model, source.folder)
-      const sequences: SampleReply['sequences'][number][] = new Array(request.samples)
-      let scores: Pick<SampleReply, 'promptLogprobs' | 'promptTopk'> = {}
-      for await (const event of engine.generate({ ...request, snapshot })) {
-        if (event.type === 'prompt') {
-          const { logprobs, topk } = event
-          scores = { ...(logprobs && { promptLogprobs: lastOnly(logprobs, call) }), ...(topk && { promptTopk: topk }) }
-        } else {
-          const { index, type: _, ...sequence } = event
-          sequences[index] = sequence
-        }
-      }
-      await this.#parts.futures.resolve(id, {
-        type: 'sample',
-        value: { sequences, ...scores, promptCacheHitTokens: 0 },
-      })
+      const work = (engine: Engine) => this.#draw(engine, source, call, request)
+      const value = await this.#parts.survival.carry(source.base_model, work)
+      await this.#parts.futures.resolve(id, { type: 'sample', value })
     } catch (cause) {
+      if (isEngineClosed(cause)) return
       this.#parts.log(cause)
-      await this.#parts.futures.reject(id, cause)
+      // What cannot be recorded now is done again at the next start.
+      await this.#parts.futures.reject(id, cause).catch(this.#parts.log)
     }
   }
 
-  #snapshot(baseModel: string, folder: string): Promise<SnapshotId> {
+  async #draw(engine: Engine, source: Source, call: SampleCall, request: GenerationRequest): Promise<SampleReply> {
+    const snapshot = source.folder === null ? null : await this.#snapshot(engine, source.base_model, source.folder)
+    const sequences: SampleReply['sequences'][number][] = new Array(request.samples)
+    let scores: Pick<SampleReply, 'promptLogprobs' | 'promptTopk'> = {}
+    for await (const event of engine.generate({ ...request, snapshot })) {
+      if (event.type === 'prompt') {
+        const { logprobs, topk } = event
+        scores = { ...(logprobs && { promptLogprobs: lastOnly(logprobs, call) }), ...(topk && { promptTopk: topk }) }
+      } else {
+        const { index, type: _, ...sequence } = event
+        sequences[index] = sequence
+      }
+    }
+    return { sequences, ...scores, promptCacheHitTokens: 0 }
+  }
+
+  /** Takes up what an earlier run of this server had acknowledged and not done: the same seeds, so the same tokens. */
+  async recover(unfinished: readonly OperationRow[]): Promise<void> {
+    const { journal, futures, models } = this.#parts
+    for (const row of unfinished) {
+      futures.open(row.id)
+      try {
+        const call = decodeSampleCall(await journal.payloadOf(row))
+        const source =
+          row.subject === null
+            ? await this.#source(row.tenant, call.baseModel, call.modelPath)
+            : await this.find(row.tenant, row.subject)
+        const request = generationRequest(call, models.get(source.base_model).engine.info)
+        this.#start(row.id, source, call, { ...request, operation: row.id })
+      } catch (cause) {
+        await futures.reject(row.id, cause)
+      }
+    }
+  }
+
+  #snapshot(engine: Engine, baseModel: string, folder: string): Promise<SnapshotId> {
     const known = this.#snapshots.get(folder)
     if (known) return known.id
-    const id = this.#parts.models.get(baseModel).engine.loadSnapshot(this.#parts.checkpoints.absolute(folder))
-    this.#snapshots.set(folder, { baseModel, id })
-    id.catch(() => this.#snapshots.delete(folder))
-    return id
+    const loading = { baseModel, id: engine.loadSnapshot(this.#parts.checkpoints.absolute(folder)) }
+    this.#snapshots.set(folder, loading)
+    loading.id.catch(() => {
+      if (this.#snapshots.get(folder) === loading) this.#snapshots.delete(folder)
+    })
+    return loading.id
   }
 
   /** Sampling sessions of a session that is over give back what no other session draws from. */

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { Logger } from 'pino'
 import type { Backend } from '../../backends/backend.ts'
 import type { ServerConfig } from '../config.ts'
-import { serviceError, toServiceError } from '../errors.ts'
+import { toServiceError } from '../errors.ts'
 import { Journal } from '../store/journal.ts'
 import { openSqlite } from '../store/sqlite.ts'
 import { lockStateDir } from '../store/state-lock.ts'
@@ -13,7 +13,10 @@ import { BaseModels } from './base-models.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { Downloads, downloadSecret } from './downloads.ts'
+import { Survival } from './engine-loss.ts'
 import { Futures } from './futures.ts'
+import { LiveAdapters } from './live-adapters.ts'
+import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
 import { RunExecutor } from './run-executor.ts'
 import { Runs } from './runs.ts'
@@ -52,9 +55,6 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const db = await openSqlite(join(stateDir, 'twinkle.db'))
   const journal = new Journal(db, stateDir)
   const runs = new Runs(db)
-  // Adapters lived in the engines of the last run of this server: what was open then cannot be done any more.
-  await journal.failOpen(toServiceError(serviceError('RESTARTED')))
-  await runs.markLost()
 
   const models = new BaseModels(backend, {
     cacheDir: join(stateDir, 'cache'),
@@ -72,13 +72,29 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   }
   const retention = new Retention(db, checkpoints, logFailure)
   await retention.start()
-  const engine = (name: string) => models.get(name).engine
-  const executor = new RunExecutor({ db, journal, futures, runs, checkpoints, engine, log: logFailure })
+  const survival = new Survival(models)
+  const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
+  const restartPoints = new RestartPoints(runs, checkpoints)
+  const executor = new RunExecutor({
+    db,
+    journal,
+    futures,
+    runs,
+    checkpoints,
+    survival,
+    adapters,
+    restartPoints,
+    log: logFailure,
+  })
   const training = new Training({ journal, futures, runs, sessions, models, checkpoints, executor })
-  const sampling = new Sampling({ db, journal, futures, sessions, models, checkpoints, log: logFailure })
+  const sampling = new Sampling({ db, journal, futures, sessions, models, checkpoints, survival, log: logFailure })
+  const unfinished = await journal.unfinished()
+  await training.recover(unfinished.filter(({ kind }) => kind !== 'sample'))
+  await sampling.recover(unfinished.filter(({ kind }) => kind === 'sample'))
   const close = async () => {
     sessions.close()
     await retention.close()
+    models.stopReopening()
     await training.drain()
     await sampling.drain()
     await models.close()

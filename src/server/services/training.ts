@@ -7,12 +7,13 @@ import { checkDatums } from '../../backends/datum-check.ts'
 import { resolveLoss } from '../../backends/losses.ts'
 import type { TrainingCall } from '../calls.ts'
 import { serviceError } from '../errors.ts'
-import type { Journal } from '../store/journal.ts'
+import type { Journal, OperationRow } from '../store/journal.ts'
 import type { OperationKind } from '../store/schema.ts'
 import { encodeTrainingCall } from '../wire/training.ts'
 import type { BaseModels } from './base-models.ts'
 import { type Checkpoint, type Checkpoints, checkName, checkTtl, type NewCheckpoint } from './checkpoints.ts'
 import type { Futures } from './futures.ts'
+import { journalledWork } from './journalled-work.ts'
 import { Lane } from './lane.ts'
 import type { RunExecutor } from './run-executor.ts'
 import { type RunWork, runOperation } from './run-operation.ts'
@@ -73,11 +74,13 @@ export interface Submitted {
 export class Training {
   readonly #parts: TrainingParts
   readonly #lanes = new Map<string, Lane>()
+  /** Runs that were unloaded while this server runs. */
+  readonly #ended = new Set<string>()
 
   constructor(parts: TrainingParts) {
     this.#parts = parts
     parts.sessions.onEnd((session) => void this.#release(session))
-    parts.models.onLost((name, cause) => void this.#lose(name, cause))
+    parts.executor.onEnd((run) => void this.#dropRest(run))
   }
 
   get waiting(): number {
@@ -134,7 +137,7 @@ export class Training {
   }
 
   async #submitRun(run: Run, work: RunWork, call: unknown): Promise<Submitted> {
-    const payload = jsonBytes({ call, run })
+    const payload = jsonBytes({ call, run, ...(work.kind === 'create_model' && { from: work.from }) })
     const { id, isNew } = await this.#parts.journal.append(
       {
         tenant: run.tenant,
@@ -230,10 +233,12 @@ export class Training {
       const reason = mismatch(run, checkpoint)
       if (reason) throw serviceError('CHECKPOINT_MISMATCH', { path, reason })
       if (optimizer && !checkpoint.has_optimizer) throw serviceError('NO_OPTIMIZER_STATE', { path })
+      const from = { checkpoint, path, optimizer }
       return {
         kind: 'load_weights',
-        payload: jsonBytes({ path, optimizer }),
-        work: () => ({ kind: 'load_weights', from: { checkpoint, path, optimizer } }),
+        payload: jsonBytes({ from }),
+        digest: jsonBytes({ path, optimizer }),
+        work: () => ({ kind: 'load_weights', from }),
       }
     })
   }
@@ -260,7 +265,7 @@ export class Training {
     const lane = this.#lane(run.base_model)
     try {
       await this.#parts.sessions.require(tenant, run.session)
-      const { kind, payload, work } = await prepare(run)
+      const { kind, payload, digest, work } = await prepare(run)
       const { id, isNew } = await this.#parts.journal.append(
         {
           tenant,
@@ -268,7 +273,9 @@ export class Training {
           subject: run.id,
           kind,
           identity: seqId > 0 ? `run:${run.id}:${seqId}` : null,
+          ...(seqId > 0 && { seq: seqId }),
           payload,
+          ...(digest && { digest }),
         },
         (trx) => this.#parts.runs.touch(trx, run.id),
       )
@@ -277,18 +284,25 @@ export class Training {
         if (!lane.push(runOperation(id, run, work(id)), seqId)) {
           await this.#parts.futures.reject(id, serviceError('SEQ_TAKEN', { seq: seqId, id: modelId }))
         }
+        if (this.#ended.has(run.id)) await this.#dropRest(run)
       }
       return { requestId: id, modelId: run.id }
     } catch (cause) {
-      lane.skip(run.id, seqId)
+      await this.#skip(run, seqId)
       throw cause
     }
+  }
+
+  /** Recorded before the refusal is answered: after a restart, too, nobody waits for this number. */
+  async #skip(run: Run, seqId: number): Promise<void> {
+    if (seqId > 0) await this.#parts.journal.refuse(run.id, seqId)
+    this.#lane(run.base_model).skip(run.id, seqId)
   }
 
   /** Marks the number of a request that could not even be read as done, where its owner and number are known. */
   async refuse(tenant: string, modelId: string, seqId: number): Promise<void> {
     const run = await this.#parts.runs.require(tenant, modelId).catch(() => null)
-    if (run) this.#lane(run.base_model).skip(run.id, seqId)
+    if (run) await this.#skip(run, seqId)
   }
 
   #lane(baseModel: string): Lane {
@@ -309,11 +323,51 @@ export class Training {
     }
   }
 
-  async #lose(baseModel: string, cause: unknown): Promise<void> {
-    await this.#parts.runs.markLost(baseModel)
-    for (const operation of this.#lane(baseModel).dropAll()) {
-      if (operation.id) await this.#parts.futures.reject(operation.id, cause)
+  /** A run has ended: what comes after its last operation, or waits for a number before, has no adapter any more. */
+  async #dropRest(run: Run): Promise<void> {
+    this.#ended.add(run.id)
+    const gone = serviceError('MODEL_GONE', { id: run.id, reason: 'it was unloaded or its session is over' })
+    for (const { id } of this.#lane(run.base_model).drop(run.id)) if (id) await this.#parts.futures.reject(id, gone)
+  }
+
+  /** Takes up what an earlier run of this server had acknowledged and not done. Before anything is submitted. */
+  async recover(unfinished: readonly OperationRow[]): Promise<void> {
+    const runs = new Map((await this.#parts.runs.live()).map((run) => [run.id, run]))
+    for (const run of runs.values())
+      await this.#takeUp(
+        run,
+        unfinished.filter((row) => row.subject === run.id),
+      )
+    for (const row of unfinished) {
+      if (runs.has(row.subject ?? '')) continue
+      const reason = 'it was unloaded or its session is over'
+      await this.#parts.futures.reject(row.id, serviceError('MODEL_GONE', { id: row.subject ?? '', reason }))
     }
+  }
+
+  async #takeUp(run: Run, rows: readonly OperationRow[]): Promise<void> {
+    const { journal, futures, sessions, models } = this.#parts
+    for (const { id } of rows) futures.open(id)
+    if (!models.has(run.base_model)) return
+    const lane = this.#lane(run.base_model)
+    const waiting = new Set(rows.filter((row) => row.position === null).map(({ seq }) => Number(seq)))
+    for (const seq of await journal.usedNumbers(run.id)) if (!waiting.has(seq)) lane.skip(run.id, seq)
+    for (const row of rows) {
+      // What had been started was ready; its number has had its turn.
+      const hasStarted = row.position !== null
+      if (hasStarted && row.seq !== null) lane.skip(run.id, Number(row.seq))
+      try {
+        const work = journalledWork(row, await journal.payloadOf(row))
+        lane.push(runOperation(row.id, run, work), hasStarted ? 0 : Number(row.seq ?? 0))
+      } catch (cause) {
+        await futures.reject(row.id, cause)
+      }
+    }
+    const isOver = await sessions.require(run.tenant, run.session).then(
+      () => false,
+      () => true,
+    )
+    if (isOver) lane.push(runOperation(null, run, { kind: 'unload_model' }), 0)
   }
 
   /** Settles when all that was ready has been carried out. */
@@ -325,6 +379,8 @@ export class Training {
 interface Prepared {
   readonly kind: OperationKind
   readonly payload: Uint8Array
+  /** What makes two payloads the same call, where that is not the payload. */
+  readonly digest?: Uint8Array
   readonly work: (operation: string) => RunWork
 }
 
@@ -345,6 +401,8 @@ function newRun(
     ...shape,
     user_metadata: JSON.stringify(call.userMetadata),
     state: 'creating',
+    restart_folder: null,
+    restart_position: 0,
     created_at: now,
     last_request_at: now,
   }

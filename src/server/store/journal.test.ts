@@ -95,11 +95,46 @@ describe('Journal', () => {
     expect(readdirSync(join(stateDir, 'blobs'))).toHaveLength(1)
   })
 
-  it('ends what a stopped server left open', async () => {
-    const { id } = await journal.append(operation())
-    await journal.start([id])
+  it('finds after a restart what had not ended: what was started first, in that order, then by arrival', async () => {
+    const ids: string[] = []
+    for (const seq of [1, 2, 3, 4]) {
+      ids.push((await journal.append(operation({ identity: `${seq}`, seq }))).id)
+    }
+    await journal.start([ids[2] as string, ids[1] as string])
+    await journal.finish({ id: ids[2] as string, result: { type: 'json', bytes: bytes('{}') } })
     await reopen()
-    await journal.failOpen({ code: 'RESTARTED', category: 'server', message: 'restarted' })
-    expect(await journal.find('anna', id)).toMatchObject({ state: 'failed', error_code: 'RESTARTED' })
+    expect((await journal.unfinished()).map(({ id }) => id)).toEqual([ids[1], ids[0], ids[3]])
+  })
+
+  it('repeats what changed an adapter, in the order in which that was carried out', async () => {
+    const run = async (kind: NewOperation['kind'], end: { error?: 'user' | 'server' } = {}) => {
+      const { id } = await journal.append(operation({ identity: null, kind, payload: bytes(kind) }))
+      await journal.start([id])
+      const { error: category } = end
+      await journal.finish({ id, ...(category && { error: { code: 'X', category, message: 'x' } }) })
+      return id
+    }
+    const pass = await run('forward_backward')
+    await run('forward')
+    await run('forward_backward', { error: 'user' })
+    const refused = await run('optim_step', { error: 'user' })
+    await run('optim_step', { error: 'server' })
+    await run('save_weights')
+    const step = await run('optim_step')
+    const effects = await journal.effectsAfter('s:train:0', 0)
+    expect(effects.map(({ id }) => id)).toEqual([pass, refused, step])
+    expect(new TextDecoder().decode(await journal.payloadOf(effects[0] as never))).toBe('forward_backward')
+    const later = await journal.effectsAfter('s:train:0', Number(effects[1]?.position))
+    expect(later.map(({ id }) => id)).toEqual([step])
+  })
+
+  it('remembers which numbers of a run are used, refused ones too', async () => {
+    const { id } = await journal.append(operation({ seq: 1 }))
+    await journal.finish({ id, error: { code: 'X', category: 'user', message: 'x' } })
+    await journal.append(operation({ identity: 'other', seq: 2 }))
+    await journal.refuse('s:train:0', 3)
+    await journal.refuse('s:train:0', 3)
+    await reopen()
+    expect(await journal.usedNumbers('s:train:0')).toEqual([1, 3])
   })
 })

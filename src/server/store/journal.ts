@@ -2,7 +2,7 @@
 // leaves the server, and its result before anybody who waits is woken. Knows rows and bytes, not what they mean.
 
 import { createHash, randomUUID } from 'node:crypto'
-import type { Kysely, Selectable, Transaction } from 'kysely'
+import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import { serviceError } from '../errors.ts'
 import { Blobs } from './blobs.ts'
 import type { Database, OperationKind, OperationTable } from './schema.ts'
@@ -16,6 +16,8 @@ export interface NewOperation {
   readonly kind: OperationKind
   /** Protocol identity; null = every submission is a new one. */
   readonly identity: string | null
+  /** Its number among those of its subject. */
+  readonly seq?: number
   readonly payload: Uint8Array
   /** What makes two payloads the same call; the payload itself when absent (it may hold a seed that the server drew). */
   readonly digest?: Uint8Array
@@ -62,6 +64,7 @@ export class Journal {
           subject: operation.subject,
           kind: operation.kind,
           identity: operation.identity,
+          seq: operation.seq ?? null,
           payload_hash: hash,
           payload: stored.inline,
           payload_file: stored.file,
@@ -87,13 +90,18 @@ export class Journal {
       .executeTakeFirst()
   }
 
+  /** Records that these are carried out now, in this order, after everything that was started before. */
   async start(ids: readonly string[]): Promise<void> {
     if (!ids.length) return
-    await this.#db
-      .updateTable('operations')
-      .set({ state: 'running', started_at: Date.now() })
-      .where('id', 'in', ids)
-      .execute()
+    await this.#db.transaction().execute(async (trx) => {
+      for (const id of ids) {
+        await trx
+          .updateTable('operations')
+          .set({ state: 'running', started_at: Date.now(), position: NEXT_POSITION })
+          .where('id', '=', id)
+          .execute()
+      }
+    })
   }
 
   /** Records how an operation ended, and whatever `also` writes, in one transaction. */
@@ -132,18 +140,62 @@ export class Journal {
     return (await this.#blobs.get({ inline: row.result, file: row.result_file })) ?? new Uint8Array()
   }
 
-  /** Ends what a stopped server left open, so that nobody waits for it. */
-  async failOpen(error: { code: string; category: 'user' | 'server'; message: string }): Promise<void> {
-    await this.#db
-      .updateTable('operations')
-      .set({
-        state: 'failed',
-        error_code: error.code,
-        error_category: error.category,
-        error_message: error.message,
-        finished_at: Date.now(),
-      })
+  async payloadOf(row: Pick<OperationRow, 'payload' | 'payload_file'>): Promise<Uint8Array> {
+    return (await this.#blobs.get({ inline: row.payload, file: row.payload_file })) ?? new Uint8Array()
+  }
+
+  /** What was acknowledged and has not ended: first what had been started, in that order, then in order of arrival. */
+  async unfinished(): Promise<OperationRow[]> {
+    const rows = await this.#db
+      .selectFrom('operations')
+      .selectAll()
       .where('state', 'in', ['queued', 'running'])
+      .orderBy('created_at')
+      .orderBy('seq')
+      .execute()
+    const place = (row: OperationRow) => row.position ?? Number.POSITIVE_INFINITY
+    return rows.sort((a, b) => (place(a) === place(b) ? 0 : place(a) - place(b)))
+  }
+
+  /** The operations that changed a run's adapter after a position, in the order in which they did. */
+  async effectsAfter(run: string, position: number): Promise<OperationRow[]> {
+    return this.#db
+      .selectFrom('operations')
+      .selectAll()
+      .where('subject', '=', run)
+      .where('position', '>', position)
+      .where(({ or, and, eb }) =>
+        or([
+          and([eb('kind', 'in', ['forward_backward', 'optim_step', 'load_weights']), eb('state', '=', 'done')]),
+          // A step that was refused for its numbers has used up the gradient.
+          and([eb('kind', '=', 'optim_step'), eb('state', '=', 'failed'), eb('error_category', '=', 'user')]),
+        ]),
+      )
+      .orderBy('position')
+      .execute()
+  }
+
+  /** Numbers of a run's requests that are over, one way or the other. */
+  async usedNumbers(run: string): Promise<number[]> {
+    const ended = await this.#db
+      .selectFrom('operations')
+      .select('seq')
+      .where('subject', '=', run)
+      .where('seq', 'is not', null)
+      .where('state', 'in', ['done', 'failed'])
+      .execute()
+    const refused = await this.#db.selectFrom('refused_numbers').select('seq').where('run', '=', run).execute()
+    return [...ended, ...refused].map(({ seq }) => Number(seq))
+  }
+
+  /** A number counts as used from the moment in which its refusal is answered. */
+  async refuse(run: string, seq: number): Promise<void> {
+    await this.#db
+      .insertInto('refused_numbers')
+      .values({ run, seq })
+      .onConflict((conflict) => conflict.doNothing())
       .execute()
   }
 }
+
+const NEXT_POSITION = sql<number>`(select coalesce(max(position), 0) + 1 from operations)`

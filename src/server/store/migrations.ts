@@ -137,6 +137,29 @@ const migrations: Record<string, Migration> = {
         .execute()
     },
   },
+  '003-durable': {
+    async up(db: Kysely<unknown>) {
+      const alter = (table: string) => db.schema.alterTable(table)
+      await alter('operations').addColumn('seq', 'bigint').execute()
+      await alter('operations').addColumn('position', 'bigint').execute()
+      await alter('runs').addColumn('restart_folder', 'text').execute()
+      await alter('runs')
+        .addColumn('restart_position', 'bigint', (c) => c.notNull().defaultTo(0))
+        .execute()
+      await db.schema.createIndex('operations_position').on('operations').column('position').execute()
+      await db.schema
+        .createTable('refused_numbers')
+        .addColumn('run', 'text', (c) => c.notNull())
+        .addColumn('seq', 'bigint', (c) => c.notNull())
+        .addPrimaryKeyConstraint('refused_numbers_key', ['run', 'seq'])
+        .execute()
+      // Of what was live before, nobody wrote down in which order it had been carried out.
+      await sql`update runs set state = 'unloaded' where state in ('creating', 'ready', 'lost')`.execute(db)
+      await sql`update operations set state = 'failed', error_code = 'MODEL_GONE', error_category = 'server',
+        error_message = 'The server was replaced by one that keeps another journal.', finished_at = created_at
+        where state in ('queued', 'running')`.execute(db)
+    },
+  },
 }
 
 export const migrationProvider: MigrationProvider = { getMigrations: async () => migrations }

@@ -9,6 +9,7 @@ export interface Database {
   operations: OperationTable
   checkpoints: CheckpointTable
   sampling_sessions: SamplingSessionTable
+  refused_numbers: RefusedNumberTable
   completions: CompletionTable
   weight_copies: WeightCopyTable
 }
@@ -44,8 +45,11 @@ export interface RunTable {
   user_metadata: string
   /** The checkpoint it started from, if any. */
   parent: string | null
-  /** `lost`: its adapter was in an engine that is gone. */
-  state: 'creating' | 'ready' | 'failed' | 'unloaded' | 'lost'
+  state: 'creating' | 'ready' | 'failed' | 'unloaded'
+  /** Weights and optimiser state, below the state directory, as they were after all up to `restart_position`. */
+  restart_folder: string | null
+  /** Operations beyond it are repeated when the adapter is brought back. */
+  restart_position: number
   created_at: number
   last_request_at: number
 }
@@ -72,6 +76,10 @@ export interface OperationTable {
   kind: OperationKind
   /** Protocol identity, such as `run:<model_id>:<seq_id>`: a repeated submission finds the first. Null = none given. */
   identity: string | null
+  /** The number that its client gave it, from 1; null = none: the order of arrival counts. */
+  seq: number | null
+  /** Its place among all that was started, written when it starts: a replay repeats this order. Null = not started yet. */
+  position: number | null
   payload_hash: string
   /** The call in its canonical encoding; large ones are in a file of the state directory. */
   payload: Uint8Array | null
@@ -88,6 +96,12 @@ export interface OperationTable {
   created_at: number
   started_at: number | null
   finished_at: number | null
+}
+
+/** A number whose request was refused: it had its turn. Kept while operations with lower numbers may still come. */
+export interface RefusedNumberTable {
+  run: string
+  seq: number
 }
 
 export type CheckpointKind = 'weights' | 'sampler_weights' | 'external_weights'

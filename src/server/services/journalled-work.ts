@@ -1,0 +1,52 @@
+// From a row of the journal back to the work that it stands for, as it was when its submission was acknowledged. What is
+// written here must be readable by later versions: the payloads are training.ts's.
+
+import type { OptimStep } from '../../backends/backend.ts'
+import { resolveLoss } from '../../backends/losses.ts'
+import type { OperationRow } from '../store/journal.ts'
+import { decodeTraining } from '../wire/training.ts'
+import type { NewCheckpoint } from './checkpoints.ts'
+import type { Restore, RunWork } from './run-operation.ts'
+
+/** `payload` is that of the row. Throws for kinds that are no work on a run. */
+export function journalledWork(row: Pick<OperationRow, 'id' | 'kind' | 'subject'>, payload: Uint8Array): RunWork {
+  const adapter = row.subject ?? ''
+  switch (row.kind) {
+    case 'create_model': {
+      const { from } = json<{ from?: Restore }>(payload)
+      return { kind: 'create_model', ...(from && { from }) }
+    }
+    case 'forward':
+    case 'forward_backward':
+      return trainingWork(row.id, adapter, payload)
+    case 'optim_step':
+      return {
+        kind: 'optim_step',
+        step: { ...json<Omit<OptimStep, 'operation' | 'adapter'>>(payload), operation: row.id, adapter },
+      }
+    case 'save_weights':
+      return { kind: 'save', checkpoint: json<NewCheckpoint>(payload) }
+    case 'save_weights_for_sampler':
+      return json<RunWork>(payload)
+    case 'load_weights':
+      return { kind: 'load_weights', from: json<{ from: Restore }>(payload).from }
+    case 'unload_model':
+      return { kind: 'unload_model' }
+    default:
+      throw new TypeError(`an operation of kind ${row.kind} is no work on a run`)
+  }
+}
+
+function trainingWork(operation: string, adapter: string, payload: Uint8Array): RunWork {
+  const call = decodeTraining(payload)
+  const loss = resolveLoss(call.lossName, call.lossConfig)
+  return {
+    kind: 'train',
+    item: { operation, adapter, backward: !call.forwardOnly, loss, datums: call.datums },
+    matrix: call.matrix,
+  }
+}
+
+function json<T>(bytes: Uint8Array): T {
+  return JSON.parse(new TextDecoder().decode(bytes)) as T
+}
