@@ -118,6 +118,8 @@ export class WeightCopies {
         user_metadata: '{}',
         parent: tinkerPath(source),
         state: 'unloaded',
+        restart_folder: null,
+        restart_position: 0,
         created_at: now,
         last_request_at: now,
       })

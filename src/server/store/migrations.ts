@@ -114,20 +114,6 @@ const migrations: Record<string, Migration> = {
         .addColumn('copies', 'integer', (c) => c.notNull().defaultTo(0))
         .execute()
       await db.schema
-        .createTable('completions')
-        .addColumn('position', 'integer', (c) => c.primaryKey().autoIncrement())
-        .addColumn('sampling_session', 'text', (c) => c.notNull())
-        .addColumn('copy', 'text', (c) => c.notNull())
-        .addColumn('operation', 'text', (c) => c.notNull())
-        .addColumn('state', 'text', (c) => c.notNull())
-        .addColumn('bytes', 'bigint')
-        .execute()
-      await db.schema
-        .createIndex('completions_session')
-        .on('completions')
-        .columns(['sampling_session', 'copy', 'position'])
-        .execute()
-      await db.schema
         .createTable('weight_copies')
         .addColumn('tenant', 'text', (c) => c.notNull())
         .addColumn('key', 'text', (c) => c.notNull())

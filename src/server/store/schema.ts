@@ -10,7 +10,6 @@ export interface Database {
   checkpoints: CheckpointTable
   sampling_sessions: SamplingSessionTable
   refused_numbers: RefusedNumberTable
-  completions: CompletionTable
   weight_copies: WeightCopyTable
 }
 
@@ -142,17 +141,6 @@ export interface SamplingSessionTable {
   created_at: number
   /** Clients that joined after the first: each has a number of its own. */
   copies: Generated<number>
-}
-
-/** That a sample has ended, in the order of endings, until its client has heard of it (retrieve_futures). */
-export interface CompletionTable {
-  position: Generated<number>
-  sampling_session: string
-  /** Which client of the sampling session asked: its sequence numbers divided by 10^9. Decimal. */
-  copy: string
-  operation: string
-  state: 'finished' | 'failed'
-  bytes: number | null
 }
 
 /** Answers of copy_weights by the key of the request, so that a repeated one makes no second copy. */
