@@ -18,12 +18,18 @@ export class Futures {
   readonly #journal: Journal
   /** Operations that have not ended, with the wake-up calls of those who wait. */
   readonly #live = new Map<string, Set<() => void>>()
+  readonly #enders: ((id: string) => void)[] = []
   constructor(journal: Journal) {
     this.#journal = journal
   }
 
   get pending(): number {
     return this.#live.size
+  }
+
+  /** Called when an operation's end is durable, before those who wait are woken. */
+  onEnd(listener: (id: string) => void): void {
+    this.#enders.push(listener)
   }
 
   /** Makes an acknowledged operation awaitable. */
@@ -42,6 +48,7 @@ export class Futures {
 
   async #settle(finished: Finished, also?: Also): Promise<void> {
     await this.#journal.finish(finished, also)
+    for (const listener of this.#enders) listener(finished.id)
     const waiters = this.#live.get(finished.id)
     this.#live.delete(finished.id)
     for (const wake of waiters ?? []) wake()

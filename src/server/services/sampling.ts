@@ -36,6 +36,8 @@ export class Sampling {
   /** Frozen weights in the engines, by folder: every sampling session of one folder shares them. */
   readonly #snapshots = new Map<string, { baseModel: string; id: Promise<SnapshotId> }>()
   readonly #running = new Set<Promise<void>>()
+  /** By request id. */
+  readonly #cancels = new Map<string, AbortController>()
 
   constructor(parts: SamplingParts) {
     this.#parts = parts
@@ -90,6 +92,22 @@ export class Sampling {
     return row
   }
 
+  /**
+   * A number for one more client of a sampling session, from 1: the first client is 0. Throws UNKNOWN_SAMPLER and
+   * SESSION_OVER.
+   */
+  async join(tenant: string, id: string): Promise<number> {
+    const { session } = await this.find(tenant, id)
+    await this.#parts.sessions.require(tenant, session)
+    const { copies } = await this.#parts.db
+      .updateTable('sampling_sessions')
+      .set(({ eb }) => ({ copies: eb('copies', '+', 1) }))
+      .where('id', '=', id)
+      .returning('copies')
+      .executeTakeFirstOrThrow()
+    return copies
+  }
+
   async #source(tenant: string, baseModel?: string, modelPath?: string): Promise<Source> {
     if (modelPath !== undefined) {
       const checkpoint = await this.#parts.checkpoints.find(tenant, modelPath)
@@ -133,17 +151,38 @@ export class Sampling {
   }
 
   #start(id: string, source: Source, call: SampleCall, request: GenerationRequest): void {
-    const run = this.#run(id, source, call, request).finally(() => this.#running.delete(run))
+    const cancel = new AbortController()
+    this.#cancels.set(id, cancel)
+    const run = this.#run(id, source, call, request, cancel.signal).finally(() => {
+      this.#running.delete(run)
+      this.#cancels.delete(id)
+    })
     this.#running.add(run)
   }
 
-  async #run(id: string, source: Source, call: SampleCall, request: GenerationRequest): Promise<void> {
+  /**
+   * Nobody wants this sample any more: its row in the engine is free at once, and its future fails. What is not a sample,
+   * or has ended, stays as it is. Throws UNKNOWN_FUTURE.
+   */
+  async cancel(tenant: string, id: string): Promise<void> {
+    if (!(await this.#parts.journal.find(tenant, id))) throw serviceError('UNKNOWN_FUTURE', { id })
+    this.#cancels.get(id)?.abort()
+  }
+
+  async #run(
+    id: string,
+    source: Source,
+    call: SampleCall,
+    request: GenerationRequest,
+    signal: AbortSignal,
+  ): Promise<void> {
     try {
       await this.#parts.journal.start([id])
-      const work = (engine: Engine) => this.#draw(engine, source, call, request)
+      const work = (engine: Engine) => this.#draw(engine, source, call, request, signal)
       const value = await this.#parts.survival.carry(source.base_model, work)
       await this.#parts.futures.resolve(id, { type: 'sample', value })
-    } catch (cause) {
+    } catch (thrown) {
+      const cause = signal.aborted ? serviceError('CANCELLED', { what: 'The sample' }) : thrown
       if (isEngineClosed(cause)) return
       this.#parts.log(cause)
       // What cannot be recorded now is done again at the next start.
@@ -151,11 +190,17 @@ export class Sampling {
     }
   }
 
-  async #draw(engine: Engine, source: Source, call: SampleCall, request: GenerationRequest): Promise<SampleReply> {
+  async #draw(
+    engine: Engine,
+    source: Source,
+    call: SampleCall,
+    request: GenerationRequest,
+    signal: AbortSignal,
+  ): Promise<SampleReply> {
     const snapshot = source.folder === null ? null : await this.#snapshot(engine, source.base_model, source.folder)
     const sequences: SampleReply['sequences'][number][] = new Array(request.samples)
     let scores: Pick<SampleReply, 'promptLogprobs' | 'promptTopk'> = {}
-    for await (const event of engine.generate({ ...request, snapshot })) {
+    for await (const event of engine.generate({ ...request, snapshot }, signal)) {
       if (event.type === 'prompt') {
         const { logprobs, topk } = event
         scores = { ...(logprobs && { promptLogprobs: lastOnly(logprobs, call) }), ...(topk && { promptTopk: topk }) }

@@ -20,6 +20,7 @@ import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
 import { RunExecutor } from './run-executor.ts'
 import { Runs } from './runs.ts'
+import { SampleEvents } from './sample-events.ts'
 import { Sampling } from './sampling.ts'
 import { SessionCatalog } from './session-catalog.ts'
 import { Sessions } from './sessions.ts'
@@ -40,6 +41,7 @@ export interface Services {
   readonly weightCopies: WeightCopies
   readonly training: Training
   readonly sampling: Sampling
+  readonly sampleEvents: SampleEvents
   readonly futures: Futures
   /** How long a request may wait for its future. */
   readonly holdMs: number
@@ -114,6 +116,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     weightCopies: new WeightCopies(db, checkpoints, sessions),
     training,
     sampling,
+    sampleEvents: new SampleEvents(db, futures, sessions),
     futures,
     holdMs: config.holdSeconds * 1000,
     log,
