@@ -48,7 +48,7 @@ export interface RunTable {
   /** Weights and optimiser state, below the state directory, as they were after all up to `restart_position`. */
   restart_folder: string | null
   /** Operations beyond it are repeated when the adapter is brought back. */
-  restart_position: number
+  restart_position: Generated<number>
   created_at: number
   last_request_at: number
 }
