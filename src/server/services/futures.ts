@@ -90,6 +90,8 @@ export class Futures {
   }
 
   async #ended(row: OperationRow): Promise<FutureState> {
+    if (row.result_type === 'expired') throw serviceError('ANSWER_EXPIRED', { id: row.id })
+    if (row.finished_at !== null && row.delivered_at === null) this.#journal.delivered(row.id)
     if (row.state === 'done') {
       return { state: 'done', type: row.result_type ?? 'json', bytes: await this.#journal.resultOf(row) }
     }

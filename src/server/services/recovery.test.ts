@@ -12,6 +12,8 @@ import { type FakeBackend, fakeBackend } from '../../backends/testing/fake-backe
 import type { FakeOp } from '../../backends/testing/fake-engine.ts'
 import type { SampleCall, TrainingCall } from '../calls.ts'
 import { loadConfig } from '../config.ts'
+import { Compaction, POLICY } from '../store/compaction.ts'
+import { openSqlite } from '../store/sqlite.ts'
 import { decodeSampleReply, decodeTrainingReply } from '../wire/reply.ts'
 import { openServices, type Services } from './services.ts'
 
@@ -382,6 +384,21 @@ describe('an engine that dies', () => {
     open.splice(0, 1)
     const after = await openHouse('first')
     expect((await outcome(after, running.requestId)).metrics).toBeDefined()
+  })
+})
+
+describe('an answer', () => {
+  it('that was kept for as long as the policy says is gone with a status that says so', async () => {
+    const { requestId } = await house.services.training.createModel('anna', newRun())
+    await outcome(house, requestId)
+    await house.services.close()
+    open.splice(0, 1)
+    const db = await openSqlite(join(root, 'first', 'twinkle.db'))
+    await new Compaction(db, join(root, 'first')).run(Date.now() + POLICY.deliveredAnswers + 1000)
+    await db.destroy()
+    house = await openHouse('first')
+    await expect(outcome(house, requestId)).rejects.toMatchObject({ code: 'ANSWER_EXPIRED', status: 410 })
+    expect(await house.services.training.createModel('anna', newRun())).toMatchObject({ requestId })
   })
 })
 

@@ -6,6 +6,7 @@ import type { Logger } from 'pino'
 import type { Backend } from '../../backends/backend.ts'
 import type { ServerConfig } from '../config.ts'
 import { toServiceError } from '../errors.ts'
+import { Compaction } from '../store/compaction.ts'
 import { Journal } from '../store/journal.ts'
 import { openSqlite } from '../store/sqlite.ts'
 import { lockStateDir } from '../store/state-lock.ts'
@@ -15,6 +16,7 @@ import { Checkpoints } from './checkpoints.ts'
 import { Downloads, downloadSecret } from './downloads.ts'
 import { Survival } from './engine-loss.ts'
 import { Futures } from './futures.ts'
+import { Housekeeping } from './housekeeping.ts'
 import { LiveAdapters } from './live-adapters.ts'
 import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
@@ -90,16 +92,20 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   })
   const training = new Training({ journal, futures, runs, sessions, models, checkpoints, executor })
   const sampling = new Sampling({ db, journal, futures, sessions, models, checkpoints, survival, log: logFailure })
+  const housekeeping = new Housekeeping(new Compaction(db, stateDir), logFailure)
+  await housekeeping.start()
   const unfinished = await journal.unfinished()
   await training.recover(unfinished.filter(({ kind }) => kind !== 'sample'))
   await sampling.recover(unfinished.filter(({ kind }) => kind === 'sample'))
   const close = async () => {
     sessions.close()
     await retention.close()
+    await housekeeping.close()
     models.stopReopening()
     await training.drain()
     await sampling.drain()
     await models.close()
+    await journal.writeDelivered()
     await db.destroy()
     lock.release()
   }

@@ -128,11 +128,13 @@ const migrations: Record<string, Migration> = {
       const alter = (table: string) => db.schema.alterTable(table)
       await alter('operations').addColumn('seq', 'bigint').execute()
       await alter('operations').addColumn('position', 'bigint').execute()
+      await alter('operations').addColumn('delivered_at', 'bigint').execute()
       await alter('runs').addColumn('restart_folder', 'text').execute()
       await alter('runs')
         .addColumn('restart_position', 'bigint', (c) => c.notNull().defaultTo(0))
         .execute()
       await db.schema.createIndex('operations_position').on('operations').column('position').execute()
+      await db.schema.createIndex('operations_finished').on('operations').column('finished_at').execute()
       await db.schema
         .createTable('refused_numbers')
         .addColumn('run', 'text', (c) => c.notNull())

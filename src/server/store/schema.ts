@@ -86,7 +86,8 @@ export interface OperationTable {
   /** TrainingPlan as JSON: what a replay needs to compute the same bits. */
   plan: string | null
   state: 'queued' | 'running' | 'done' | 'failed'
-  result_type: 'json' | 'training' | 'sample' | null
+  /** `expired`: the answer was kept as long as the policy says, and is gone. */
+  result_type: 'json' | 'training' | 'sample' | 'expired' | null
   result: Uint8Array | null
   result_file: string | null
   error_code: string | null
@@ -95,6 +96,8 @@ export interface OperationTable {
   created_at: number
   started_at: number | null
   finished_at: number | null
+  /** When its answer was first fetched. */
+  delivered_at: number | null
 }
 
 /** A number whose request was refused: it had its turn. Kept while operations with lower numbers may still come. */
