@@ -27,6 +27,12 @@ export interface RunRecord {
   readonly lastSamplerCheckpoint: Checkpoint | null
 }
 
+export interface StoredBytes {
+  readonly projectId: string | null
+  readonly checkpoints: number
+  readonly bytes: number
+}
+
 /** Rows of one answer at most; the answer says how many it looked for. */
 const MAX_LIMIT = 1000
 
@@ -79,6 +85,27 @@ export class Catalog {
     const total = await query.select(({ fn }) => fn.countAll<number>().as('count')).executeTakeFirstOrThrow()
     const rows = await query.selectAll().orderBy('id', 'desc').limit(limit).offset(offset).execute()
     return { rows, total: Number(total.count), limit, offset }
+  }
+
+  /** What a tenant's checkpoints take, by project. */
+  async storage(tenant: string, projectId?: string): Promise<readonly StoredBytes[]> {
+    let query = this.#checkpoints(tenant, 'owned')
+      .innerJoin('runs', 'runs.id', 'checkpoints.run')
+      .innerJoin('sessions', 'sessions.id', 'runs.session')
+      .groupBy('sessions.project_id')
+    if (projectId !== undefined) query = query.where('sessions.project_id', '=', projectId)
+    const rows = await query
+      .select(({ fn }) => [
+        'sessions.project_id',
+        fn.countAll<number>().as('count'),
+        fn.sum<number>('checkpoints.bytes').as('bytes'),
+      ])
+      .execute()
+    return rows.map((row) => ({
+      projectId: row.project_id,
+      checkpoints: Number(row.count),
+      bytes: Number(row.bytes),
+    }))
   }
 
   /** A run that never came to be is none. */

@@ -9,6 +9,7 @@ import type { Kysely, Selectable, Transaction } from 'kysely'
 import type { AdapterFile } from '../../backends/backend.ts'
 import { serviceError } from '../errors.ts'
 import type { CheckpointKind, CheckpointTable, Database } from '../store/schema.ts'
+import { writeAudit } from './audit.ts'
 import type { Run } from './runs.ts'
 
 export type Checkpoint = Selectable<CheckpointTable>
@@ -95,7 +96,11 @@ export class Checkpoints {
   async setPublished(tenant: string, path: string, isPublished: boolean): Promise<void> {
     const { id } = await this.own(tenant, path)
     const published = isPublished ? 1 : 0
-    await this.#db.updateTable('checkpoints').set({ published }).where('id', '=', id).execute()
+    const event = isPublished ? 'checkpoint_publish' : 'checkpoint_unpublish'
+    await this.#db.transaction().execute(async (trx) => {
+      await trx.updateTable('checkpoints').set({ published }).where('id', '=', id).execute()
+      await writeAudit(trx, tenant, event, { actor: tenant, tinker_path: path })
+    })
   }
 
   /** Called with the time at which a checkpoint that is being saved will expire. */

@@ -10,6 +10,7 @@ import { Compaction } from '../store/compaction.ts'
 import { Journal } from '../store/journal.ts'
 import { openSqlite } from '../store/sqlite.ts'
 import { lockStateDir } from '../store/state-lock.ts'
+import { Audit } from './audit.ts'
 import { BaseModels } from './base-models.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
@@ -38,6 +39,7 @@ export interface Services {
   readonly runs: Runs
   readonly checkpoints: Checkpoints
   readonly catalog: Catalog
+  readonly audit: Audit
   readonly retention: Retention
   readonly downloads: Downloads
   readonly weightCopies: WeightCopies
@@ -117,6 +119,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     runs,
     checkpoints,
     catalog: new Catalog(db),
+    audit: new Audit(db),
     retention,
     downloads: new Downloads(db, checkpoints, downloadSecret(stateDir)),
     weightCopies: new WeightCopies(db, checkpoints, sessions),

@@ -9,6 +9,7 @@ import type { Kysely, Transaction } from 'kysely'
 import type { AdapterFile } from '../../backends/backend.ts'
 import { serviceError } from '../errors.ts'
 import type { Database } from '../store/schema.ts'
+import { writeAudit } from './audit.ts'
 import { type Checkpoint, type Checkpoints, checkTtl, tinkerPath } from './checkpoints.ts'
 import type { Sessions } from './sessions.ts'
 
@@ -83,6 +84,7 @@ export class WeightCopies {
       .values({ ...columns, tenant, run, created_at: now, expires_at: expiresAt, published: 0 })
       .execute()
     const path = tinkerPath({ ...source, run })
+    await writeAudit(trx, tenant, 'checkpoint_copy', { actor: tenant, tinker_path: path, source: call.sourcePath })
     if (call.key !== undefined) {
       await trx.insertInto('weight_copies').values({ tenant, key: call.key, request_hash: hash, path }).execute()
     }

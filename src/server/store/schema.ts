@@ -11,6 +11,7 @@ export interface Database {
   sampling_sessions: SamplingSessionTable
   refused_numbers: RefusedNumberTable
   weight_copies: WeightCopyTable
+  audit: AuditTable
 }
 
 export interface SessionTable {
@@ -152,4 +153,14 @@ export interface WeightCopyTable {
   key: string
   request_hash: string
   path: string
+}
+
+/** What was done to a tenant's things (services/audit.ts). */
+export interface AuditTable {
+  id: Generated<number>
+  tenant: string
+  event: string
+  /** JSON. */
+  details: string
+  created_at: number
 }
