@@ -409,6 +409,7 @@ describe('restart points', () => {
     await training.train('anna', pass(modelId, 1))
     const refused = await training.optimStep('anna', modelId, 2, { ...ADAMW, beta1: 2 })
     expect(await outcome(house, refused.requestId)).toMatchObject({ state: 'failed' })
+    await training.drain()
     const after = await killed()
     const steps = []
     for (const at of [house, after]) {
