@@ -403,6 +403,23 @@ describe('an answer', () => {
 })
 
 describe('restart points', () => {
+  it('are not taken while there is a gradient: a step that was refused for its settings has left one', async () => {
+    const { training } = house.services
+    const { modelId } = await training.createModel('anna', newRun())
+    await training.train('anna', pass(modelId, 1))
+    const refused = await training.optimStep('anna', modelId, 2, { ...ADAMW, beta1: 2 })
+    expect(await outcome(house, refused.requestId)).toMatchObject({ state: 'failed' })
+    await training.drain()
+    const after = await killed()
+    const steps = []
+    for (const at of [house, after]) {
+      const { requestId } = await at.services.training.optimStep('anna', modelId, 3, ADAMW)
+      steps.push(await outcome(at, requestId))
+    }
+    expect(steps[0]).toMatchObject({ metrics: { applied: 1 } })
+    expect(steps[1]).toEqual(steps[0])
+  })
+
   it('are one folder a run, and none when the run is over', async () => {
     await outcomes(house, await livedThrough(house, 0))
     const folder = join(root, 'first', 'checkpoints', `${session}:train:0`.replaceAll(':', '_'), 'restart')
