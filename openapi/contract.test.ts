@@ -221,7 +221,7 @@ describe('types', () => {
     // @ts-expect-error: all other handlers are missing
     const missing: Handlers = { createSession: handler }
     expectTypeOf(missing).toEqualTypeOf<Handlers>()
-    expectTypeOf<'copyWeights'>().not.toExtend<RoutedOperationId>()
+    expectTypeOf<'authToken'>().not.toExtend<RoutedOperationId>()
     expectTypeOf<'createSession'>().toExtend<RoutedOperationId<'tinker'>>()
     expectTypeOf<'metrics'>().not.toExtend<RoutedOperationId<'tinker'>>()
     expectTypeOf<'metrics'>().toExtend<RoutedOperationId<'operator'>>()

@@ -40,6 +40,14 @@ export function createProgram(): Command {
     .option(...JSON_FLAG)
     .action(async (options) => (await import('./doctor.ts')).doctor(settingsOf(options)))
 
+  const state = program.command('state').description('look into a state directory')
+  const show = state.command('show').description('say what it holds, and how long what is kept')
+  addSettings(show, ['stateDir'])
+  show
+    .option(...CONFIG)
+    .option(...JSON_FLAG)
+    .action(async (options) => (await import('./state.ts')).showState(settingsOf(options)))
+
   program
     .command('version')
     .description('print the version')

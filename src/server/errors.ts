@@ -90,6 +90,11 @@ export const ERRORS = {
     'Start one with create_sampling_session or save_weights_for_sampler.',
   ),
   UNKNOWN_FUTURE: user(404, 'There is no request {id}.', 'Poll with a request_id that this server gave you.'),
+  ANSWER_EXPIRED: user(
+    410,
+    'The answer to {id} was kept as long as this server keeps answers, and is gone.',
+    'Submit the request again if the answer is still wanted.',
+  ),
   SEQ_CONFLICT: user(
     400,
     '{identity} was used before, for another request.',

@@ -47,6 +47,7 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
     const closed = once(server, 'close')
     server.close()
     services.futures.endWaiting()
+    services.sampleEvents.endWaiting()
     server.closeIdleConnections()
     await services.close()
     server.closeAllConnections()

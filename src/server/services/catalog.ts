@@ -3,7 +3,7 @@
 
 import type { Expression, ExpressionBuilder, Kysely, SqlBool } from 'kysely'
 import { serviceError } from '../errors.ts'
-import type { Database } from '../store/schema.ts'
+import type { CheckpointKind, Database } from '../store/schema.ts'
 import type { Checkpoint } from './checkpoints.ts'
 import type { Run } from './runs.ts'
 
@@ -25,6 +25,12 @@ export interface RunRecord {
   readonly run: Run
   readonly lastCheckpoint: Checkpoint | null
   readonly lastSamplerCheckpoint: Checkpoint | null
+}
+
+export interface StoredBytes {
+  readonly projectId: string | null
+  readonly checkpoints: number
+  readonly bytes: number
 }
 
 /** Rows of one answer at most; the answer says how many it looked for. */
@@ -63,17 +69,43 @@ export class Catalog {
   }
 
   /** Of one run: all for its owner, the published ones for others. Throws UNKNOWN_MODEL_ID. */
-  async checkpointsOf(tenant: string, run: string): Promise<readonly Checkpoint[]> {
+  async checkpointsOf(tenant: string, run: string, kinds: readonly CheckpointKind[]): Promise<readonly Checkpoint[]> {
     await this.run(tenant, run, 'accessible')
-    return this.#checkpoints(tenant, 'accessible').selectAll().where('run', '=', run).orderBy('id', 'desc').execute()
+    return this.#checkpoints(tenant, 'accessible')
+      .selectAll()
+      .where('run', '=', run)
+      .where('kind', 'in', kinds)
+      .orderBy('id', 'desc')
+      .execute()
   }
 
-  async checkpoints(tenant: string, request: PageRequest): Promise<Page<Checkpoint>> {
+  async checkpoints(tenant: string, kinds: readonly CheckpointKind[], request: PageRequest): Promise<Page<Checkpoint>> {
     const { limit, offset } = bounded(request)
-    const query = this.#checkpoints(tenant, 'owned')
+    const query = this.#checkpoints(tenant, 'owned').where('kind', 'in', kinds)
     const total = await query.select(({ fn }) => fn.countAll<number>().as('count')).executeTakeFirstOrThrow()
     const rows = await query.selectAll().orderBy('id', 'desc').limit(limit).offset(offset).execute()
     return { rows, total: Number(total.count), limit, offset }
+  }
+
+  /** What a tenant's checkpoints take, by project. */
+  async storage(tenant: string, projectId?: string): Promise<readonly StoredBytes[]> {
+    let query = this.#checkpoints(tenant, 'owned')
+      .innerJoin('runs', 'runs.id', 'checkpoints.run')
+      .innerJoin('sessions', 'sessions.id', 'runs.session')
+      .groupBy('sessions.project_id')
+    if (projectId !== undefined) query = query.where('sessions.project_id', '=', projectId)
+    const rows = await query
+      .select(({ fn }) => [
+        'sessions.project_id',
+        fn.countAll<number>().as('count'),
+        fn.sum<number>('checkpoints.bytes').as('bytes'),
+      ])
+      .execute()
+    return rows.map((row) => ({
+      projectId: row.project_id,
+      checkpoints: Number(row.count),
+      bytes: Number(row.bytes),
+    }))
   }
 
   /** A run that never came to be is none. */

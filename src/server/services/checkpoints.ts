@@ -9,6 +9,7 @@ import type { Kysely, Selectable, Transaction } from 'kysely'
 import { type AdapterFile, EngineError } from '../../backends/backend.ts'
 import { serviceError } from '../errors.ts'
 import type { CheckpointKind, CheckpointTable, Database } from '../store/schema.ts'
+import { writeAudit } from './audit.ts'
 import type { Run } from './runs.ts'
 
 export type Checkpoint = Selectable<CheckpointTable>
@@ -101,12 +102,20 @@ export class Checkpoints {
   async setPublished(tenant: string, path: string, isPublished: boolean): Promise<void> {
     const { id } = await this.own(tenant, path)
     const published = isPublished ? 1 : 0
-    await this.#db.updateTable('checkpoints').set({ published }).where('id', '=', id).execute()
+    const event = isPublished ? 'checkpoint_publish' : 'checkpoint_unpublish'
+    await this.#db.transaction().execute(async (trx) => {
+      await trx.updateTable('checkpoints').set({ published }).where('id', '=', id).execute()
+      await writeAudit(trx, tenant, event, { actor: tenant, tinker_path: path })
+    })
   }
 
   /** Called with the time at which a checkpoint that is being saved will expire. */
   onExpiring(listener: (at: number) => void): void {
     this.#expiring.push(listener)
+  }
+
+  willExpire(at: number): void {
+    for (const listener of this.#expiring) listener(at)
   }
 
   async #select({ run, kind, name }: { run: string; kind: CheckpointKind; name: string }) {
@@ -167,7 +176,7 @@ export class Checkpoints {
         expires_at: expiresAt,
       })
       .execute()
-    if (expiresAt !== null) for (const listener of this.#expiring) listener(expiresAt)
+    if (expiresAt !== null) this.willExpire(expiresAt)
   }
 
   /** Removes a folder that no checkpoint names any more and no active session samples from. */

@@ -22,6 +22,7 @@ export class Futures {
   readonly #journal: Journal
   /** Operations that have not ended, with the wake-up calls of those who wait. */
   readonly #live = new Map<string, Set<() => void>>()
+  readonly #enders: ((id: string) => void)[] = []
   readonly #stop = new AbortController()
   readonly #log: (cause: unknown, id: string) => void
   constructor(journal: Journal, log: (cause: unknown, id: string) => void) {
@@ -31,6 +32,11 @@ export class Futures {
 
   get pending(): number {
     return this.#live.size
+  }
+
+  /** Called when an operation's end is durable, before those who wait are woken. */
+  onEnd(listener: (id: string) => void): void {
+    this.#enders.push(listener)
   }
 
   /** Makes an acknowledged operation awaitable. */
@@ -68,6 +74,7 @@ export class Futures {
         await setTimeout(pauseMs, undefined, { ref: false, signal: this.#stop.signal }).catch(() => {})
       }
     }
+    for (const listener of this.#enders) listener(finished.id)
     const waiters = this.#live.get(finished.id)
     this.#live.delete(finished.id)
     for (const wake of waiters ?? []) wake()
@@ -109,6 +116,8 @@ export class Futures {
   }
 
   async #ended(row: OperationRow): Promise<FutureState> {
+    if (row.result_type === 'expired') throw serviceError('ANSWER_EXPIRED', { id: row.id })
+    if (row.finished_at !== null && row.delivered_at === null) this.#journal.delivered(row.id)
     if (row.state === 'done') {
       return { state: 'done', type: row.result_type ?? 'json', bytes: await this.#journal.resultOf(row) }
     }

@@ -12,6 +12,8 @@ import { type FakeBackend, fakeBackend } from '../../backends/testing/fake-backe
 import type { FakeOp } from '../../backends/testing/fake-engine.ts'
 import type { SampleCall, TrainingCall } from '../calls.ts'
 import { loadConfig } from '../config.ts'
+import { Compaction, POLICY } from '../store/compaction.ts'
+import { openSqlite } from '../store/sqlite.ts'
 import { decodeSampleReply, decodeTrainingReply } from '../wire/reply.ts'
 import { openServices, type Services } from './services.ts'
 
@@ -385,7 +387,39 @@ describe('an engine that dies', () => {
   })
 })
 
+describe('an answer', () => {
+  it('that was kept for as long as the policy says is gone with a status that says so', async () => {
+    const { requestId } = await house.services.training.createModel('anna', newRun())
+    await outcome(house, requestId)
+    await house.services.close()
+    open.splice(0, 1)
+    const db = await openSqlite(join(root, 'first', 'twinkle.db'))
+    await new Compaction(db, join(root, 'first')).run(Date.now() + POLICY.deliveredAnswers + 1000)
+    await db.destroy()
+    house = await openHouse('first')
+    await expect(outcome(house, requestId)).rejects.toMatchObject({ code: 'ANSWER_EXPIRED', status: 410 })
+    expect(await house.services.training.createModel('anna', newRun())).toMatchObject({ requestId })
+  })
+})
+
 describe('restart points', () => {
+  it('are not taken while there is a gradient: a step that was refused for its settings has left one', async () => {
+    const { training } = house.services
+    const { modelId } = await training.createModel('anna', newRun())
+    await training.train('anna', pass(modelId, 1))
+    const refused = await training.optimStep('anna', modelId, 2, { ...ADAMW, beta1: 2 })
+    expect(await outcome(house, refused.requestId)).toMatchObject({ state: 'failed' })
+    await training.drain()
+    const after = await killed()
+    const steps = []
+    for (const at of [house, after]) {
+      const { requestId } = await at.services.training.optimStep('anna', modelId, 3, ADAMW)
+      steps.push(await outcome(at, requestId))
+    }
+    expect(steps[0]).toMatchObject({ metrics: { applied: 1 } })
+    expect(steps[1]).toEqual(steps[0])
+  })
+
   it('are one folder a run, and none when the run is over', async () => {
     await outcomes(house, await livedThrough(house, 0))
     const folder = join(root, 'first', 'checkpoints', `${session}:train:0`.replaceAll(':', '_'), 'restart')

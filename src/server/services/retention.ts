@@ -4,7 +4,8 @@
 import type { Kysely } from 'kysely'
 import type { Database } from '../store/schema.ts'
 import { Alarm } from './alarm.ts'
-import { type Checkpoint, type Checkpoints, checkTtl } from './checkpoints.ts'
+import { type AuditEvent, writeAudit } from './audit.ts'
+import { type Checkpoint, type Checkpoints, checkTtl, tinkerPath } from './checkpoints.ts'
 
 export class Retention {
   readonly #db: Kysely<Database>
@@ -31,17 +32,23 @@ export class Retention {
     checkTtl(ttlSeconds)
     const { id } = await this.#checkpoints.own(tenant, path)
     const expiresAt = ttlSeconds === null ? null : Date.now() + ttlSeconds * 1000
-    await this.#db.updateTable('checkpoints').set({ expires_at: expiresAt }).where('id', '=', id).execute()
+    await this.#db.transaction().execute(async (trx) => {
+      await trx.updateTable('checkpoints').set({ expires_at: expiresAt }).where('id', '=', id).execute()
+      await writeAudit(trx, tenant, 'checkpoint_set_ttl', { actor: tenant, tinker_path: path, ttl_seconds: ttlSeconds })
+    })
     if (expiresAt !== null) this.#alarm.at(expiresAt)
   }
 
   /** Throws CHECKPOINT_NOT_FOUND. */
   async remove(tenant: string, path: string): Promise<void> {
-    await this.#remove(await this.#checkpoints.own(tenant, path))
+    await this.#remove(await this.#checkpoints.own(tenant, path), 'checkpoint_delete', tenant)
   }
 
-  async #remove(checkpoint: Checkpoint): Promise<void> {
-    await this.#db.deleteFrom('checkpoints').where('id', '=', checkpoint.id).execute()
+  async #remove(checkpoint: Checkpoint, event: AuditEvent, actor: string): Promise<void> {
+    await this.#db.transaction().execute(async (trx) => {
+      await trx.deleteFrom('checkpoints').where('id', '=', checkpoint.id).execute()
+      await writeAudit(trx, checkpoint.tenant, event, { actor, tinker_path: tinkerPath(checkpoint) })
+    })
     await this.#checkpoints.removeUnused(checkpoint.folder)
   }
 
@@ -56,7 +63,7 @@ export class Retention {
 
   async #removeExpired(): Promise<number | null> {
     const over = await this.#db.selectFrom('checkpoints').selectAll().where('expires_at', '<=', Date.now()).execute()
-    for (const checkpoint of over) await this.#remove(checkpoint)
+    for (const checkpoint of over) await this.#remove(checkpoint, 'checkpoint_expire', 'server')
     const next = await this.#db
       .selectFrom('checkpoints')
       .select(({ fn }) => fn.min('expires_at').as('at'))

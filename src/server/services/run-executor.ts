@@ -93,11 +93,12 @@ export class RunExecutor {
     const [first] = batch
     if (!first) return
     const start = performance.now()
+    let stepped: readonly RunOperation[] = []
     if (first.batchClass === 'train') await this.#train(engine, open)
-    else if (first.batchClass === 'optim') await this.#optim(engine, open)
+    else if (first.batchClass === 'optim') stepped = await this.#optim(engine, open)
     else await this.#single(engine, first, open)
     for (const { run } of batch) this.#parts.restartPoints.spend(run.id, performance.now() - start)
-    if (first.batchClass === 'optim') for (const { run, id } of batch) await this.#keep(engine, run, id)
+    for (const { run, id } of stepped) await this.#keep(engine, run, id)
   }
 
   async #bringBack(engine: Engine, open: Set<RunOperation>): Promise<void> {
@@ -141,8 +142,10 @@ export class RunExecutor {
     if (open.size) throw new Error('the engine ended a batch without all outcomes')
   }
 
-  async #optim(engine: Engine, open: Set<RunOperation>): Promise<void> {
+  /** Gives those whose step was taken: they have no gradient now. One that was refused may have kept it. */
+  async #optim(engine: Engine, open: Set<RunOperation>): Promise<RunOperation[]> {
     const byId = new Map([...open].map((o) => [o.id, o]))
+    const stepped: RunOperation[] = []
     for (const outcome of await engine.optimStep([...open].map((o) => (o.work as Work<'optim_step'>).step))) {
       const operation = byId.get(outcome.operation)
       if (!operation) continue
@@ -150,7 +153,9 @@ export class RunExecutor {
         json({ metrics: { grad_norm: gradientNorm, step, applied: applied ? 1 : 0 }, type: 'optim_step' }),
       )
       open.delete(operation)
+      if ('result' in outcome) stepped.push(operation)
     }
+    return stepped
   }
 
   async #settle<T>(operation: RunOperation, outcome: Outcome<T>, reply: (result: T) => Reply): Promise<void> {

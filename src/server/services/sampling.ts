@@ -51,6 +51,8 @@ export class Sampling {
   readonly #waiting = new TurnTaking<Draw>()
   readonly #running = new Set<Promise<void>>()
   #sequences = 0
+  /** By request id. */
+  readonly #cancels = new Map<string, AbortController>()
 
   constructor(parts: SamplingParts) {
     this.#parts = parts
@@ -93,6 +95,22 @@ export class Sampling {
       throw serviceError('SEQ_CONFLICT', { identity: id })
     }
     return id
+  }
+
+  /**
+   * A number for one more client of a sampling session, from 1: the first client is 0. Throws UNKNOWN_SAMPLER and
+   * SESSION_OVER.
+   */
+  async join(tenant: string, id: string): Promise<number> {
+    const { session } = await this.find(tenant, id)
+    await this.#parts.sessions.require(tenant, session)
+    const { copies } = await this.#parts.db
+      .updateTable('sampling_sessions')
+      .set(({ eb }) => ({ copies: eb('copies', '+', 1) }))
+      .where('id', '=', id)
+      .returning('copies')
+      .executeTakeFirstOrThrow()
+    return copies
   }
 
   /** Throws UNKNOWN_SAMPLER. */
@@ -143,11 +161,25 @@ export class Sampling {
     })
     if (isNew) {
       this.#parts.futures.open(id)
-      this.#waiting.push(tenant, { id, source, call, request: { ...request, operation: id } })
+      this.#admit(tenant, { id, source, call, request: { ...request, operation: id } })
       this.#dispatch()
     }
     const prefix = session && call.seqId !== undefined ? `${session.id}:${call.seqId}` : id
     return { requestId: id, sequenceIds: Array.from({ length: call.samples }, (_, i) => `${prefix}:${i}`) }
+  }
+
+  #admit(tenant: string, draw: Draw): void {
+    this.#cancels.set(draw.id, new AbortController())
+    this.#waiting.push(tenant, draw)
+  }
+
+  /**
+   * Nobody wants this sample any more: its row in the engine is free at once, and its future fails. What is not a sample,
+   * or has ended, stays as it is. Throws UNKNOWN_FUTURE.
+   */
+  async cancel(tenant: string, id: string): Promise<void> {
+    if (!(await this.#parts.journal.find(tenant, id))) throw serviceError('UNKNOWN_FUTURE', { id })
+    this.#cancels.get(id)?.abort()
   }
 
   /** Gives the engines as much as they work on at once; the rest waits here, where tenants take turns. */
@@ -159,6 +191,7 @@ export class Sampling {
       this.#sequences += cost
       const run = this.#run(draw).finally(() => {
         this.#running.delete(run)
+        this.#cancels.delete(draw.id)
         this.#sequences -= cost
         this.#dispatch()
       })
@@ -168,14 +201,17 @@ export class Sampling {
 
   /** Never throws. */
   async #run({ id, source, call, request }: Draw): Promise<void> {
+    const signal = this.#cancels.get(id)?.signal
     try {
+      signal?.throwIfAborted()
       await this.#parts.journal.start([id])
       const value = await this.#parts.survival.carry(source.base_model, (engine) => {
-        const draw = (snapshot: SnapshotId | null) => collect(engine, { ...request, snapshot }, call)
+        const draw = (snapshot: SnapshotId | null) => collect(engine, { ...request, snapshot }, call, signal)
         return source.folder === null ? draw(null) : this.#frozen(engine, source.folder, draw)
       })
       await this.#parts.futures.resolve(id, { type: 'sample', value })
-    } catch (cause) {
+    } catch (thrown) {
+      const cause = signal?.aborted ? serviceError('CANCELLED', { what: 'The sample' }) : thrown
       // What a closing server has not done is done at its next start.
       if (isEngineClosed(cause)) return
       await this.#parts.futures.reject(id, unreadable(cause, call.modelPath ?? call.samplingSessionId ?? ''))
@@ -210,7 +246,7 @@ export class Sampling {
             ? await this.#source(row.tenant, call.baseModel, call.modelPath)
             : await this.find(row.tenant, row.subject)
         const request = generationRequest(call, models.get(source.base_model).engine.info)
-        this.#waiting.push(row.tenant, { id: row.id, source, call, request: { ...request, operation: row.id } })
+        this.#admit(row.tenant, { id: row.id, source, call, request: { ...request, operation: row.id } })
       } catch (cause) {
         await futures.reject(row.id, cause)
       }
@@ -224,10 +260,15 @@ export class Sampling {
   }
 }
 
-async function collect(engine: Engine, request: GenerationRequest, call: SampleCall): Promise<SampleReply> {
+async function collect(
+  engine: Engine,
+  request: GenerationRequest,
+  call: SampleCall,
+  signal: AbortSignal | undefined,
+): Promise<SampleReply> {
   const sequences: SampleReply['sequences'][number][] = new Array(request.samples)
   let scores: Pick<SampleReply, 'promptLogprobs' | 'promptTopk'> = {}
-  for await (const event of engine.generate(request)) {
+  for await (const event of engine.generate(request, signal)) {
     if (event.type === 'prompt') {
       const { logprobs, topk } = event
       scores = { ...(logprobs && { promptLogprobs: lastOnly(logprobs, call) }), ...(topk && { promptTopk: topk }) }

@@ -7,24 +7,29 @@ import type { Logger } from 'pino'
 import type { Backend } from '../../backends/backend.ts'
 import type { ServerConfig } from '../config.ts'
 import { toServiceError } from '../errors.ts'
+import { Compaction } from '../store/compaction.ts'
 import { Journal } from '../store/journal.ts'
 import { openSqlite } from '../store/sqlite.ts'
 import { lockStateDir } from '../store/state-lock.ts'
+import { Audit } from './audit.ts'
 import { BaseModels } from './base-models.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { Downloads, downloadSecret } from './downloads.ts'
 import { Survival } from './engine-loss.ts'
 import { Futures } from './futures.ts'
+import { Housekeeping } from './housekeeping.ts'
 import { LiveAdapters } from './live-adapters.ts'
 import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
 import { Runs } from './runs.ts'
+import { SampleEvents } from './sample-events.ts'
 import { Sampling } from './sampling.ts'
 import { SessionCatalog } from './session-catalog.ts'
 import { Sessions } from './sessions.ts'
 import { Tenants } from './tenants.ts'
 import { Training } from './training.ts'
+import { WeightCopies } from './weight-copies.ts'
 
 /** Longer than this a supervisor would not wait either. */
 const DRAIN_LIMIT_MS = 60_000
@@ -37,10 +42,13 @@ export interface Services {
   readonly runs: Runs
   readonly checkpoints: Checkpoints
   readonly catalog: Catalog
+  readonly audit: Audit
   readonly retention: Retention
   readonly downloads: Downloads
+  readonly weightCopies: WeightCopies
   readonly training: Training
   readonly sampling: Sampling
+  readonly sampleEvents: SampleEvents
   readonly futures: Futures
   /** How long a request may wait for its future. */
   readonly holdMs: number
@@ -82,12 +90,15 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
   const training = new Training({ ...parts, runs, adapters, restartPoints: new RestartPoints(runs, checkpoints) })
   const sampling = new Sampling(parts)
+  const housekeeping = new Housekeeping(new Compaction(db, stateDir), (cause) => logFailure(cause, null))
+  await housekeeping.start()
   const unfinished = await journal.unfinished()
   await training.recover(unfinished.filter(({ kind }) => kind !== 'sample'))
   await sampling.recover(unfinished.filter(({ kind }) => kind === 'sample'))
   const close = async () => {
     sessions.close()
     await retention.close()
+    await housekeeping.close()
     models.stopReopening()
     const drained = Promise.all([training.drain(), sampling.drain()])
     const limit = setTimeout(DRAIN_LIMIT_MS, 'limit', { ref: false })
@@ -95,6 +106,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
       log.warn('the rest of the acknowledged work waits for the next start')
     futures.stopRecording()
     await models.close()
+    await journal.writeDelivered()
     await db.destroy()
     lock.release()
   }
@@ -106,10 +118,13 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     runs,
     checkpoints,
     catalog: new Catalog(db),
+    audit: new Audit(db),
     retention,
     downloads: new Downloads(db, checkpoints, downloadSecret(stateDir)),
+    weightCopies: new WeightCopies(db, checkpoints, sessions),
     training,
     sampling,
+    sampleEvents: new SampleEvents(db, futures, sessions),
     futures,
     holdMs: config.holdSeconds * 1000,
     log,

@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto'
 import type { Kysely } from 'kysely'
 import { serviceError } from '../errors.ts'
 import type { Database } from '../store/schema.ts'
+import { writeAudit } from './audit.ts'
 
 export interface NewSession {
   readonly tags: readonly string[]
@@ -94,13 +95,16 @@ export class Sessions {
 
   /** Puts it into a project, or into none. Throws UNKNOWN_SESSION. */
   async assignProject(tenant: string, id: string, projectId: string | null): Promise<void> {
-    const { numUpdatedRows } = await this.#db
-      .updateTable('sessions')
-      .set({ project_id: projectId })
-      .where('id', '=', id)
-      .where('tenant', '=', tenant)
-      .executeTakeFirst()
-    if (numUpdatedRows === 0n) throw serviceError('UNKNOWN_SESSION', { id })
+    await this.#db.transaction().execute(async (trx) => {
+      const { numUpdatedRows } = await trx
+        .updateTable('sessions')
+        .set({ project_id: projectId })
+        .where('id', '=', id)
+        .where('tenant', '=', tenant)
+        .executeTakeFirst()
+      if (numUpdatedRows === 0n) throw serviceError('UNKNOWN_SESSION', { id })
+      await writeAudit(trx, tenant, 'project_assign_session', { actor: tenant, session_id: id, project_id: projectId })
+    })
   }
 
   async #end(id: string, state: 'finished' | 'expired', reason: string | null, detail: string | null): Promise<void> {

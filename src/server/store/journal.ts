@@ -30,9 +30,15 @@ export interface Finished {
   readonly plan?: unknown
 }
 
+/** How long deliveries are gathered before they are written, and how many go into one statement. */
+const DELIVERED_MS = 1000
+const MOST_IDS = 500
+
 export class Journal {
   readonly #db: Kysely<Database>
   readonly #blobs: Blobs
+  readonly #delivered = new Set<string>()
+  #writing: NodeJS.Timeout | undefined
   constructor(db: Kysely<Database>, stateDir: string) {
     this.#db = db
     this.#blobs = new Blobs(stateDir)
@@ -140,6 +146,29 @@ export class Journal {
 
   async resultOf(row: OperationRow): Promise<Uint8Array> {
     return (await this.#blobs.get({ inline: row.result, file: row.result_file })) ?? new Uint8Array()
+  }
+
+  /**
+   * Its answer was fetched: from now on the shorter time counts for which it is kept. Written a little later, for many at
+   * once: what a crash forgets is kept longer.
+   */
+  delivered(id: string): void {
+    this.#delivered.add(id)
+    this.#writing ??= setTimeout(() => void this.writeDelivered().catch(() => {}), DELIVERED_MS).unref()
+  }
+
+  async writeDelivered(): Promise<void> {
+    clearTimeout(this.#writing)
+    this.#writing = undefined
+    const ids = [...this.#delivered]
+    this.#delivered.clear()
+    for (let i = 0; i < ids.length; i += MOST_IDS) {
+      await this.#db
+        .updateTable('operations')
+        .set({ delivered_at: Date.now() })
+        .where('id', 'in', ids.slice(i, i + MOST_IDS))
+        .execute()
+    }
   }
 
   async payloadOf(row: Pick<OperationRow, 'payload' | 'payload_file'>): Promise<Uint8Array> {

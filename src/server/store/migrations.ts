@@ -114,20 +114,6 @@ const migrations: Record<string, Migration> = {
         .addColumn('copies', 'integer', (c) => c.notNull().defaultTo(0))
         .execute()
       await db.schema
-        .createTable('completions')
-        .addColumn('position', 'integer', (c) => c.primaryKey().autoIncrement())
-        .addColumn('sampling_session', 'text', (c) => c.notNull())
-        .addColumn('copy', 'text', (c) => c.notNull())
-        .addColumn('operation', 'text', (c) => c.notNull())
-        .addColumn('state', 'text', (c) => c.notNull())
-        .addColumn('bytes', 'bigint')
-        .execute()
-      await db.schema
-        .createIndex('completions_session')
-        .on('completions')
-        .columns(['sampling_session', 'copy', 'position'])
-        .execute()
-      await db.schema
         .createTable('weight_copies')
         .addColumn('tenant', 'text', (c) => c.notNull())
         .addColumn('key', 'text', (c) => c.notNull())
@@ -142,11 +128,13 @@ const migrations: Record<string, Migration> = {
       const alter = (table: string) => db.schema.alterTable(table)
       await alter('operations').addColumn('seq', 'bigint').execute()
       await alter('operations').addColumn('position', 'bigint').execute()
+      await alter('operations').addColumn('delivered_at', 'bigint').execute()
       await alter('runs').addColumn('restart_folder', 'text').execute()
       await alter('runs')
         .addColumn('restart_position', 'bigint', (c) => c.notNull().defaultTo(0))
         .execute()
       await db.schema.createIndex('operations_position').on('operations').column('position').execute()
+      await db.schema.createIndex('operations_finished').on('operations').column('finished_at').execute()
       await db.schema
         .createTable('refused_numbers')
         .addColumn('run', 'text', (c) => c.notNull())
@@ -158,6 +146,19 @@ const migrations: Record<string, Migration> = {
       await sql`update operations set state = 'failed', error_code = 'MODEL_GONE', error_category = 'server',
         error_message = 'The server was replaced by one that keeps another journal.', finished_at = created_at
         where state in ('queued', 'running')`.execute(db)
+    },
+  },
+  '004-audit': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .createTable('audit')
+        .addColumn('id', 'integer', (c) => c.primaryKey().autoIncrement())
+        .addColumn('tenant', 'text', (c) => c.notNull())
+        .addColumn('event', 'text', (c) => c.notNull())
+        .addColumn('details', 'text', (c) => c.notNull())
+        .addColumn('created_at', 'bigint', (c) => c.notNull())
+        .execute()
+      await db.schema.createIndex('audit_tenant').on('audit').columns(['tenant', 'created_at']).execute()
     },
   },
 }

@@ -10,8 +10,8 @@ export interface Database {
   checkpoints: CheckpointTable
   sampling_sessions: SamplingSessionTable
   refused_numbers: RefusedNumberTable
-  completions: CompletionTable
   weight_copies: WeightCopyTable
+  audit: AuditTable
 }
 
 export interface SessionTable {
@@ -49,7 +49,7 @@ export interface RunTable {
   /** Weights and optimiser state, below the state directory, as they were after all up to `restart_position`. */
   restart_folder: string | null
   /** Operations beyond it are repeated when the adapter is brought back. */
-  restart_position: number
+  restart_position: Generated<number>
   created_at: number
   last_request_at: number
 }
@@ -87,7 +87,8 @@ export interface OperationTable {
   /** TrainingPlan as JSON: what a replay needs to compute the same bits. */
   plan: string | null
   state: 'queued' | 'running' | 'done' | 'failed'
-  result_type: 'json' | 'training' | 'sample' | null
+  /** `expired`: the answer was kept as long as the policy says, and is gone. */
+  result_type: 'json' | 'training' | 'sample' | 'expired' | null
   result: Uint8Array | null
   result_file: string | null
   error_code: string | null
@@ -96,6 +97,8 @@ export interface OperationTable {
   created_at: number
   started_at: number | null
   finished_at: number | null
+  /** When its answer was first fetched. */
+  delivered_at: number | null
 }
 
 /** A number whose request was refused: it had its turn. Kept while operations with lower numbers may still come. */
@@ -144,21 +147,20 @@ export interface SamplingSessionTable {
   copies: Generated<number>
 }
 
-/** That a sample has ended, in the order of endings, until its client has heard of it (retrieve_futures). */
-export interface CompletionTable {
-  position: Generated<number>
-  sampling_session: string
-  /** Which client of the sampling session asked: its sequence numbers divided by 10^9. Decimal. */
-  copy: string
-  operation: string
-  state: 'finished' | 'failed'
-  bytes: number | null
-}
-
 /** Answers of copy_weights by the key of the request, so that a repeated one makes no second copy. */
 export interface WeightCopyTable {
   tenant: string
   key: string
   request_hash: string
   path: string
+}
+
+/** What was done to a tenant's things (services/audit.ts). */
+export interface AuditTable {
+  id: Generated<number>
+  tenant: string
+  event: string
+  /** JSON. */
+  details: string
+  created_at: number
 }

@@ -1,11 +1,20 @@
 // Looking at training runs and checkpoints, and what their owner may do with them.
 
+import type { IncomingHttpHeaders } from 'node:http'
 import { originOf } from '../http/origin.ts'
 import { tinkerPath } from '../services/checkpoints.ts'
 import { ARCHIVE } from '../services/downloads.ts'
 import type { Services } from '../services/services.ts'
 import type { TinkerHandlers } from './handlers.ts'
 import { checkpointRecord, cursorOf, isoTime, runRecord } from './records.ts'
+
+const KINDS = ['weights', 'sampler_weights', 'external_weights'] as const
+
+/** SDKs before 0.28 cannot read a list with external weights in it; whoever names no version is taken for a new one. */
+function kindsFor(headers: IncomingHttpHeaders) {
+  const [, minor] = /^0\.(\d+)\./.exec(`${headers['x-stainless-package-version'] ?? ''}`) ?? []
+  return minor !== undefined && Number(minor) < 28 ? KINDS.slice(0, 2) : KINDS
+}
 
 export function checkpointHandlers({ catalog, checkpoints, downloads, retention }: Services) {
   return {
@@ -17,12 +26,12 @@ export function checkpointHandlers({ catalog, checkpoints, downloads, retention 
     },
     getTrainingRun: async ({ tenant, params, query }) =>
       runRecord(await catalog.run(tenant.id, params.run, query.access_scope)),
-    listCheckpoints: async ({ tenant, params }) => {
-      const rows = await catalog.checkpointsOf(tenant.id, params.run)
+    listCheckpoints: async ({ tenant, params, request }) => {
+      const rows = await catalog.checkpointsOf(tenant.id, params.run, kindsFor(request.headers))
       return { checkpoints: rows.map(checkpointRecord) }
     },
-    listUserCheckpoints: async ({ tenant, query }) => {
-      const page = await catalog.checkpoints(tenant.id, query)
+    listUserCheckpoints: async ({ tenant, query, request }) => {
+      const page = await catalog.checkpoints(tenant.id, kindsFor(request.headers), query)
       return { checkpoints: page.rows.map(checkpointRecord), cursor: cursorOf(page) }
     },
     deleteCheckpoint: async ({ tenant, params }) => retention.remove(tenant.id, tinkerPath(params)),

@@ -20,7 +20,7 @@ const CONFIG = {
 export function clientHandlers({ models, log }: Services) {
   return {
     clientConfig: async () => CONFIG,
-    clientDynamicConfig: async () => ({ refresh_interval_sec: 300, sample_cancel_enabled: false }),
+    clientDynamicConfig: async () => ({ refresh_interval_sec: 300, sample_cancel_enabled: true }),
     healthz: async () => ({ status: 'ok' }),
     getServerCapabilities: async () => ({
       supported_models: models.names().map((name) => ({

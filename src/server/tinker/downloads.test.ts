@@ -65,6 +65,18 @@ describe('external weights', () => {
     expect((await get(urls['adapter_config.json'])).status).toBe(200)
   })
 
+  it('are not listed for SDKs before 0.28, which cannot read the word', async () => {
+    await saveExternal()
+    const listed = async (version: string) => {
+      const headers = { 'x-stainless-package-version': version }
+      const page = await server.call('listUserCheckpoints', { headers })
+      const { checkpoints } = await server.call('listCheckpoints', { params: { run }, headers })
+      return [page.checkpoints.length, page.cursor.total_count, checkpoints.length]
+    }
+    expect(await listed('0.24.1')).toEqual([0, 0, 0])
+    expect(await listed('0.28.0')).toEqual([1, 1, 1])
+  })
+
   it('are refused with encryption, by the name of the field', async () => {
     const body = { model_id: run, path: 'x', age_encryption_recipients: ['age1xyz'] }
     expect((await server.call('saveWeightsExternal', { body }, 400)).detail).toContain('age_encryption_recipients')

@@ -4,6 +4,7 @@
 import type { RoutedOperationId } from '../../generated/operations.ts'
 import type { Handlers } from '../http/router.ts'
 import type { Services } from '../services/services.ts'
+import { accountHandlers } from './account.ts'
 import { checkpointHandlers } from './checkpoints.ts'
 import { clientHandlers } from './client.ts'
 import { futureHandlers } from './futures.ts'
@@ -25,6 +26,7 @@ export function tinkerHandlers(services: Services): TinkerHandlers {
     ...trainingHandlers(services),
     ...weightsHandlers(services),
     ...checkpointHandlers(services),
+    ...accountHandlers(services),
     ...samplingHandlers(services),
     ...futureHandlers(services),
   }

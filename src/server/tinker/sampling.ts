@@ -15,6 +15,10 @@ export function samplingHandlers({ sampling }: Services) {
       }),
       type: 'create_sampling_session',
     }),
+    joinSamplingSession: async ({ tenant, body }) => ({
+      client_counter: await sampling.join(tenant.id, body.sampling_session_id),
+      type: 'join_sampling_session',
+    }),
     getSampler: async ({ tenant, params }) => {
       const { id, base_model, model_path } = await sampling.find(tenant.id, params.sampler_id)
       return { sampler_id: id, base_model, ...(model_path !== null && { model_path }) }

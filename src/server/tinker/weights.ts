@@ -1,5 +1,6 @@
 // Saving and loading weights, and what a checkpoint is of.
 
+import type { RequestBody } from '../../generated/operations.ts'
 import { serviceError } from '../errors.ts'
 import type { Services } from '../services/services.ts'
 import type { TinkerHandlers } from './handlers.ts'
@@ -8,7 +9,7 @@ import { numbered, peek } from './refused.ts'
 import { seqNumber } from './seq-number.ts'
 
 export function weightsHandlers(services: Services) {
-  const { checkpoints, training } = services
+  const { checkpoints, training, weightCopies } = services
   return {
     saveWeights: async ({ tenant, body }) => {
       const { requestId, modelId } = await training.saveWeights(tenant.id, body.model_id, seqNumber(body.seq_id), {
@@ -75,6 +76,19 @@ export function weightsHandlers(services: Services) {
           return { request_id: requestId, model_id: modelId }
         },
       ),
+    copyWeights: async ({ tenant, body, request }) => {
+      if (body.weights_access_token != null || request.headers['x-tinker-weights-access-token'] !== undefined) {
+        throw serviceError('UNSUPPORTED_FIELD', { field: 'weights_access_token', operation: 'copy_weights' })
+      }
+      const key = request.headers['x-idempotency-key']
+      const tinker_path = await weightCopies.copy(tenant.id, {
+        sourcePath: body.source_path,
+        destination: destinationOf(body),
+        ttlSeconds: body.ttl_seconds ?? null,
+        ...(typeof key === 'string' && { key }),
+      })
+      return { tinker_path }
+    },
     weightsInfo: async ({ tenant, body }) => {
       const checkpoint = await checkpoints.find(tenant.id, body.tinker_path)
       return {
@@ -94,4 +108,14 @@ function newModel({ session_id, model_seq_id }: { session_id?: string | null; mo
   if (session_id != null && model_seq_id != null) return { sessionId: session_id, modelSeqId: model_seq_id }
   const problem = 'it needs model_id, or session_id with model_seq_id'
   throw serviceError('INVALID_BODY', { operation: 'load_weights', problem })
+}
+
+function destinationOf({ destination_project_id, session_id, model_seq_id }: RequestBody<'copyWeights'>) {
+  const hasNumber = session_id != null && model_seq_id != null
+  if (hasNumber && destination_project_id == null) return { sessionId: session_id, modelSeqId: model_seq_id }
+  if (destination_project_id != null && session_id == null && model_seq_id == null) {
+    return { projectId: destination_project_id }
+  }
+  const problem = 'it needs either destination_project_id, or session_id with model_seq_id'
+  throw serviceError('INVALID_BODY', { operation: 'copy_weights', problem })
 }

@@ -1,0 +1,164 @@
+// A crash test: the same work twice, once undisturbed and once with the server or its engines killed in every round, and
+// what the two have in common. It returns a verdict; printing is crashtest.ts's.
+
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { openDriver } from '../../src/server/store/sqlite.ts'
+import { MortalServer, TARGETS, type Target } from './mortal-server.ts'
+import { type Account, newTenant, type Tenant } from './tenants.ts'
+import { Witness } from './witness.ts'
+
+const MODEL = fileURLToPath(new URL('../../models/tiny', import.meta.url))
+const OWN_MODEL = 'crash/own'
+const SHARED_MODEL = 'crash/shared'
+const CROWD = ['bert', 'carl', 'dora']
+/**
+ * How far log-probabilities of crowded tenants may be from those of another run, in nats. Who shares a batch decides the
+ * rounding of a gradient, and AdamW divides by its size: where that is near 0, rounding decides the sign of a whole step.
+ */
+export const CROWD_BOUND = 1e-3
+
+export interface Trial {
+  readonly rounds: number
+  /** Decides what is killed, and when. */
+  readonly seed: number
+  readonly log: (line: string) => void
+}
+
+export interface Verdict {
+  readonly acknowledged: number
+  readonly kills: Readonly<Record<Target, number>>
+  /** Requests that died with the server and were sent again. */
+  readonly resent: number
+  /** Largest difference of a crowded tenant's log-probabilities from the undisturbed run, in nats. */
+  readonly crowdDeviation: number
+  /** What was promised and not kept; empty is what a crash test is for. */
+  readonly broken: readonly string[]
+}
+
+interface Life {
+  readonly accounts: ReadonlyMap<string, readonly Account[]>
+  readonly looks: ReadonlyMap<string, readonly number[]>
+  /** Of the saved state of the tenant that works alone: what its files hold. */
+  readonly files: string
+  readonly roundMs: number
+}
+
+export async function runTrial({ rounds, seed, log }: Trial): Promise<Verdict> {
+  const random = randomFrom(seed)
+  const kills = { api: 0, engine: 0, both: 0 }
+  log('the undisturbed run')
+  const calm = await livedThrough(rounds, async () => {})
+  const { acknowledged, resent, broken, life } = await livedThrough(rounds, async (server, round) => {
+    const target = TARGETS[Math.floor(random() * TARGETS.length)] as Target
+    const delay = Math.round(random() * calm.life.roundMs)
+    await sleep(delay)
+    kills[target] += 1
+    const start = performance.now()
+    await server.kill(target)
+    log(`round ${round + 1}: killed ${target} after ${delay} ms; back in ${Math.round(performance.now() - start)} ms`)
+  })
+  const crowdDeviation = Math.max(...CROWD.map((name) => deviation(calm.life.looks.get(name), life.looks.get(name))))
+  return {
+    acknowledged,
+    kills,
+    resent,
+    crowdDeviation,
+    broken: [...calm.broken, ...broken, ...differences(calm.life, life, crowdDeviation)],
+  }
+}
+
+function differences(calm: Life, life: Life, crowdDeviation: number): string[] {
+  const found: string[] = []
+  for (const [name, accounts] of calm.accounts) {
+    const other = life.accounts.get(name)
+    const round = accounts.findIndex((account, i) => JSON.stringify(account) !== JSON.stringify(other?.[i]))
+    // Samples of a crowded tenant are drawn from weights that differ in their last bits.
+    const isSame = CROWD.includes(name) ? sameSteps(accounts, other) : round === -1
+    if (!isSame) found.push(`${name} was told something else in round ${round + 1} than in the undisturbed run`)
+  }
+  if (calm.files !== life.files)
+    found.push('the adapter of the tenant alone is not bit-identical to the undisturbed one')
+  if (crowdDeviation > CROWD_BOUND) found.push(`a crowded tenant is ${crowdDeviation} nats from the undisturbed run`)
+  return found
+}
+
+const sameSteps = (a: readonly Account[], b: readonly Account[] | undefined) =>
+  JSON.stringify(a.map(stepsOf)) === JSON.stringify(b?.map(stepsOf))
+const stepsOf = (account: Account) => account.filter((entry) => typeof entry === 'number')
+
+type Disturb = (server: MortalServer, round: number) => Promise<void>
+
+async function livedThrough(rounds: number, disturb: Disturb) {
+  const stateDir = await mkdtemp(join(tmpdir(), 'twinkle-crash-'))
+  const models = [OWN_MODEL, SHARED_MODEL].flatMap((name) => ['--model', `${name}=${MODEL}`])
+  const server = new MortalServer(['--state-dir', stateDir, ...models])
+  try {
+    const url = await server.start()
+    const witness = new Witness(() => server.ready)
+    const where = { url, fetch: witness.fetch }
+    const tenants = [await newTenant(where, 'anna', OWN_MODEL, true)]
+    for (const name of CROWD) tenants.push(await newTenant(where, name, SHARED_MODEL, false))
+    const life = await lived(tenants, rounds, (round) => disturb(server, round))
+    const before = await Promise.all(tenants.map((tenant) => tenant.save('before')))
+    await disturb(server, rounds)
+    const after = await Promise.all(tenants.map((tenant) => tenant.save('after')))
+    await Promise.all(tenants.map((tenant) => tenant.close()))
+    await witness.ask(url)
+    await server.stop()
+    const files = await filesOf(stateDir, [...before, ...after])
+    const changed = before.flatMap((path, i) => (files.get(path) === files.get(after[i] as string) ? [] : [path]))
+    return {
+      acknowledged: witness.acknowledged,
+      resent: witness.resent,
+      broken: [...witness.broken, ...changed.map((path) => `${path} was not brought back with the same bits`)],
+      life: { ...life, files: files.get(before[0] as string) ?? 'none' },
+    }
+  } finally {
+    await server.destroy()
+    await rm(stateDir, { recursive: true, force: true })
+  }
+}
+
+async function lived(tenants: readonly Tenant[], rounds: number, disturb: (round: number) => Promise<void>) {
+  const accounts = new Map<string, Account[]>(tenants.map(({ name }) => [name, []]))
+  const start = performance.now()
+  for (let round = 0; round < rounds; round++) {
+    const disturbed = disturb(round)
+    const told = await Promise.all(tenants.map((tenant) => tenant.round(round)))
+    for (const [i, { name }] of tenants.entries()) accounts.get(name)?.push(told[i] as Account)
+    await disturbed
+  }
+  const roundMs = (performance.now() - start) / rounds
+  const looks = new Map<string, number[]>()
+  for (const tenant of tenants) looks.set(tenant.name, await tenant.look())
+  return { accounts, looks, roundMs }
+}
+
+/** Names and hashes of the files of each checkpoint, by path. */
+async function filesOf(stateDir: string, paths: readonly string[]): Promise<Map<string, string>> {
+  const database = await openDriver(join(stateDir, 'twinkle.db'))
+  const rows = database.prepare('select run, kind, name, files from checkpoints').all([]) as Record<string, string>[]
+  database.close()
+  const files = new Map(rows.map(({ run, kind, name, files }) => [`tinker://${run}/${kind}/${name}`, files as string]))
+  return new Map(paths.map((path) => [path, files.get(path) ?? `${path} is missing`]))
+}
+
+function deviation(a: readonly number[] = [], b: readonly number[] = []): number {
+  if (a.length !== b.length || a.length === 0) return Number.POSITIVE_INFINITY
+  return Math.max(...a.map((value, i) => Math.abs(value - (b[i] as number))))
+}
+
+/** Mulberry32: the same kills for the same seed. */
+function randomFrom(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let t = Math.imul(state ^ (state >>> 15), state | 1)
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
+  }
+}

@@ -1,0 +1,60 @@
+// Who did what to a tenant's checkpoints and projects. An entry is written in the transaction of what it tells of, so the log
+// neither lacks nor invents anything. Entries are named RESOURCE_ACTION.
+
+import type { Kysely } from 'kysely'
+import type { Database } from '../store/schema.ts'
+
+export type AuditEvent =
+  | 'checkpoint_publish'
+  | 'checkpoint_unpublish'
+  | 'checkpoint_set_ttl'
+  | 'checkpoint_delete'
+  | 'checkpoint_expire'
+  | 'checkpoint_copy'
+  | 'project_assign_session'
+
+export interface AuditEntry {
+  /** Milliseconds since 1970. */
+  readonly time: number
+  readonly event: AuditEvent
+  readonly details: Readonly<Record<string, unknown>>
+}
+
+const DAY_MS = 86_400_000
+
+/** Part of the transaction that does what it tells of. `actor` is a tenant, or `server`. */
+export async function writeAudit(
+  db: Kysely<Database>,
+  tenant: string,
+  event: AuditEvent,
+  details: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  const row = { tenant, event, details: JSON.stringify(details), created_at: Date.now() }
+  await db.insertInto('audit').values(row).execute()
+}
+
+export class Audit {
+  readonly #db: Kysely<Database>
+  constructor(db: Kysely<Database>) {
+    this.#db = db
+  }
+
+  /** Of one day in UTC that begins at `from`, oldest first. */
+  async ofDay(tenant: string, from: number, resource: string | null): Promise<AuditEntry[]> {
+    const rows = await this.#db
+      .selectFrom('audit')
+      .selectAll()
+      .where('tenant', '=', tenant)
+      .where('created_at', '>=', from)
+      .where('created_at', '<', from + DAY_MS)
+      .orderBy('id')
+      .execute()
+    return rows
+      .filter(({ event }) => resource === null || event.startsWith(`${resource}_`))
+      .map(({ created_at, event, details }) => ({
+        time: created_at,
+        event: event as AuditEvent,
+        details: JSON.parse(details),
+      }))
+  }
+}

@@ -1,0 +1,166 @@
+// Copies of checkpoints: a checkpoint of the same kind and name in a run of its own, which has never been live. Files are
+// written once and never changed, so a copy links them: it costs no space, and each side may be deleted alone.
+
+import { createHash, randomUUID } from 'node:crypto'
+import { mkdirSync } from 'node:fs'
+import { link, open, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Kysely, Transaction } from 'kysely'
+import type { AdapterFile } from '../../backends/backend.ts'
+import { serviceError } from '../errors.ts'
+import type { Database } from '../store/schema.ts'
+import { writeAudit } from './audit.ts'
+import { type Checkpoint, type Checkpoints, checkTtl, tinkerPath } from './checkpoints.ts'
+import type { Sessions } from './sessions.ts'
+
+export interface CopyCall {
+  readonly sourcePath: string
+  /** Where the copy goes: a project, or a number of a session that is open. */
+  readonly destination: { readonly projectId: string } | { readonly sessionId: string; readonly modelSeqId: number }
+  readonly ttlSeconds: number | null
+  /** A repeated call with it gives the first copy; absent: every call makes one. */
+  readonly key?: string
+}
+
+export class WeightCopies {
+  readonly #db: Kysely<Database>
+  readonly #checkpoints: Checkpoints
+  readonly #sessions: Sessions
+
+  constructor(db: Kysely<Database>, checkpoints: Checkpoints, sessions: Sessions) {
+    this.#db = db
+    this.#checkpoints = checkpoints
+    this.#sessions = sessions
+  }
+
+  /**
+   * Gives the tinker path of the copy. Throws CHECKPOINT_NOT_FOUND, INVALID_TTL, UNKNOWN_SESSION, SESSION_OVER, and
+   * SEQ_CONFLICT when the key or the number was used for something else.
+   */
+  async copy(tenant: string, call: CopyCall): Promise<string> {
+    const hash = createHash('sha256')
+      .update(JSON.stringify([call.sourcePath, call.destination, call.ttlSeconds]))
+      .digest('hex')
+    const known = await this.#known(this.#db, tenant, call.key, hash)
+    if (known !== null) return known
+    checkTtl(call.ttlSeconds)
+    if ('sessionId' in call.destination) await this.#sessions.require(tenant, call.destination.sessionId)
+    const source = await this.#checkpoints.find(tenant, call.sourcePath)
+    const folder = this.#checkpoints.newFolder(source.run, `${source.kind}-copies`)
+    await linkFiles(source, this.#checkpoints.absolute(source.folder), folder.absolute)
+    const written = await this.#db
+      .transaction()
+      .execute((trx) => this.#write(trx, tenant, call, hash, { ...source, folder: folder.relative }))
+      .catch(async (cause) => {
+        await rm(folder.absolute, { recursive: true, force: true })
+        throw cause
+      })
+    if (!written.isNew) await rm(folder.absolute, { recursive: true, force: true })
+    return written.path
+  }
+
+  /** Throws SEQ_CONFLICT. */
+  async #known(db: Kysely<Database>, tenant: string, key: string | undefined, hash: string): Promise<string | null> {
+    if (key === undefined) return null
+    const known = await db
+      .selectFrom('weight_copies')
+      .selectAll()
+      .where('tenant', '=', tenant)
+      .where('key', '=', key)
+      .executeTakeFirst()
+    if (known && known.request_hash !== hash) throw serviceError('SEQ_CONFLICT', { identity: key })
+    return known?.path ?? null
+  }
+
+  async #write(trx: Transaction<Database>, tenant: string, call: CopyCall, hash: string, source: Checkpoint) {
+    const first = await this.#known(trx, tenant, call.key, hash)
+    if (first !== null) return { path: first, isNew: false }
+    const run = await this.#newRun(trx, tenant, call.destination, source)
+    const { id: _, ...columns } = source
+    const now = Date.now()
+    const expiresAt = call.ttlSeconds === null ? null : now + call.ttlSeconds * 1000
+    await trx
+      .insertInto('checkpoints')
+      .values({ ...columns, tenant, run, created_at: now, expires_at: expiresAt, published: 0 })
+      .execute()
+    const path = tinkerPath({ ...source, run })
+    await writeAudit(trx, tenant, 'checkpoint_copy', { actor: tenant, tinker_path: path, source: call.sourcePath })
+    if (call.key !== undefined) {
+      await trx.insertInto('weight_copies').values({ tenant, key: call.key, request_hash: hash, path }).execute()
+    }
+    if (expiresAt !== null) this.#checkpoints.willExpire(expiresAt)
+    return { path, isNew: true }
+  }
+
+  async #newRun(
+    trx: Transaction<Database>,
+    tenant: string,
+    destination: CopyCall['destination'],
+    source: Checkpoint,
+  ): Promise<string> {
+    const session =
+      'sessionId' in destination ? destination.sessionId : await this.#newSession(trx, tenant, destination)
+    const id = `${session}:train:${'modelSeqId' in destination ? destination.modelSeqId : 0}`
+    const taken = await trx.selectFrom('runs').select('id').where('id', '=', id).executeTakeFirst()
+    if (taken) throw serviceError('SEQ_CONFLICT', { identity: `model:${id}` })
+    const now = Date.now()
+    await trx
+      .insertInto('runs')
+      .values({
+        id,
+        tenant,
+        session,
+        base_model: source.base_model,
+        rank: source.rank,
+        alpha: source.alpha,
+        seed: '0',
+        train_attention: source.train_attention,
+        train_mlp: source.train_mlp,
+        train_unembed: source.train_unembed,
+        user_metadata: '{}',
+        parent: tinkerPath(source),
+        state: 'unloaded',
+        restart_folder: null,
+        restart_position: 0,
+        created_at: now,
+        last_request_at: now,
+      })
+      .execute()
+    return id
+  }
+
+  /** A session that nobody keeps alive: it is there so that the copy belongs to the project. */
+  async #newSession(trx: Transaction<Database>, tenant: string, { projectId }: { projectId: string }): Promise<string> {
+    const id = randomUUID()
+    const now = Date.now()
+    await trx
+      .insertInto('sessions')
+      .values({
+        id,
+        tenant,
+        tags: '[]',
+        user_metadata: '{}',
+        sdk_version: null,
+        project_id: projectId,
+        display_name: null,
+        created_at: now,
+        heartbeat_at: now,
+        state: 'finished',
+        finish_reason: 'success',
+        finish_detail: 'made by copy_weights',
+      })
+      .execute()
+    return id
+  }
+}
+
+async function linkFiles({ files }: Checkpoint, from: string, to: string): Promise<void> {
+  mkdirSync(to)
+  for (const { name } of JSON.parse(files) as AdapterFile[]) await link(join(from, name), join(to, name))
+  const folder = await open(to, 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}

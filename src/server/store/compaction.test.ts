@@ -1,0 +1,115 @@
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Kysely } from 'kysely'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { Compaction, POLICY } from './compaction.ts'
+import { Journal } from './journal.ts'
+import type { Database, OperationKind, RunTable } from './schema.ts'
+import { openSqlite } from './sqlite.ts'
+
+const large = new Uint8Array(100_000)
+const RUN = 's:train:0'
+
+let stateDir: string
+let db: Kysely<Database>
+let journal: Journal
+let compaction: Compaction
+
+beforeEach(async () => {
+  stateDir = mkdtempSync(join(tmpdir(), 'twinkle-compaction-'))
+  db = await openSqlite(join(stateDir, 'twinkle.db'))
+  journal = new Journal(db, stateDir)
+  compaction = new Compaction(db, stateDir)
+})
+afterEach(async () => {
+  await db.destroy()
+  rmSync(stateDir, { recursive: true })
+})
+
+async function ended(kind: OperationKind, subject: string | null = RUN): Promise<string> {
+  const call = { tenant: 'anna', session: 's', subject, kind, identity: null, payload: large }
+  const { id } = await journal.append(call)
+  await journal.start([id])
+  await journal.finish({ id, result: { type: 'json', bytes: large }, plan: { batches: [] } })
+  return id
+}
+const row = async (id: string) => (await journal.find('anna', id)) ?? null
+
+async function run(state: RunTable['state'], restartPosition: number): Promise<void> {
+  const shape = { rank: 4, alpha: 32, seed: '1', train_attention: 1, train_mlp: 1, train_unembed: 1 }
+  const times = { created_at: 0, last_request_at: 0 }
+  const values = { id: RUN, tenant: 'anna', session: 's', base_model: 'tiny', user_metadata: '{}', ...shape, ...times }
+  await db
+    .insertInto('runs')
+    .values({ ...values, state, restart_position: restartPosition })
+    .execute()
+}
+
+describe('compaction', () => {
+  it('drops the calls that no replay reaches, and keeps those that one does', async () => {
+    const [first, look, last] = [await ended('optim_step'), await ended('forward'), await ended('forward_backward')]
+    await run('ready', Number((await row(first))?.position))
+    await compaction.run(Date.now() + POLICY.payloads - 1000)
+    expect((await row(first))?.payload_file).not.toBeNull()
+    await compaction.run(Date.now() + POLICY.payloads + 1000)
+    expect(await row(first)).toMatchObject({ payload: null, payload_file: null, plan: null, state: 'done' })
+    expect(await row(look)).toMatchObject({ payload: null, payload_file: null })
+    const kept = await row(last)
+    expect((await journal.payloadOf(kept as never)).byteLength).toBe(large.byteLength)
+    expect(kept?.plan).not.toBeNull()
+    // Three answers and one call.
+    expect(readdirSync(join(stateDir, 'blobs'))).toHaveLength(4)
+  })
+
+  it('keeps answers for a day after they were fetched, and for a week when nobody has', async () => {
+    const [fetched, waiting] = [await ended('sample', null), await ended('sample', null)]
+    journal.delivered(fetched)
+    await journal.writeDelivered()
+    await compaction.run(Date.now() + POLICY.deliveredAnswers + 1000)
+    expect((await row(fetched))?.result_type).toBe('expired')
+    expect((await journal.resultOf((await row(waiting)) as never)).byteLength).toBe(large.byteLength)
+    await compaction.run(Date.now() + POLICY.undeliveredAnswers + 1000)
+    expect((await row(waiting))?.result_type).toBe('expired')
+    expect(readdirSync(join(stateDir, 'blobs'))).toEqual([])
+  })
+
+  it.each(['ready', 'unloaded'] as const)(
+    'of a run that is %s keeps the rows for as long as its numbers count',
+    async (state) => {
+      await run(state, 0)
+      const id = await ended('forward')
+      await compaction.run(Date.now() + POLICY.rows + 1000)
+      expect((await row(id)) === null).toBe(state === 'unloaded')
+    },
+  )
+
+  it('never touches what has not ended', async () => {
+    const call = {
+      tenant: 'anna',
+      session: 's',
+      subject: RUN,
+      kind: 'forward' as const,
+      identity: null,
+      payload: large,
+    }
+    const { id } = await journal.append(call)
+    await compaction.run(Date.now() + 10 * POLICY.rows)
+    expect((await journal.payloadOf((await row(id)) as never)).byteLength).toBe(large.byteLength)
+  })
+
+  it('removes files that no row names, and no others', async () => {
+    await ended('forward')
+    await run('ready', 0)
+    const folder = (name: string) => join('checkpoints', 's_train_0', 'restart', name)
+    for (const name of ['kept', 'left']) mkdirSync(join(stateDir, folder(name)), { recursive: true })
+    await db
+      .updateTable('runs')
+      .set({ restart_folder: folder('kept') })
+      .execute()
+    mkdirSync(join(stateDir, 'blobs', 'left'))
+    expect(await compaction.removeOrphans()).toBe(2)
+    expect(readdirSync(join(stateDir, 'blobs'))).toHaveLength(2)
+    expect(readdirSync(join(stateDir, 'checkpoints', 's_train_0', 'restart'))).toEqual(['kept'])
+  })
+})

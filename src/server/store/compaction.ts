@@ -1,0 +1,142 @@
+// Keeps the state directory bounded. What can never be needed again goes: payloads and plans of operations that no replay
+// reaches, answers that were kept long enough, rows of runs that are over. The policy is data, so that it can be shown.
+// Rows go in small portions: the database answers on the thread of the server.
+
+import { readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Kysely, sql } from 'kysely'
+import type { Database } from './schema.ts'
+
+const HOUR = 3_600_000
+
+/** Milliseconds. */
+export const POLICY = {
+  /** How long the call of an operation is kept after its end, beyond what a replay needs. */
+  payloads: HOUR,
+  /** How long an answer is kept after it was first fetched. */
+  deliveredAnswers: 24 * HOUR,
+  /** How long an answer is kept that nobody has fetched. */
+  undeliveredAnswers: 7 * 24 * HOUR,
+  /** How long the rows of a run that is over, and of samples, are kept. */
+  rows: 30 * 24 * HOUR,
+  /** From one compaction to the next. */
+  interval: HOUR / 6,
+} as const
+
+const PORTION = 500
+
+export class Compaction {
+  readonly #db: Kysely<Database>
+  readonly #stateDir: string
+  constructor(db: Kysely<Database>, stateDir: string) {
+    this.#db = db
+    this.#stateDir = stateDir
+  }
+
+  /** Gives the number of rows that became smaller or went. */
+  async run(now = Date.now()): Promise<number> {
+    let count = 0
+    for (const portion of [this.#dropPayloads, this.#dropAnswers, this.#dropRows]) {
+      for (let done = PORTION; done === PORTION; count += done) {
+        done = await portion.call(this, now)
+        await new Promise(setImmediate)
+      }
+    }
+    return count
+  }
+
+  async #dropPayloads(now: number): Promise<number> {
+    const rows = await this.#db
+      .selectFrom('operations as o')
+      .leftJoin('runs as r', 'r.id', 'o.subject')
+      .select(['o.id', 'o.payload_file as file'])
+      .where('o.finished_at', '<', now - POLICY.payloads)
+      .where(({ or, eb }) =>
+        or([eb('o.payload', 'is not', null), eb('o.payload_file', 'is not', null), eb('o.plan', 'is not', null)]),
+      )
+      .where(({ or, eb, ref }) =>
+        or([
+          eb('o.kind', 'not in', ['forward_backward', 'optim_step', 'load_weights']),
+          eb('o.position', 'is', null),
+          eb('r.id', 'is', null),
+          eb('r.state', 'in', ['failed', 'unloaded']),
+          eb('o.position', '<=', ref('r.restart_position')),
+        ]),
+      )
+      .limit(PORTION)
+      .execute()
+    await this.#update(rows, { payload: null, payload_file: null, plan: null })
+    return rows.length
+  }
+
+  async #dropAnswers(now: number): Promise<number> {
+    const rows = await this.#db
+      .selectFrom('operations')
+      .select(['id', 'result_file as file'])
+      .where('state', '=', 'done')
+      .where('result_type', '!=', 'expired')
+      .where(({ or, eb }) =>
+        or([
+          eb('delivered_at', '<', now - POLICY.deliveredAnswers),
+          eb('finished_at', '<', now - POLICY.undeliveredAnswers),
+        ]),
+      )
+      .limit(PORTION)
+      .execute()
+    await this.#update(rows, { result: null, result_file: null, result_type: 'expired' as const })
+    return rows.length
+  }
+
+  async #dropRows(now: number): Promise<number> {
+    const rows = await this.#db
+      .selectFrom('operations as o')
+      .leftJoin('runs as r', 'r.id', 'o.subject')
+      .select('o.id')
+      .where('o.finished_at', '<', now - POLICY.rows)
+      .where('o.payload_file', 'is', null)
+      .where('o.result_file', 'is', null)
+      .where(({ or, eb }) => or([eb('r.id', 'is', null), eb('r.state', 'in', ['failed', 'unloaded'])]))
+      .limit(PORTION)
+      .execute()
+    const ids = rows.map(({ id }) => id)
+    if (ids.length) await this.#db.deleteFrom('operations').where('id', 'in', ids).execute()
+    return rows.length
+  }
+
+  /** The rows first, then their files: a row never names a file that is gone. */
+  async #update(
+    rows: readonly { id: string; file: string | null }[],
+    change: Partial<Record<'payload' | 'payload_file' | 'plan' | 'result' | 'result_file', null>> & {
+      result_type?: 'expired'
+    },
+  ): Promise<void> {
+    const ids = rows.map(({ id }) => id)
+    if (ids.length) await this.#db.updateTable('operations').set(change).where('id', 'in', ids).execute()
+    for (const { file } of rows) if (file) await rm(join(this.#stateDir, 'blobs', file), { force: true })
+  }
+
+  /** Files that a crash left without a row. Only before anything is submitted. Gives their number. */
+  async removeOrphans(): Promise<number> {
+    const blobs = await sql<{ name: string }>`select payload_file as name from operations where payload_file is not null
+      union select result_file from operations where result_file is not null`.execute(this.#db)
+    const folders = await sql<{ name: string }>`select folder as name from checkpoints
+      union select folder from sampling_sessions where folder is not null
+      union select restart_folder from runs where restart_folder is not null`.execute(this.#db)
+    const known = new Set([
+      ...blobs.rows.map(({ name }) => join('blobs', name)),
+      ...folders.rows.map(({ name }) => name),
+    ])
+    const found = [...(await this.#below('blobs', 1)), ...(await this.#below('checkpoints', 3))]
+    const orphans = found.filter((path) => !known.has(path))
+    for (const path of orphans) await rm(join(this.#stateDir, path), { recursive: true, force: true })
+    return orphans.length
+  }
+
+  /** What is `depth` levels below a folder, as paths below the state directory. */
+  async #below(folder: string, depth: number): Promise<string[]> {
+    const names = await readdir(join(this.#stateDir, folder)).catch(() => [])
+    const paths = names.map((name) => join(folder, name))
+    if (depth === 1) return paths
+    return (await Promise.all(paths.map((path) => this.#below(path, depth - 1)))).flat()
+  }
+}

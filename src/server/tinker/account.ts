@@ -1,0 +1,69 @@
+// What an account asks about itself: its key, what its checkpoints take, who did what.
+
+import { createHash } from 'node:crypto'
+import { serviceError } from '../errors.ts'
+import type { AuditEntry } from '../services/audit.ts'
+import type { Services } from '../services/services.ts'
+import type { TinkerHandlers } from './handlers.ts'
+import { isoTime } from './records.ts'
+
+const DAY_MS = 86_400_000
+/** The resources of the wire are plural, those of entries singular. */
+const RESOURCES = {
+  all: null,
+  checkpoints: 'checkpoint',
+  projects: 'project',
+  teams: 'team',
+  organizations: 'organization',
+} as const
+
+export function accountHandlers({ audit, catalog }: Services) {
+  return {
+    // Keys have neither names nor owners here: all that can be told is which one it is.
+    getCurrentApiKey: async ({ tenant }) => ({
+      key_id: keyNumber(tenant.id),
+      name: `key ${tenant.id.slice(0, 8)}`,
+      note: null,
+      details: { org_details: { name: null }, user_details: { email: null } },
+    }),
+    getCurrentCheckpointStorage: async ({ tenant, query }) => {
+      const rows = await catalog.storage(tenant.id, query.project_id)
+      return {
+        data: rows.map(({ projectId, checkpoints, bytes }) => ({
+          project_id: projectId,
+          org_user_urn: tenant.id,
+          checkpoint_count: checkpoints,
+          size_bytes: bytes,
+          size_gigabytes: bytes / 1e9,
+        })),
+      }
+    },
+    getAuditLog: async ({ tenant, query }) => {
+      const entries = await audit.ofDay(tenant.id, dayStart(query.day), RESOURCES[query.event_type])
+      return { entries: entries.map(entryRecord) }
+    },
+  } satisfies Partial<TinkerHandlers>
+}
+
+/** Milliseconds since 1970 at which the day begins in UTC; today by default. */
+function dayStart(day: string | undefined): number {
+  const now = Date.now()
+  const start = day === undefined ? now - (now % DAY_MS) : Date.parse(`${day}T00:00:00Z`)
+  if (!Number.isNaN(start)) return start
+  throw serviceError('INVALID_QUERY', { operation: 'getAuditLog', problem: `day ${day} is no date` })
+}
+
+/** Stands for the key in a client's list of keys; not secret, as the tenant's id is not. */
+function keyNumber(tenant: string): number {
+  return createHash('sha256').update(tenant).digest().readUIntBE(0, 6)
+}
+
+function entryRecord({ time, event, details }: AuditEntry) {
+  const path = details.tinker_path
+  return {
+    timestamp: isoTime(time),
+    event,
+    event_details: { ...details },
+    ...(typeof path === 'string' && { tinker_path: path }),
+  }
+}
