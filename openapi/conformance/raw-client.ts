@@ -50,8 +50,17 @@ export class RawClient {
     return { status, category: String(result.category), message: String(result.error) }
   }
 
-  async result(requestId: string): Promise<Answer> {
+  /** One poll. */
+  async poll(requestId: string): Promise<Answer> {
     return this.post('retrieve_future', { request_id: requestId }, { accept: JSON_TYPE })
+  }
+
+  /** Polls until there is a result, as clients do. */
+  async result(requestId: string): Promise<Answer> {
+    for (;;) {
+      const answer = await this.poll(requestId)
+      if (answer.status !== 408) return answer
+    }
   }
 
   async session(): Promise<string> {
@@ -71,7 +80,8 @@ export class RawClient {
 
 /** A model under training, with the next sequence number. */
 export class RawModel {
-  readonly client: RawClient
+  /** Another one after the server was restarted elsewhere. */
+  client: RawClient
   readonly id: string
   #seq = 0
 
@@ -92,6 +102,15 @@ export class RawModel {
 
   refusedTraining(datum: tinker_public.IDatum, lossName?: string): Promise<Refusal> {
     return this.client.refusal('forward_backward', this.trainBytes(datum, lossName), { 'content-type': PROTOBUF })
+  }
+
+  /** One step of training, submitted but not awaited: the ids of its two requests. */
+  async submitStep(tokens: readonly number[]): Promise<string[]> {
+    const bytes = this.trainBytes(datum(tokens.slice(0, -1), { target_tokens: int64(tokens.slice(1)) }))
+    const adam_params = { learning_rate: 0.01, beta1: 0.9, beta2: 0.95, eps: 1e-12, weight_decay: 0, grad_clip_norm: 0 }
+    const passed = await this.client.post('forward_backward', bytes, { 'content-type': PROTOBUF })
+    const stepped = await this.client.post('optim_step', { ...this.next(), adam_params })
+    return [passed, stepped].map(({ body }) => String(body.request_id))
   }
 
   /** Throws with what the server said when it refuses. */

@@ -18,16 +18,21 @@ export interface ServerProcess {
   output(): string
   /** Asks it to end, waits until it has, and removes its state. Its exit code. */
   stop(): Promise<number | null>
+  /** `kill -9`; the state stays, for a server that is started on it. */
+  kill(): Promise<void>
 }
 
 export interface ServeOptions {
   readonly keys?: readonly string[]
   readonly flags?: readonly string[]
+  /** That of a server which was killed. */
+  readonly stateDir?: string
 }
 
 /** Resolves when the ready block is there; rejects with what was printed when the process ends or stays silent. */
-export async function startServerProcess({ keys = [], flags = [] }: ServeOptions = {}): Promise<ServerProcess> {
-  const stateDir = await mkdtemp(join(tmpdir(), 'twinkle-conformance-'))
+export async function startServerProcess(options: ServeOptions = {}): Promise<ServerProcess> {
+  const { keys = [], flags = [] } = options
+  const stateDir = options.stateDir ?? (await mkdtemp(join(tmpdir(), 'twinkle-conformance-')))
   const main = join(ROOT, 'src', 'cli', 'main.ts')
   const args = ['--import', 'tsx', main, 'serve', '--port', '0', '--state-dir', stateDir, ...flags]
   const env = { ...cleanEnvironment(), ...(keys.length && { TWINKLE_KEYS: keys.join(',') }) }
@@ -45,8 +50,12 @@ export async function startServerProcess({ keys = [], flags = [] }: ServeOptions
     await rm(stateDir, { recursive: true, force: true })
     return code
   }
+  const kill = async () => {
+    child.kill('SIGKILL')
+    await exit
+  }
   try {
-    return { url: await readyUrl(child, exit), pid: child.pid as number, stateDir, output, stop }
+    return { url: await readyUrl(child, exit), pid: child.pid as number, stateDir, output, stop, kill }
   } catch (error) {
     await stop()
     throw new Error(`${(error as Error).message}; it printed:\n${output()}`)

@@ -200,7 +200,7 @@ def differ(one, other, at_least: float = 1e-3) -> None:
     assert distance >= at_least, f"nothing changed: largest difference {distance:.3g}, expected at least {at_least:g}"
 
 
-def refused(call: Callable[[], object], *words: str, within: float = 10.0) -> str:
+def refused(call: Callable[[], object], *words: str, within: float = 15.0) -> str:
     """`call` must fail at once, as the caller's mistake, with a message that names each of `words`."""
     started = time.monotonic()
     try:

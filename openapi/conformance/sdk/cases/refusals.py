@@ -19,7 +19,7 @@ def refused_then_served(training, call, *words: str) -> None:
 @case("C15")
 def unknown_base_model() -> None:
     service = client()
-    refused(lambda: lora(service, base_model="no-such/model"), "no-such/model", MODEL, within=5)
+    refused(lambda: lora(service, base_model="no-such/model"), "no-such/model", MODEL)
     refused(lambda: done(service.create_sampling_client(base_model="no-such/model")), "no-such/model", MODEL)
     lora(service)
 

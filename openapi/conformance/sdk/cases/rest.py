@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import pathlib
 import subprocess
 import sys
+import tarfile
+import tempfile
+import urllib.request
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 from basics import *  # noqa: F403
+from safetensors.numpy import load
 
 
 def rest(service):
@@ -151,3 +158,81 @@ def command_line() -> None:
         return
     tinker_cli("checkpoint", "delete", path, "-y")
     assert path not in json.dumps(tinker_cli("checkpoint", "list", "--run-id", training.model_id))
+
+
+def fetched(url: str) -> bytes:
+    """As the SDK's own tools fetch: plainly, without a key."""
+    with urllib.request.urlopen(url, timeout=WAIT) as answer:
+        return answer.read()
+
+
+def is_adapter(config: bytes, weights: bytes, training) -> None:
+    assert json.loads(config)["peft_type"] == "LORA" and json.loads(config)["r"] == training.get_info().lora_rank
+    tensors = load(weights)
+    assert tensors and all(name.startswith("base_model.model.") for name in tensors), list(tensors)[:3]
+    assert any(np.any(x != 0) for name, x in tensors.items() if "lora_B" in name), (
+        "the weights are not the trained ones"
+    )
+
+
+@case("C80")
+def external_weights() -> None:
+    service, training = owner(rank=4)
+    path = done(training.save_weights_external("out")).path
+    assert path == f"tinker://{training.model_id}/external_weights/out", path
+    listed = done(rest(service).get_external_weights_urls(path))
+    files = {name: fetched(url) for name, url in listed.urls.items()}
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= files.keys(), files.keys()
+    is_adapter(files["adapter_config.json"], files["adapter_model.safetensors"], training)
+    refused(lambda: done(rest(client(OTHER_KEY)).get_external_weights_urls(path)))
+
+
+@case("C80-download", waits=True)
+def command_line_download() -> None:
+    """`tinker checkpoint download`: a session, a load, an external save, signed addresses, and the copy removed."""
+    service, training = owner(rank=4)
+    path = done(training.save_state("a")).path
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-W", "ignore", "-m", "tinker.cli", "-f", "json", "checkpoint", "download", path]
+        ended = subprocess.run([*command, "-o", folder], capture_output=True, text=True, timeout=WAIT)
+        assert ended.returncode == 0, ended.stderr[-800:]
+        (config,) = pathlib.Path(folder).rglob("adapter_config.json")
+        is_adapter(config.read_bytes(), config.with_name("adapter_model.safetensors").read_bytes(), training)
+
+
+@case("C81")
+def archive() -> None:
+    """Before external weights, a checkpoint was one tar behind a signed address."""
+    service, training = owner(rank=4)
+    path = done(training.save_weights_for_sampler("s")).path
+    signed = done(rest(service).get_checkpoint_archive_url_from_tinker_path(path))
+    with tarfile.open(fileobj=io.BytesIO(fetched(signed.url))) as tar:
+        files = {member.name.removeprefix("./"): member for member in tar if member.isfile()}
+        assert {"adapter_config.json", "adapter_model.safetensors", "checkpoint_complete"} <= files.keys(), files
+        read = {name: tar.extractfile(member).read() for name, member in files.items()}
+    is_adapter(read["adapter_config.json"], read["adapter_model.safetensors"], training)
+
+
+@case("C82")
+def sessions_and_samplers() -> None:
+    with watched() as (wire, service):
+        training = lora(service)
+        base_sampler(service)
+        session = training.model_id.partition(":")[0]
+        sampler = json.loads(wire.of("create_sampling_session")[0].answer)["sampling_session_id"]
+        found = done(rest(service).get_session(session))
+        assert found.training_run_ids == [training.model_id] and found.sampler_ids == [sampler], found
+        assert session in done(rest(service).list_sessions(limit=20)).sessions
+        assert len(done(rest(service).list_sessions(limit=1)).sessions) == 1
+        described = done(rest(service).get_sampler(sampler))
+        assert described.sampler_id == sampler and described.base_model == MODEL, described
+        refused(lambda: done(rest(client(OTHER_KEY)).get_session(session)))
+
+
+@case("C83-project")
+def project_of_a_session() -> None:
+    service, training = owner()
+    session = training.model_id.partition(":")[0]
+    done(rest(service).assign_session_project(session, f"project of {session}"))
+    runs = done(rest(service).list_training_runs(project_id=f"project of {session}")).training_runs
+    assert [run.training_run_id for run in runs] == [training.model_id], runs

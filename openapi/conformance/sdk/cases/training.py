@@ -190,9 +190,10 @@ class Saved:
 
 
 def saved(training, name: str) -> Saved:
-    known = set(STATE_DIR.rglob("adapter_model.safetensors"))
+    folder = STATE_DIR / "checkpoints" / training.model_id.replace(":", "_") / "weights"
+    known = set(folder.rglob("adapter_model.safetensors"))
     done(training.save_state(name))
-    (new,) = set(STATE_DIR.rglob("adapter_model.safetensors")) - known
+    (new,) = set(folder.rglob("adapter_model.safetensors")) - known
     return Saved(new.parent)
 
 
