@@ -38,13 +38,13 @@ def custom_loss_falls_as_its_gradient_says() -> None:
         return sum((each**2).sum() for each in logprobs), {}
 
     values = []
-    for learning_rate in (0.0, 5e-4, 1e-3):
+    for learning_rate in (0.0, 5e-5, 1e-4):
         training = lora()
         done(training.forward_backward_custom(data, squares))
         done(training.optim_step(adam(learning_rate)))
         values.append(float(np.sum(logprobs_of(training, [weighted(TOKENS)])[0].astype(np.float64) ** 2)))
     assert values[0] > values[1] > values[2], values
-    near((values[0] - values[2]) / (values[0] - values[1]), 2.0, 0.2)
+    near((values[0] - values[2]) / (values[0] - values[1]), 2.0, 0.1)
 
 
 @case("C39-torch")
