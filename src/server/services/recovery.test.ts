@@ -5,11 +5,12 @@ import { cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
+import sinon from 'sinon'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { TrainingDatum } from '../../backends/backend.ts'
 import { engineError } from '../../backends/engine-errors.ts'
 import { type FakeBackend, fakeBackend } from '../../backends/testing/fake-backend.ts'
-import type { FakeOp } from '../../backends/testing/fake-engine.ts'
+import { FakeEngine, type FakeOp } from '../../backends/testing/fake-engine.ts'
 import type { SampleCall, TrainingCall } from '../calls.ts'
 import { loadConfig } from '../config.ts'
 import { Compaction, POLICY } from '../store/compaction.ts'
@@ -369,6 +370,28 @@ describe('an engine that dies', () => {
     }
     expect(await died).toMatchObject({ state: 'failed', error: { code: 'POISONOUS', category: 'server' } })
     expect((await outcome(house, next.requestId)).metrics).toBeDefined()
+  })
+
+  it('by one operation of a batch spares its neighbours', async () => {
+    const { training } = house.services
+    const [mine, theirs] = [
+      await training.createModel('anna', newRun(0)),
+      await training.createModel('anna', newRun(1)),
+    ]
+    await outcomes(house, [mine.requestId, theirs.requestId])
+    const { train } = FakeEngine.prototype
+    const deadly = sinon.stub(FakeEngine.prototype, 'train').callsFake(function (this: FakeEngine, items, signal) {
+      if (items.some(({ adapter }) => adapter === mine.modelId)) this.crash()
+      return train.call(this, items, signal)
+    })
+    const [poison, good] = [
+      await training.train('anna', pass(mine.modelId, 1)),
+      await training.train('anna', pass(theirs.modelId, 1)),
+    ]
+    const [dead, done] = await outcomes(house, [poison.requestId, good.requestId])
+    deadly.restore()
+    expect(dead).toMatchObject({ state: 'failed', error: { code: 'POISONOUS' } })
+    expect(done.metrics).toBeDefined()
   })
 
   it('when the server stops leaves its work in the journal for the next start', async () => {
