@@ -52,6 +52,7 @@ const ATTACKS: Attacks = {
     of(() => ({ owner: { type: 'accessible' } })),
     of(() => ({ project_ids: ['secret'] })),
   ],
+  exportSessionTrace: [({ session }) => ({ params: { session_id: session } })],
   assignSessionProject: [({ session }) => ({ params: { session_id: session }, body: { project_id: 'mine' } })],
   createModel: [of(({ session }) => ({ session_id: session, model_seq_id: 5, base_model: 'org/tiny' }))],
   getInfo: [of(({ run }) => ({ model_id: run }))],

@@ -14,7 +14,7 @@ import { Audit } from './audit.ts'
 import { BaseModels } from './base-models.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
-import { Downloads, downloadSecret } from './downloads.ts'
+import { Downloads } from './downloads.ts'
 import { Survival } from './engine-loss.ts'
 import { Futures } from './futures.ts'
 import { Housekeeping } from './housekeeping.ts'
@@ -27,7 +27,9 @@ import { SampleEvents } from './sample-events.ts'
 import { Sampling } from './sampling.ts'
 import { SessionCatalog } from './session-catalog.ts'
 import { Sessions } from './sessions.ts'
+import { addressSecret, SignedAddresses } from './signed-addresses.ts'
 import { Tenants } from './tenants.ts'
+import { Traces } from './traces.ts'
 import { Training } from './training.ts'
 import { WeightCopies } from './weight-copies.ts'
 
@@ -42,6 +44,8 @@ export interface Services {
   readonly audit: Audit
   readonly retention: Retention
   readonly downloads: Downloads
+  readonly addresses: SignedAddresses
+  readonly traces: Traces
   readonly weightCopies: WeightCopies
   readonly training: Training
   readonly sampling: Sampling
@@ -76,6 +80,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     const { category, cause: inner } = toServiceError(cause)
     if (category === 'server') log.error({ err: inner ?? cause }, 'an operation failed')
   }
+  const addresses = new SignedAddresses(addressSecret(stateDir))
   const retention = new Retention(db, checkpoints, logFailure)
   await retention.start()
   const survival = new Survival(models)
@@ -121,7 +126,9 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     catalog: new Catalog(db),
     audit: new Audit(db),
     retention,
-    downloads: new Downloads(db, checkpoints, downloadSecret(stateDir)),
+    downloads: new Downloads(db, checkpoints, addresses),
+    addresses,
+    traces: new Traces(db),
     weightCopies: new WeightCopies(db, checkpoints, sessions),
     training,
     sampling,
