@@ -1169,7 +1169,7 @@ export const operations = {
     method: 'get',
     path: '/api/v1/billing/usage/events',
     koaPath: '/api/v1/billing/usage/events',
-    planned: true,
+    planned: false,
     needsKey: true,
     hasBody: false,
     requestMedia: [],

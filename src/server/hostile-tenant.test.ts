@@ -106,6 +106,9 @@ const ATTACKS: Attacks = {
   publishCheckpoint: [checkpoint],
   unpublishCheckpoint: [checkpoint],
   setCheckpointTtl: [(ids) => ({ ...checkpoint(ids), body: { ttl_seconds: 3600 } })],
+  getBillingUsageEvents: [
+    () => ({ query: { starting_on: '2020-01-01T00:00:00Z', ending_before: '2100-01-01T00:00:00Z' } }),
+  ],
   getAuditLog: [() => ({})],
   getCurrentCheckpointStorage: [() => ({}), () => ({ query: { project_id: 'secret' } })],
   getCurrentApiKey: [() => ({})],

@@ -15,10 +15,13 @@ import { isEngineClosed, type Survival } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
 import type { Sessions } from './sessions.ts'
 import { drawSeed } from './training.ts'
+import { writeUsage } from './usage.ts'
 
 export type SamplingSession = Selectable<SamplingSessionTable>
 /** What a request draws from. */
 type Source = Pick<SamplingSession, 'base_model' | 'folder'>
+/** Whose tokens they are. */
+type Payer = Pick<OperationRow, 'tenant' | 'session'>
 
 export interface SamplingParts {
   readonly db: Kysely<Database>
@@ -144,16 +147,17 @@ export class Sampling {
     })
     if (isNew) {
       this.#parts.futures.open(id)
-      this.#start(id, source, call, { ...request, operation: id })
+      const payer = { tenant, session: session?.session ?? null }
+      this.#start(id, payer, source, call, { ...request, operation: id })
     }
     const prefix = session && call.seqId !== undefined ? `${session.id}:${call.seqId}` : id
     return { requestId: id, sequenceIds: Array.from({ length: call.samples }, (_, i) => `${prefix}:${i}`) }
   }
 
-  #start(id: string, source: Source, call: SampleCall, request: GenerationRequest): void {
+  #start(id: string, payer: Payer, source: Source, call: SampleCall, request: GenerationRequest): void {
     const cancel = new AbortController()
     this.#cancels.set(id, cancel)
-    const run = this.#run(id, source, call, request, cancel.signal).finally(() => {
+    const run = this.#run(id, payer, source, call, request, cancel.signal).finally(() => {
       this.#running.delete(run)
       this.#cancels.delete(id)
     })
@@ -171,6 +175,7 @@ export class Sampling {
 
   async #run(
     id: string,
+    { tenant, session }: Payer,
     source: Source,
     call: SampleCall,
     request: GenerationRequest,
@@ -180,7 +185,12 @@ export class Sampling {
       await this.#parts.journal.start([id])
       const work = (engine: Engine) => this.#draw(engine, source, call, request, signal)
       const value = await this.#parts.survival.carry(source.base_model, work)
-      await this.#parts.futures.resolve(id, { type: 'sample', value })
+      await this.#parts.futures.resolve(id, { type: 'sample', value }, undefined, async (trx) => {
+        const used = { tenant, session, baseModel: source.base_model }
+        const drawn = value.sequences.reduce((sum, sequence) => sum + sequence.tokens.length, 0)
+        await writeUsage(trx, { ...used, kind: 'sampling_prefill', tokens: request.prompt.length })
+        await writeUsage(trx, { ...used, kind: 'sampling_sample', tokens: drawn })
+      })
     } catch (thrown) {
       const cause = signal.aborted ? serviceError('CANCELLED', { what: 'The sample' }) : thrown
       if (isEngineClosed(cause)) return
@@ -224,7 +234,7 @@ export class Sampling {
             ? await this.#source(row.tenant, call.baseModel, call.modelPath)
             : await this.find(row.tenant, row.subject)
         const request = generationRequest(call, models.get(source.base_model).engine.info)
-        this.#start(row.id, source, call, { ...request, operation: row.id })
+        this.#start(row.id, row, source, call, { ...request, operation: row.id })
       } catch (cause) {
         await futures.reject(row.id, cause)
       }

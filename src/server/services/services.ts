@@ -31,6 +31,7 @@ import { addressSecret, SignedAddresses } from './signed-addresses.ts'
 import { Tenants } from './tenants.ts'
 import { Traces } from './traces.ts'
 import { Training } from './training.ts'
+import { Ledger } from './usage.ts'
 import { WeightCopies } from './weight-copies.ts'
 
 export interface Services {
@@ -42,6 +43,7 @@ export interface Services {
   readonly checkpoints: Checkpoints
   readonly catalog: Catalog
   readonly audit: Audit
+  readonly ledger: Ledger
   readonly retention: Retention
   readonly downloads: Downloads
   readonly addresses: SignedAddresses
@@ -125,6 +127,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     checkpoints,
     catalog: new Catalog(db),
     audit: new Audit(db),
+    ledger: new Ledger(db),
     retention,
     downloads: new Downloads(db, checkpoints, addresses),
     addresses,
