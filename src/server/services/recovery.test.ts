@@ -49,21 +49,21 @@ afterEach(async () => {
   rmSync(root, { recursive: true })
 })
 
-async function openHouse(folder: string): Promise<House> {
-  const { config } = await loadConfig({ flags: { stateDir: join(root, folder), models: [`tiny=${CHECKPOINT}`] } })
+async function openHouse(folder: string, model = 'tiny'): Promise<House> {
+  const { config } = await loadConfig({ flags: { stateDir: join(root, folder), models: [`${model}=${CHECKPOINT}`] } })
   const backend = fakeBackend()
-  const models = config.models.filter((m) => m.name === 'tiny')
+  const models = config.models.filter((m) => m.name === model)
   const opened = { services: await openServices({ ...config, models }, backend, silent), backend }
   open.push(opened)
   return opened
 }
 
 /** The server dies now; another one starts on what is on disk. The dead one goes on unseen, in a folder of its own. */
-async function killed(): Promise<House> {
+async function killed(model = 'tiny'): Promise<House> {
   const name = `after-${open.length}`
   const from = open.length === 1 ? 'first' : `after-${open.length - 1}`
   cpSync(join(root, from), join(root, name), { recursive: true })
-  return openHouse(name)
+  return openHouse(name, model)
 }
 
 const engine = () => house.backend.engines.at(-1) as FakeBackend['engines'][number]
@@ -305,6 +305,23 @@ describe('a server that is killed', () => {
     expect(await outcome(after, stranded.requestId)).toMatchObject({ state: 'failed', error: { code: 'MODEL_GONE' } })
     expect((await after.services.runs.find('anna', modelId)).state).toBe('unloaded')
     expect((await after.backend.engines[0]?.status())?.adapters).toBe(0)
+  })
+
+  it('keeps what belongs to a model that it does not serve any more until it does again', async () => {
+    const { training, sampling } = house.services
+    const sampler = await sampling.open('anna', { sessionId: session, seqId: 0, baseModel: 'tiny' })
+    const gates = [engine().block('createAdapter'), engine().block('generate')]
+    const { requestId } = await training.createModel('anna', newRun())
+    const drawn = await sampling.sample('anna', sample(sampler, '0'))
+    await Promise.all(gates.map(({ entered }) => entered))
+    const other = await killed('other')
+    for (const id of [requestId, drawn.requestId]) {
+      expect(await other.services.futures.retrieve('anna', id, 1, never)).toEqual({ state: 'pending' })
+    }
+    const again = await killed()
+    for (const gate of gates) gate.open()
+    expect(await outcome(again, requestId)).toMatchObject({ type: 'create_model' })
+    expect((await outcome(again, drawn.requestId)).sequences).toHaveLength(2)
   })
 
   it('may be killed again while it takes up its work', async () => {

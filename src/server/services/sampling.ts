@@ -233,6 +233,8 @@ export class Sampling {
           row.subject === null
             ? await this.#source(row.tenant, call.baseModel, call.modelPath)
             : await this.find(row.tenant, row.subject)
+        // A model that is left out today may be served again tomorrow.
+        if (!models.has(source.base_model)) continue
         const request = generationRequest(call, models.get(source.base_model).engine.info)
         this.#start(row.id, row, source, call, { ...request, operation: row.id })
       } catch (cause) {

@@ -348,6 +348,7 @@ export class Training {
   async #takeUp(run: Run, rows: readonly OperationRow[]): Promise<void> {
     const { journal, futures, sessions, models } = this.#parts
     for (const { id } of rows) futures.open(id)
+    // A model that is left out today may be served again tomorrow.
     if (!models.has(run.base_model)) return
     const lane = this.#lane(run.base_model)
     const waiting = new Set(rows.filter((row) => row.position === null).map(({ seq }) => Number(seq)))
