@@ -147,6 +147,11 @@ export const CASES: readonly Case[] = [
   { id: 'C82', says: 'sessions are listed, and say what they hold' },
   { id: 'C83', says: 'a session moves into a project', holes: oldest(before('0.22', 'assign_session_project')) },
   {
+    id: 'C84',
+    says: 'audit log, billing usage and checkpoint storage answer with what was done',
+    holes: oldest(before('0.23', 'billing')),
+  },
+  {
     id: 'C85',
     says: 'the command line lists, shows, downloads and deletes',
     holes: oldest('its command line cannot delete by a path'),
@@ -200,7 +205,6 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
   C71: 'held by src/server tests with an engine that fails',
   C72: 'planned: paused queues',
   C73: 'held by src/server tests: large results are announced with their size',
-  C84: 'planned: audit log and billing',
   C88: 'S1-sft and S3-rl',
   C89: 'the columns of this matrix',
   C93: 'planned: topk_sample_logprobs, target_prompt_logprobs, prompt_alt_tokens_k',

@@ -240,3 +240,23 @@ def copied() -> None:
     done(rest.delete_checkpoint_from_tinker_path(path))
     assert done(service.create_training_client_from_state_with_optimizer(copy)).model_id
     assert len(done(rest.list_training_runs(project_id=project)).training_runs) == 1
+
+
+@case("C84")
+def account() -> None:
+    service = client()
+    rest = service.create_rest_client()
+    training, (path,) = saved(service, "a")
+    forward_backward(training, [weighted(some_tokens(9, 84))])
+    done(rest.publish_checkpoint_from_tinker_path(path))
+    admin = rest if version() < (0, 26) else tinker.AdminClient()
+    entries = done(admin.get_audit_log(event_type="checkpoints")).entries
+    assert any(entry.event == "checkpoint_publish" and entry.tinker_path == path for entry in entries), entries
+    now = datetime.now(timezone.utc)
+    usage = done(admin.get_billing_usage(now - timedelta(hours=2), now + timedelta(hours=1)))
+    session = training.model_id.split(":")[0]
+    tokens = [row.event_info.token_count for row in usage.data if row.session_id == session]
+    assert tokens == [8], usage
+    if version() >= (0, 32):
+        storage = done(admin.get_current_checkpoint_storage_usage())
+        assert sum(row.checkpoint_count for row in storage.data) >= 1, storage
