@@ -103,6 +103,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/traces/{session_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session_id: string;
+            };
+            cookie?: never;
+        };
+        /**
+         * The trace of a session, by a signed address.
+         * @description JSON that Perfetto and chrome://tracing open. Addresses come from trace_export; they need no key.
+         */
+        get: operations["downloadTrace"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -171,6 +193,26 @@ export interface components {
             sha: string;
             siblings: components["schemas"]["HubFile"][];
             tags?: string[];
+        };
+        /**
+         * @description Spans of operations in the trace event format.
+         * @example {
+         *       "traceEvents": [],
+         *       "displayTimeUnit": "ms"
+         *     }
+         */
+        SessionTrace: {
+            /** @constant */
+            displayTimeUnit: "ms";
+            otherData?: {
+                [key: string]: unknown;
+            };
+            traceEvents: {
+                name: string;
+                ph: string;
+                /** @description Microseconds since 1970. */
+                ts: number;
+            }[];
         };
     };
     responses: {
@@ -390,6 +432,41 @@ export interface operations {
                 };
                 content: {
                     "text/plain": string;
+                };
+            };
+            default: components["responses"]["Unexpected"];
+        };
+    };
+    downloadTrace: {
+        parameters: {
+            query: {
+                expires: number;
+                signature: string;
+            };
+            header?: never;
+            path: {
+                session_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The trace. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionTrace"];
+                };
+            };
+            /** @description The address is not valid, or its time is over. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             default: components["responses"]["Unexpected"];

@@ -16,6 +16,7 @@ export declare const getAuditLogQuery: RawValidator
 export declare const getBillingUsageEventsQuery: RawValidator
 export declare const getCurrentCheckpointStorageQuery: RawValidator
 export declare const downloadFileQuery: RawValidator
+export declare const downloadTraceQuery: RawValidator
 export declare const finishSessionPath: RawValidator
 export declare const getSessionPath: RawValidator
 export declare const assignSessionProjectPath: RawValidator
@@ -30,6 +31,7 @@ export declare const publishCheckpointPath: RawValidator
 export declare const unpublishCheckpointPath: RawValidator
 export declare const setCheckpointTtlPath: RawValidator
 export declare const downloadFilePath: RawValidator
+export declare const downloadTracePath: RawValidator
 export declare const hubModelPath: RawValidator
 export declare const hubFilePath: RawValidator
 export declare const hubFileHeadPath: RawValidator

@@ -55,6 +55,7 @@ export const queryValidators: { readonly [K in OperationId]?: Validator<QueryPar
   getBillingUsageEvents: parameters.getBillingUsageEventsQuery as Validator<QueryParams<'getBillingUsageEvents'>>,
   getCurrentCheckpointStorage: parameters.getCurrentCheckpointStorageQuery as Validator<QueryParams<'getCurrentCheckpointStorage'>>,
   downloadFile: parameters.downloadFileQuery as Validator<QueryParams<'downloadFile'>>,
+  downloadTrace: parameters.downloadTraceQuery as Validator<QueryParams<'downloadTrace'>>,
 }
 
 /** Path parameters. */
@@ -73,6 +74,7 @@ export const pathValidators: { readonly [K in OperationId]?: Validator<PathParam
   unpublishCheckpoint: parameters.unpublishCheckpointPath as Validator<PathParams<'unpublishCheckpoint'>>,
   setCheckpointTtl: parameters.setCheckpointTtlPath as Validator<PathParams<'setCheckpointTtl'>>,
   downloadFile: parameters.downloadFilePath as Validator<PathParams<'downloadFile'>>,
+  downloadTrace: parameters.downloadTracePath as Validator<PathParams<'downloadTrace'>>,
   hubModel: parameters.hubModelPath as Validator<PathParams<'hubModel'>>,
   hubFile: parameters.hubFilePath as Validator<PathParams<'hubFile'>>,
   hubFileHead: parameters.hubFileHeadPath as Validator<PathParams<'hubFileHead'>>,

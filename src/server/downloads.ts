@@ -1,17 +1,23 @@
-// The route that serves signed addresses: whole files or a range of one, streamed, with their checksum. Whoever holds the
-// address may read; what an address is good for is services/downloads.ts's knowledge.
+// The routes that serve signed addresses: whole files or a range of one, streamed, with their checksum; and traces. Whoever
+// holds the address may read.
 
 import { Readable } from 'node:stream'
 import { serviceError } from './errors.ts'
 import { byteRange } from './http/byte-range.ts'
 import type { Handlers, JsonResult, StreamResult } from './http/router.ts'
-import type { Download, Downloads } from './services/downloads.ts'
+import type { Download } from './services/downloads.ts'
+import type { Services } from './services/services.ts'
 
-export function downloadHandlers(downloads: Downloads): Handlers<'downloadFile'> {
+type Parts = Pick<Services, 'downloads' | 'addresses' | 'traces'>
+
+export function downloadHandlers({ downloads, addresses, traces }: Parts): Handlers<'downloadFile' | 'downloadTrace'> {
   return {
+    downloadTrace: async ({ params, query }) => {
+      addresses.check(['traces', params.session_id], query)
+      return { json: await traces.of(params.session_id) }
+    },
     downloadFile: async ({ params, query, request }) => {
-      const { expires, signature } = query
-      const download = await downloads.open(Number(params.checkpoint), params.file, expires, signature)
+      const download = await downloads.open(params.checkpoint, params.file, query)
       const etag = `"${download.tag}"`
       const { range: wanted, 'if-range': condition } = request.headers
       const range = condition === undefined || condition === etag ? byteRange(wanted, download.bytes) : null

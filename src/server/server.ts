@@ -30,7 +30,7 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
   const operator = {
     ...operatorHandlers(registry),
     ...hubHandlers(services.models),
-    ...downloadHandlers(services.downloads),
+    ...downloadHandlers(services),
   }
   let isClosing = false
   const app = createApp({ config, services, operator, registry, log, isClosing: () => isClosing })

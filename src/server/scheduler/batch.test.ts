@@ -5,9 +5,9 @@ import { nextBatch, type Schedulable, type Turns } from './batch.ts'
 interface Op extends Schedulable {
   readonly name: string
 }
-const train = (name: string, tokens = 10): Op => ({ name, batchClass: 'train', tokens })
-const optim = (name: string): Op => ({ name, batchClass: 'optim', tokens: 0 })
-const single = (name: string): Op => ({ name, batchClass: 'single', tokens: 0 })
+const train = (name: string, tokens = 10): Op => ({ name, batchClass: 'train', cost: tokens })
+const optim = (name: string): Op => ({ name, batchClass: 'optim', cost: 0 })
+const single = (name: string): Op => ({ name, batchClass: 'single', cost: 0 })
 
 function turns(work: Record<string, Op[]>): Turns<Op> {
   const map: Turns<Op> = new Map()

@@ -7,8 +7,8 @@ import type { AdapterQueue } from './adapter-queue.ts'
 export type BatchClass = 'train' | 'optim' | 'single'
 export interface Schedulable {
   readonly batchClass: BatchClass
-  /** Tokens to compute; what a turn costs. */
-  readonly tokens: number
+  /** What it takes of the engine, in tokens. */
+  readonly cost: number
 }
 
 /** Adapters in the order of their turns: the first key was served longest ago. */
@@ -34,7 +34,7 @@ export function nextBatch<T extends Schedulable>(
     const room = takeCount(queue.ready, kind, tokenBudget - tokens, batch.length === 0)
     if (room === 0) continue
     const taken = queue.take(room)
-    for (const operation of taken) tokens += operation.tokens
+    for (const operation of taken) tokens += operation.cost
     batch.push(...taken)
     served.push(adapter)
     if (kind === 'single' || (kind === 'train' && tokens >= tokenBudget)) break
@@ -54,8 +54,8 @@ function takeCount(ready: readonly Schedulable[], kind: BatchClass, budget: numb
   let left = budget
   for (const operation of ready) {
     if (operation.batchClass !== 'train') break
-    if (operation.tokens > left && !(first && count === 0)) break
-    left -= operation.tokens
+    if (operation.cost > left && !(first && count === 0)) break
+    left -= operation.cost
     count++
   }
   return count

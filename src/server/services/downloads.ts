@@ -1,8 +1,7 @@
-// Files of checkpoints for whoever holds a signed address: it needs no key, names one file of one checkpoint, and is over
-// after an hour. The secret that signs lies in the state directory, so addresses outlive a restart. No HTTP here.
+// Files of checkpoints for whoever holds a signed address: it is for one file of one checkpoint. Knows rows and files; no
+// HTTP here.
 
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
-import { createReadStream, readFileSync, writeFileSync } from 'node:fs'
+import { createReadStream } from 'node:fs'
 import { join } from 'node:path'
 import type { Kysely } from 'kysely'
 import type { AdapterFile } from '../../backends/backend.ts'
@@ -10,20 +9,12 @@ import { type TarEntry, tarPieces } from '../../formats/tar.ts'
 import { serviceError } from '../errors.ts'
 import type { Database } from '../store/schema.ts'
 import type { Checkpoint, Checkpoints } from './checkpoints.ts'
+import type { SignedAddress, SignedAddresses } from './signed-addresses.ts'
 
-/** The tinker client asks for new addresses five minutes before the end. */
-const LIFE_MS = 3_600_000
 /** The name under which all files come as one. */
 export const ARCHIVE = 'archive.tar'
 /** Clients of the archive look for this empty file. */
 const COMPLETE = { name: 'checkpoint_complete', bytes: 0, path: '' }
-
-export interface SignedAddress {
-  /** Below the server's origin. */
-  readonly path: string
-  /** Milliseconds since 1970. */
-  readonly expires: number
-}
 
 type Piece = Uint8Array | (TarEntry & { readonly path: string })
 
@@ -40,12 +31,12 @@ export interface Download {
 export class Downloads {
   readonly #db: Kysely<Database>
   readonly #checkpoints: Checkpoints
-  readonly #secret: Uint8Array
+  readonly #addresses: SignedAddresses
 
-  constructor(db: Kysely<Database>, checkpoints: Checkpoints, secret: Uint8Array) {
+  constructor(db: Kysely<Database>, checkpoints: Checkpoints, addresses: SignedAddresses) {
     this.#db = db
     this.#checkpoints = checkpoints
-    this.#secret = secret
+    this.#addresses = addresses
   }
 
   /** Names of the files that make up the adapter. */
@@ -55,25 +46,15 @@ export class Downloads {
 
   /** @param file One of `files`, or `ARCHIVE`. */
   sign(checkpoint: Checkpoint, file: string): SignedAddress {
-    const expires = Date.now() + LIFE_MS
-    const signature = this.#signature(checkpoint.id, file, expires)
-    const path = `/downloads/${checkpoint.id}/${encodeURIComponent(file)}?expires=${expires}&signature=${signature}`
-    return { path, expires }
+    return this.#addresses.sign('downloads', String(checkpoint.id), file)
   }
 
   /** Throws DOWNLOAD_REFUSED for an address that is not ours or is over, DOWNLOAD_GONE when its checkpoint is. */
-  async open(id: number, file: string, expires: number, signature: string): Promise<Download> {
-    const expected = Buffer.from(this.#signature(id, file, expires))
-    const given = Buffer.from(signature)
-    const isOurs = given.length === expected.length && timingSafeEqual(given, expected)
-    if (!isOurs || expires <= Date.now()) throw serviceError('DOWNLOAD_REFUSED')
-    const row = await this.#db.selectFrom('checkpoints').selectAll().where('id', '=', id).executeTakeFirst()
+  async open(id: string, file: string, signed: { expires: number; signature: string }): Promise<Download> {
+    this.#addresses.check(['downloads', id, file], signed)
+    const row = await this.#db.selectFrom('checkpoints').selectAll().where('id', '=', Number(id)).executeTakeFirst()
     if (!row || (row.expires_at !== null && row.expires_at <= Date.now())) throw serviceError('DOWNLOAD_GONE')
     return file === ARCHIVE ? this.#archive(row) : this.#file(row, file)
-  }
-
-  #signature(id: number, file: string, expires: number): string {
-    return createHmac('sha256', this.#secret).update(`${id}\n${expires}\n${file}`).digest('base64url')
   }
 
   #file(row: Checkpoint, name: string): Download {
@@ -93,17 +74,6 @@ export class Downloads {
   #path(row: Checkpoint, name: string): string {
     return join(this.#checkpoints.absolute(row.folder), name)
   }
-}
-
-/** The secret of a state directory, made at the first start. */
-export function downloadSecret(stateDir: string): Uint8Array {
-  const file = join(stateDir, 'download-secret')
-  try {
-    writeFileSync(file, randomBytes(32), { flag: 'wx', mode: 0o600 })
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-  }
-  return readFileSync(file)
 }
 
 /** What PEFT reads. Training checkpoints hold the optimiser's state beside it, which is of no use elsewhere. */

@@ -9,11 +9,12 @@ import type { BaseModels } from './base-models.ts'
 /** Engines that one operation may lose before it is taken for the cause. */
 const MAX_LOSSES = 3
 
-const LOSSES: ReadonlySet<string> = new Set(['ENGINE_LOST', 'PROTOCOL', 'STALE_EPOCH'])
-
-/** The engine is gone, and what it had not answered can be done by its successor. */
+/**
+ * The engine is gone, and what it had not answered can be done by its successor. No other code says so: an engine that
+ * lives on may refuse a single call for breaking the protocol, and would have no successor.
+ */
 export function isEngineLoss(cause: unknown): boolean {
-  return cause instanceof EngineError && LOSSES.has(cause.code)
+  return cause instanceof EngineError && cause.code === 'ENGINE_LOST'
 }
 
 /** The server closes: what was not done stays in the journal for its next start. */

@@ -120,4 +120,4 @@ export class Lane {
   }
 }
 
-const isLarge = ({ tokens }: RunOperation) => tokens > BATCH_TOKENS
+const isLarge = ({ cost }: RunOperation) => cost > BATCH_TOKENS

@@ -5,11 +5,12 @@ import { cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
+import sinon from 'sinon'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { TrainingDatum } from '../../backends/backend.ts'
 import { engineError } from '../../backends/engine-errors.ts'
 import { type FakeBackend, fakeBackend } from '../../backends/testing/fake-backend.ts'
-import type { FakeOp } from '../../backends/testing/fake-engine.ts'
+import { FakeEngine, type FakeOp } from '../../backends/testing/fake-engine.ts'
 import type { SampleCall, TrainingCall } from '../calls.ts'
 import { loadConfig } from '../config.ts'
 import { Compaction, POLICY } from '../store/compaction.ts'
@@ -48,21 +49,21 @@ afterEach(async () => {
   rmSync(root, { recursive: true })
 })
 
-async function openHouse(folder: string): Promise<House> {
-  const { config } = await loadConfig({ flags: { stateDir: join(root, folder), models: [`tiny=${CHECKPOINT}`] } })
+async function openHouse(folder: string, model = 'tiny'): Promise<House> {
+  const { config } = await loadConfig({ flags: { stateDir: join(root, folder), models: [`${model}=${CHECKPOINT}`] } })
   const backend = fakeBackend()
-  const models = config.models.filter((m) => m.name === 'tiny')
+  const models = config.models.filter((m) => m.name === model)
   const opened = { services: await openServices({ ...config, models }, backend, silent), backend }
   open.push(opened)
   return opened
 }
 
 /** The server dies now; another one starts on what is on disk. The dead one goes on unseen, in a folder of its own. */
-async function killed(): Promise<House> {
+async function killed(model = 'tiny'): Promise<House> {
   const name = `after-${open.length}`
   const from = open.length === 1 ? 'first' : `after-${open.length - 1}`
   cpSync(join(root, from), join(root, name), { recursive: true })
-  return openHouse(name)
+  return openHouse(name, model)
 }
 
 const engine = () => house.backend.engines.at(-1) as FakeBackend['engines'][number]
@@ -306,6 +307,23 @@ describe('a server that is killed', () => {
     expect((await after.backend.engines[0]?.status())?.adapters).toBe(0)
   })
 
+  it('keeps what belongs to a model that it does not serve any more until it does again', async () => {
+    const { training, sampling } = house.services
+    const sampler = await sampling.open('anna', { sessionId: session, seqId: 0, baseModel: 'tiny' })
+    const gates = [engine().block('createAdapter'), engine().block('generate')]
+    const { requestId } = await training.createModel('anna', newRun())
+    const drawn = await sampling.sample('anna', sample(sampler, '0'))
+    await Promise.all(gates.map(({ entered }) => entered))
+    const other = await killed('other')
+    for (const id of [requestId, drawn.requestId]) {
+      expect(await other.services.futures.retrieve('anna', id, 1, never)).toEqual({ state: 'pending' })
+    }
+    const again = await killed()
+    for (const gate of gates) gate.open()
+    expect(await outcome(again, requestId)).toMatchObject({ type: 'create_model' })
+    expect((await outcome(again, drawn.requestId)).sequences).toHaveLength(2)
+  })
+
   it('may be killed again while it takes up its work', async () => {
     const gate = engine().block('optimStep')
     const { modelId } = await house.services.training.createModel('anna', newRun())
@@ -369,6 +387,28 @@ describe('an engine that dies', () => {
     }
     expect(await died).toMatchObject({ state: 'failed', error: { code: 'POISONOUS', category: 'server' } })
     expect((await outcome(house, next.requestId)).metrics).toBeDefined()
+  })
+
+  it('by one operation of a batch spares its neighbours', async () => {
+    const { training } = house.services
+    const [mine, theirs] = [
+      await training.createModel('anna', newRun(0)),
+      await training.createModel('anna', newRun(1)),
+    ]
+    await outcomes(house, [mine.requestId, theirs.requestId])
+    const { train } = FakeEngine.prototype
+    const deadly = sinon.stub(FakeEngine.prototype, 'train').callsFake(function (this: FakeEngine, items, signal) {
+      if (items.some(({ adapter }) => adapter === mine.modelId)) this.crash()
+      return train.call(this, items, signal)
+    })
+    const [poison, good] = [
+      await training.train('anna', pass(mine.modelId, 1)),
+      await training.train('anna', pass(theirs.modelId, 1)),
+    ]
+    const [dead, done] = await outcomes(house, [poison.requestId, good.requestId])
+    deadly.restore()
+    expect(dead).toMatchObject({ state: 'failed', error: { code: 'POISONOUS' } })
+    expect(done.metrics).toBeDefined()
   })
 
   it('when the server stops leaves its work in the journal for the next start', async () => {

@@ -14,6 +14,7 @@ import type { LiveAdapters } from './live-adapters.ts'
 import type { RestartPoints } from './restart-points.ts'
 import type { RunOperation, RunWork } from './run-operation.ts'
 import type { Run, Runs } from './runs.ts'
+import { writeUsage } from './usage.ts'
 
 export interface ExecutorParts {
   readonly db: Kysely<Database>
@@ -163,7 +164,15 @@ export class RunExecutor {
     // An outcome's error is plain data: only as the engine's own does it keep its code and category.
     if ('error' in outcome) return this.#reject(operation, new EngineError(outcome.error))
     const plan = (outcome.result as { plan?: unknown }).plan
-    await this.#parts.futures.resolve(operation.id, reply(outcome.result), plan)
+    const { run, tokens } = operation
+    const used = {
+      tenant: run.tenant,
+      session: run.session,
+      baseModel: run.base_model,
+      kind: 'training',
+      tokens,
+    } as const
+    await this.#parts.futures.resolve(operation.id, reply(outcome.result), plan, (trx) => writeUsage(trx, used))
   }
 
   async #single(engine: Engine, operation: RunOperation, open: Set<RunOperation>): Promise<void> {

@@ -26,10 +26,13 @@ export interface RunOperation extends Schedulable {
   readonly id: string | null
   readonly run: Run
   readonly work: RunWork
+  /** Tokens that it computes. */
+  readonly tokens: number
 }
 
 export function runOperation(id: string | null, run: Run, work: RunWork): RunOperation {
-  return { id, run, work, batchClass: batchClass(work), tokens: cost(run, work) }
+  const tokens = tokensOf(work)
+  return { id, run, work, batchClass: batchClass(work), tokens, cost: costOf(run, work, tokens) }
 }
 
 function batchClass(work: RunWork): BatchClass {
@@ -40,9 +43,10 @@ function batchClass(work: RunWork): BatchClass {
 /** A micro-batch holds few adapter columns, so a pass of a high rank takes a good part of one however short it is. */
 const TOKENS_PER_RANK = 8
 
-/** In tokens: what a pass takes of the engine. */
-function cost(run: Run, work: RunWork): number {
-  if (work.kind !== 'train') return 0
-  const tokens = work.item.datums.reduce((sum, d) => sum + d.tokens.length, 0)
-  return Math.max(tokens, TOKENS_PER_RANK * run.rank)
+function costOf(run: Run, work: RunWork, tokens: number): number {
+  return work.kind === 'train' ? Math.max(tokens, TOKENS_PER_RANK * run.rank) : 0
+}
+
+function tokensOf(work: RunWork): number {
+  return work.kind === 'train' ? work.item.datums.reduce((sum, d) => sum + d.tokens.length, 0) : 0
 }

@@ -17,10 +17,13 @@ import type { Futures } from './futures.ts'
 import type { Sessions } from './sessions.ts'
 import { Snapshots } from './snapshots.ts'
 import { drawSeed } from './training.ts'
+import { writeUsage } from './usage.ts'
 
 export type SamplingSession = Selectable<SamplingSessionTable>
 /** What a request draws from. */
 type Source = Pick<SamplingSession, 'base_model' | 'folder'>
+/** Whose tokens they are. */
+type Payer = Pick<OperationRow, 'tenant' | 'session'>
 
 export interface SamplingParts {
   readonly db: Kysely<Database>
@@ -36,6 +39,7 @@ export interface SamplingParts {
 /** An acknowledged request on its way to the engine. */
 interface Draw {
   readonly id: string
+  readonly payer: Payer
   readonly source: Source
   readonly call: SampleCall
   readonly request: GenerationRequest
@@ -161,16 +165,17 @@ export class Sampling {
     })
     if (isNew) {
       this.#parts.futures.open(id)
-      this.#admit(tenant, { id, source, call, request: { ...request, operation: id } })
+      const payer = { tenant, session: session?.session ?? null }
+      this.#admit({ id, payer, source, call, request: { ...request, operation: id } })
       this.#dispatch()
     }
     const prefix = session && call.seqId !== undefined ? `${session.id}:${call.seqId}` : id
     return { requestId: id, sequenceIds: Array.from({ length: call.samples }, (_, i) => `${prefix}:${i}`) }
   }
 
-  #admit(tenant: string, draw: Draw): void {
+  #admit(draw: Draw): void {
     this.#cancels.set(draw.id, new AbortController())
-    this.#waiting.push(tenant, draw)
+    this.#waiting.push(draw.payer.tenant, draw)
   }
 
   /**
@@ -200,7 +205,7 @@ export class Sampling {
   }
 
   /** Never throws. */
-  async #run({ id, source, call, request }: Draw): Promise<void> {
+  async #run({ id, payer, source, call, request }: Draw): Promise<void> {
     const signal = this.#cancels.get(id)?.signal
     try {
       signal?.throwIfAborted()
@@ -209,7 +214,12 @@ export class Sampling {
         const draw = (snapshot: SnapshotId | null) => collect(engine, { ...request, snapshot }, call, signal)
         return source.folder === null ? draw(null) : this.#frozen(engine, source.folder, draw)
       })
-      await this.#parts.futures.resolve(id, { type: 'sample', value })
+      await this.#parts.futures.resolve(id, { type: 'sample', value }, undefined, async (trx) => {
+        const used = { ...payer, baseModel: source.base_model }
+        const drawn = value.sequences.reduce((sum, sequence) => sum + sequence.tokens.length, 0)
+        await writeUsage(trx, { ...used, kind: 'sampling_prefill', tokens: request.prompt.length })
+        await writeUsage(trx, { ...used, kind: 'sampling_sample', tokens: drawn })
+      })
     } catch (thrown) {
       const cause = signal?.aborted ? serviceError('CANCELLED', { what: 'The sample' }) : thrown
       // What a closing server has not done is done at its next start.
@@ -245,8 +255,11 @@ export class Sampling {
           row.subject === null
             ? await this.#source(row.tenant, call.baseModel, call.modelPath)
             : await this.find(row.tenant, row.subject)
+        // A model that is left out today may be served again tomorrow.
+        if (!models.has(source.base_model)) continue
         const request = generationRequest(call, models.get(source.base_model).engine.info)
-        this.#admit(row.tenant, { id: row.id, source, call, request: { ...request, operation: row.id } })
+        const payer = { tenant: row.tenant, session: row.session }
+        this.#admit({ id: row.id, payer, source, call, request: { ...request, operation: row.id } })
       } catch (cause) {
         await futures.reject(row.id, cause)
       }

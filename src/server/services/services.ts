@@ -15,7 +15,7 @@ import { Audit } from './audit.ts'
 import { BaseModels } from './base-models.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
-import { Downloads, downloadSecret } from './downloads.ts'
+import { Downloads } from './downloads.ts'
 import { Survival } from './engine-loss.ts'
 import { Futures } from './futures.ts'
 import { Housekeeping } from './housekeeping.ts'
@@ -27,8 +27,11 @@ import { SampleEvents } from './sample-events.ts'
 import { Sampling } from './sampling.ts'
 import { SessionCatalog } from './session-catalog.ts'
 import { Sessions } from './sessions.ts'
+import { addressSecret, SignedAddresses } from './signed-addresses.ts'
 import { Tenants } from './tenants.ts'
+import { Traces } from './traces.ts'
 import { Training } from './training.ts'
+import { Ledger } from './usage.ts'
 import { WeightCopies } from './weight-copies.ts'
 
 /** Longer than this a supervisor would not wait either. */
@@ -43,8 +46,11 @@ export interface Services {
   readonly checkpoints: Checkpoints
   readonly catalog: Catalog
   readonly audit: Audit
+  readonly ledger: Ledger
   readonly retention: Retention
   readonly downloads: Downloads
+  readonly addresses: SignedAddresses
+  readonly traces: Traces
   readonly weightCopies: WeightCopies
   readonly training: Training
   readonly sampling: Sampling
@@ -83,6 +89,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const sessions = new Sessions(db, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
   await sessions.restore()
   const checkpoints = new Checkpoints(db, stateDir)
+  const addresses = new SignedAddresses(addressSecret(stateDir))
   const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
   await retention.start()
   const survival = new Survival(models)
@@ -119,8 +126,11 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     checkpoints,
     catalog: new Catalog(db),
     audit: new Audit(db),
+    ledger: new Ledger(db),
     retention,
-    downloads: new Downloads(db, checkpoints, downloadSecret(stateDir)),
+    downloads: new Downloads(db, checkpoints, addresses),
+    addresses,
+    traces: new Traces(db),
     weightCopies: new WeightCopies(db, checkpoints, sessions),
     training,
     sampling,

@@ -15,12 +15,12 @@ import type { BaseModels } from './base-models.ts'
 import { type Checkpoint, type Checkpoints, checkName, checkTtl, type NewCheckpoint } from './checkpoints.ts'
 import type { Survival } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
-import { journalledWork } from './journalled-work.ts'
 import { Lane } from './lane.ts'
 import type { LiveAdapters } from './live-adapters.ts'
 import type { RestartPoints } from './restart-points.ts'
 import { RunExecutor } from './run-executor.ts'
 import { type RunWork, runOperation } from './run-operation.ts'
+import { takeUpRuns } from './run-recovery.ts'
 import type { Run, Runs } from './runs.ts'
 import type { Sessions } from './sessions.ts'
 
@@ -341,41 +341,7 @@ export class Training {
 
   /** Takes up what an earlier run of this server had acknowledged and not done. Before anything is submitted. */
   async recover(unfinished: readonly OperationRow[]): Promise<void> {
-    const runs = new Map((await this.#parts.runs.live()).map((run) => [run.id, run]))
-    for (const run of runs.values())
-      await this.#takeUp(
-        run,
-        unfinished.filter((row) => row.subject === run.id),
-      )
-    for (const row of unfinished) {
-      if (runs.has(row.subject ?? '')) continue
-      await this.#parts.futures.reject(row.id, gone({ id: row.subject ?? '' }))
-    }
-  }
-
-  async #takeUp(run: Run, rows: readonly OperationRow[]): Promise<void> {
-    const { journal, futures, sessions, models } = this.#parts
-    for (const { id } of rows) futures.open(id)
-    if (!models.has(run.base_model)) return
-    const lane = this.#lane(run.base_model)
-    const waiting = new Set(rows.filter((row) => row.position === null).map(({ seq }) => Number(seq)))
-    for (const seq of await journal.usedNumbers(run.id)) if (!waiting.has(seq)) lane.skip(run.id, seq)
-    for (const row of rows) {
-      // What had been started was ready; its number has had its turn.
-      const hasStarted = row.position !== null
-      if (hasStarted && row.seq !== null) lane.skip(run.id, Number(row.seq))
-      try {
-        const work = journalledWork(row, await journal.payloadOf(row))
-        lane.push(runOperation(row.id, run, work), hasStarted ? 0 : Number(row.seq ?? 0))
-      } catch (cause) {
-        await futures.reject(row.id, cause)
-      }
-    }
-    const isOver = await sessions.require(run.tenant, run.session).then(
-      () => false,
-      () => true,
-    )
-    if (isOver) lane.push(runOperation(null, run, { kind: 'unload_model' }), 0)
+    await takeUpRuns(this.#parts, (baseModel) => this.#lane(baseModel), unfinished)
   }
 
   /** Settles when all that was ready has been carried out. */

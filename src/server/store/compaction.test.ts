@@ -84,6 +84,29 @@ describe('compaction', () => {
     },
   )
 
+  it('removes the weights of samplers without a name when every session that draws from them is over', async () => {
+    const folder = (name: string) => join('checkpoints', 's_train_0', 'ephemeral', name)
+    const session = { tenant: 'anna', tags: '[]', user_metadata: '{}', created_at: 0, heartbeat_at: Date.now() }
+    const sampler = { tenant: 'anna', base_model: 'tiny', created_at: 0 }
+    for (const [id, state, name] of [
+      ['over', 'finished', 'left'],
+      ['joined', 'finished', 'shared'],
+      ['active', 'active', 'shared'],
+    ] as const) {
+      await db
+        .insertInto('sessions')
+        .values({ ...session, id, state })
+        .execute()
+      await db
+        .insertInto('sampling_sessions')
+        .values({ ...sampler, id: `${id}:sample:0`, session: id, folder: folder(name) })
+        .execute()
+      mkdirSync(join(stateDir, folder(name)), { recursive: true })
+    }
+    await compaction.run(Date.now() + POLICY.payloads + 1000)
+    expect(readdirSync(join(stateDir, 'checkpoints', 's_train_0', 'ephemeral'))).toEqual(['shared'])
+  })
+
   it('never touches what has not ended', async () => {
     const call = {
       tenant: 'anna',

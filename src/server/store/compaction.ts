@@ -11,7 +11,7 @@ const HOUR = 3_600_000
 
 /** Milliseconds. */
 export const POLICY = {
-  /** How long the call of an operation is kept after its end, beyond what a replay needs. */
+  /** How long a call is kept after its end, beyond what a replay needs, and a sampler without a name after its session. */
   payloads: HOUR,
   /** How long an answer is kept after it was first fetched. */
   deliveredAnswers: 24 * HOUR,
@@ -24,6 +24,8 @@ export const POLICY = {
 } as const
 
 const PORTION = 500
+/** In the place of a folder that was removed: none would mean the base model. */
+const GONE = 'removed'
 
 export class Compaction {
   readonly #db: Kysely<Database>
@@ -36,7 +38,7 @@ export class Compaction {
   /** Gives the number of rows that became smaller or went. */
   async run(now = Date.now()): Promise<number> {
     let count = 0
-    for (const portion of [this.#dropPayloads, this.#dropAnswers, this.#dropRows]) {
+    for (const portion of [this.#dropPayloads, this.#dropAnswers, this.#dropRows, this.#dropSnapshots]) {
       for (let done = PORTION; done === PORTION; count += done) {
         done = await portion.call(this, now)
         await new Promise(setImmediate)
@@ -100,6 +102,45 @@ export class Compaction {
       .execute()
     const ids = rows.map(({ id }) => id)
     if (ids.length) await this.#db.deleteFrom('operations').where('id', 'in', ids).execute()
+    return rows.length
+  }
+
+  /** Weights of sampling sessions without a name: nobody can draw from them once their session is over. */
+  async #dropSnapshots(now: number): Promise<number> {
+    const rows = await this.#db
+      .selectFrom('sampling_sessions as own')
+      .innerJoin('sessions', 'sessions.id', 'own.session')
+      .select(['own.id', 'own.folder'])
+      .where('own.folder', 'like', 'checkpoints/%/ephemeral/%')
+      .where('sessions.state', '!=', 'active')
+      .where('sessions.heartbeat_at', '<', now - POLICY.payloads)
+      .where(({ not, exists, selectFrom }) =>
+        not(
+          exists(
+            selectFrom('sampling_sessions as other')
+              .innerJoin('sessions as living', 'living.id', 'other.session')
+              .select('other.id')
+              .whereRef('other.folder', '=', 'own.folder')
+              .where('living.state', '=', 'active'),
+          ),
+        ),
+      )
+      .where(({ not, exists, selectFrom }) =>
+        not(
+          exists(
+            selectFrom('operations')
+              .select('operations.id')
+              .whereRef('operations.subject', '=', 'own.id')
+              .where('operations.finished_at', 'is', null),
+          ),
+        ),
+      )
+      .limit(PORTION)
+      .execute()
+    const ids = rows.map(({ id }) => id)
+    if (ids.length)
+      await this.#db.updateTable('sampling_sessions').set({ folder: GONE }).where('id', 'in', ids).execute()
+    for (const { folder } of rows) if (folder) await rm(join(this.#stateDir, folder), { recursive: true, force: true })
     return rows.length
   }
 

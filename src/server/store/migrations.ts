@@ -161,6 +161,20 @@ const migrations: Record<string, Migration> = {
       await db.schema.createIndex('audit_tenant').on('audit').columns(['tenant', 'created_at']).execute()
     },
   },
+  '005-usage': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .createTable('usage')
+        .addColumn('tenant', 'text', (c) => c.notNull())
+        .addColumn('hour', 'bigint', (c) => c.notNull())
+        .addColumn('session', 'text', (c) => c.notNull())
+        .addColumn('base_model', 'text', (c) => c.notNull())
+        .addColumn('kind', 'text', (c) => c.notNull())
+        .addColumn('tokens', 'bigint', (c) => c.notNull())
+        .addPrimaryKeyConstraint('usage_key', ['tenant', 'hour', 'session', 'base_model', 'kind'])
+        .execute()
+    },
+  },
 }
 
 export const migrationProvider: MigrationProvider = { getMigrations: async () => migrations }

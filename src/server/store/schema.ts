@@ -12,6 +12,7 @@ export interface Database {
   refused_numbers: RefusedNumberTable
   weight_copies: WeightCopyTable
   audit: AuditTable
+  usage: UsageTable
 }
 
 export interface SessionTable {
@@ -163,4 +164,16 @@ export interface AuditTable {
   /** JSON. */
   details: string
   created_at: number
+}
+
+/** Tokens by the hour (services/usage.ts). */
+export interface UsageTable {
+  tenant: string
+  /** Its begin. */
+  hour: number
+  /** Empty: of no session. */
+  session: string
+  base_model: string
+  kind: 'training' | 'sampling_prefill' | 'sampling_sample'
+  tokens: number
 }

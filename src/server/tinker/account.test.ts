@@ -43,6 +43,47 @@ describe('an account', () => {
     expect((await of({}, BERT)).data).toEqual([])
   })
 
+  it('finds its tokens in the ledger, those of failed work left out', async () => {
+    const datum = (tokens: number[]) => ({
+      model_input: { chunks: [{ tokens }] },
+      loss_fn_inputs: { target_tokens: { data: tokens, dtype: 'int64' } },
+    })
+    const data = [datum([1, 2, 3]), datum([4, 5])]
+    const pass = (seq_id: number) =>
+      server.result('forwardBackward', {
+        body: { model_id: run, seq_id, forward_backward_input: { data, loss_fn: 'cross_entropy' } },
+      })
+    await pass(1)
+    await pass(2)
+    server.backend.engines[0]!.failNext('train')
+    expect(await pass(3)).toMatchObject({ category: 'server' })
+    const open = { session_id: session, sampling_session_seq_id: 0, base_model: 'org/tiny' }
+    const { sampling_session_id } = await server.call('createSamplingSession', { body: open })
+    const prompt = { chunks: [{ tokens: [1, 2, 3, 4] }] }
+    const sampling_params = { max_tokens: 6, stop: [] }
+    await server.result('asample', {
+      body: { sampling_session_id, seq_id: 0, num_samples: 2, prompt, sampling_params },
+    })
+
+    const now = Date.now()
+    const span = {
+      starting_on: new Date(now - 7_200_000).toISOString(),
+      ending_before: new Date(now + 1).toISOString(),
+    }
+    const used = async (key?: string) => server.call('getBillingUsageEvents', { query: span, ...(key && { key }) })
+    const { data: events, sessions } = await used()
+    const sums = new Map<string, number>()
+    for (const { event_info, ...row } of events) {
+      expect(row).toMatchObject({ session_id: session, project_id: 'p1', base_model: 'org/tiny' })
+      sums.set(event_info.type, (sums.get(event_info.type) ?? 0) + event_info.token_count)
+    }
+    expect(Object.fromEntries(sums)).toEqual({ training: 10, sampling_prefill: 4, sampling_sample: 12 })
+    expect(Object.keys(sessions)).toEqual([session])
+    expect((await used(BERT)).data).toEqual([])
+    const later = { starting_on: '2100-01-01T00:00:00Z', ending_before: '2101-01-01T00:00:00Z' }
+    expect((await server.call('getBillingUsageEvents', { query: later })).data).toEqual([])
+  })
+
   it('finds in its log what was done to its checkpoints and projects, by day and kind', async () => {
     const params = { run, kind: 'weights', name: 'a' }
     const path = await server.save(run, 'a')

@@ -1,9 +1,11 @@
 // What an account asks about itself: its key, what its checkpoints take, who did what.
 
 import { createHash } from 'node:crypto'
+import type { Schemas } from '../../generated/operations.ts'
 import { serviceError } from '../errors.ts'
 import type { AuditEntry } from '../services/audit.ts'
 import type { Services } from '../services/services.ts'
+import { HOUR_MS } from '../services/usage.ts'
 import type { TinkerHandlers } from './handlers.ts'
 import { isoTime } from './records.ts'
 
@@ -17,7 +19,7 @@ const RESOURCES = {
   organizations: 'organization',
 } as const
 
-export function accountHandlers({ audit, catalog }: Services) {
+export function accountHandlers({ audit, catalog, ledger }: Services) {
   return {
     // Keys have neither names nor owners here: all that can be told is which one it is.
     getCurrentApiKey: async ({ tenant }) => ({
@@ -42,6 +44,11 @@ export function accountHandlers({ audit, catalog }: Services) {
       const entries = await audit.ofDay(tenant.id, dayStart(query.day), RESOURCES[query.event_type])
       return { entries: entries.map(entryRecord) }
     },
+    getBillingUsageEvents: async ({ tenant, query }) => {
+      const [from, to] = [timeOf('starting_on', query.starting_on), timeOf('ending_before', query.ending_before)]
+      const rows = await ledger.between(tenant.id, from, to)
+      return { data: rows.map(usageRecord), sessions: Object.fromEntries(rows.flatMap(sessionRecord)) }
+    },
   } satisfies Partial<TinkerHandlers>
 }
 
@@ -51,6 +58,32 @@ function dayStart(day: string | undefined): number {
   const start = day === undefined ? now - (now % DAY_MS) : Date.parse(`${day}T00:00:00Z`)
   if (!Number.isNaN(start)) return start
   throw serviceError('INVALID_QUERY', { operation: 'getAuditLog', problem: `day ${day} is no date` })
+}
+
+function timeOf(field: string, text: string): number {
+  const time = Date.parse(text)
+  if (!Number.isNaN(time)) return time
+  throw serviceError('INVALID_QUERY', { operation: 'getBillingUsageEvents', problem: `${field} ${text} is no time` })
+}
+
+type UsageRecord = Awaited<ReturnType<Services['ledger']['between']>>[number]
+
+function usageRecord({ hour, session, projectId, baseModel, kind, tokens }: UsageRecord): Schemas['UsageEvent'] {
+  return {
+    bucket_start: isoTime(hour),
+    bucket_end: isoTime(hour + HOUR_MS),
+    base_model: baseModel,
+    session_id: session,
+    project_id: projectId,
+    event_info:
+      kind === 'sampling_prefill'
+        ? { type: kind, cached: false, token_count: tokens }
+        : { type: kind, token_count: tokens },
+  }
+}
+
+function sessionRecord({ session, userMetadata }: UsageRecord) {
+  return session === null ? [] : [[session, { user_metadata: JSON.parse(userMetadata ?? '{}') }] as const]
 }
 
 /** Stands for the key in a client's list of keys; not secret, as the tenant's id is not. */

@@ -1,6 +1,7 @@
 // Looking at sessions over HTTP, with a second tenant at the door.
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { problemWithAnswer } from '../../../openapi/answers.ts'
 import { type Json, TestServer } from '../testing/test-server.ts'
 
 const BERT = 'tml-bert'
@@ -61,6 +62,25 @@ describe('a session', () => {
     expect(await runs()).toBe(1)
     await assign(null)
     expect(await runs()).toBe(0)
+  })
+})
+
+describe('the trace of a session', () => {
+  it('comes by an address that needs no key, with a span for each operation', async () => {
+    const id = await server.newSession()
+    const model_id = await server.newModel(id)
+    await server.result('optimStep', { body: { model_id, seq_id: 1 } })
+    const { status, url } = await server.call('exportSessionTrace', { params: { session_id: id } })
+    expect(status).toBe('ready')
+    const answer = await fetch(url)
+    const trace = (await answer.json()) as Json
+    expect(problemWithAnswer('downloadTrace', answer.status, trace)).toBeUndefined()
+    const begun = trace.traceEvents.filter((event: Json) => event.ph === 'b').map((event: Json) => event.name)
+    expect(begun).toEqual(['create_model', 'in the engine', 'optim_step', 'in the engine'])
+    expect(trace.traceEvents).toHaveLength(8)
+    expect(trace.otherData).toMatchObject({ session: id, left_out: 0 })
+    expect((await fetch(url.replace(id, await server.newSession()))).status).toBe(403)
+    await server.call('exportSessionTrace', { key: BERT, params: { session_id: id } }, 404)
   })
 })
 

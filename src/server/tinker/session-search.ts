@@ -1,7 +1,8 @@
-// Looking at sessions: list, one, search.
+// Looking at sessions: list, one, search, trace.
 
 import type { RequestBody, Schemas } from '../../generated/operations.ts'
 import { serviceError } from '../errors.ts'
+import { originOf } from '../http/origin.ts'
 import type { Services } from '../services/services.ts'
 import type { Session, SessionSearch, SessionStatus, SessionSummary } from '../services/session-catalog.ts'
 import type { TinkerHandlers } from './handlers.ts'
@@ -12,7 +13,7 @@ type SearchBody = RequestBody<'searchSessions'>
 /** A session that fell silent is one that nobody finished: `cancelled` on the wire. We have none that `failed`. */
 const STATES = { active: 'active', client_finished: 'finished', cancelled: 'expired', failed: null } as const
 
-export function sessionSearchHandlers({ sessionCatalog }: Services) {
+export function sessionSearchHandlers({ addresses, sessionCatalog, traces }: Services) {
   return {
     listSessions: async ({ tenant, query }) => ({ sessions: await sessionCatalog.list(tenant.id, query) }),
     getSession: async ({ tenant, params }) => {
@@ -31,6 +32,12 @@ export function sessionSearchHandlers({ sessionCatalog }: Services) {
         sessions: found.map(summaryRecord),
         next_cursor: next && { last_created_at: isoTime(next.createdAt), last_session_id: next.id },
       }
+    },
+    // The trace is made when it is fetched, so it is always ready.
+    exportSessionTrace: async ({ tenant, params, request }) => {
+      await traces.check(tenant.id, params.session_id)
+      const { path } = addresses.sign('traces', params.session_id)
+      return { status: 'ready', url: `${originOf(request.headers)}${path}` }
     },
   } satisfies Partial<TinkerHandlers>
 }
