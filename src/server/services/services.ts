@@ -29,6 +29,7 @@ import { SessionCatalog } from './session-catalog.ts'
 import { Sessions } from './sessions.ts'
 import { addressSecret, SignedAddresses } from './signed-addresses.ts'
 import { Tenants } from './tenants.ts'
+import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
 import { Training } from './training.ts'
 import { Ledger } from './usage.ts'
@@ -36,6 +37,7 @@ import { WeightCopies } from './weight-copies.ts'
 
 export interface Services {
   readonly tenants: Tenants
+  readonly tokens: Tokens
   readonly models: BaseModels
   readonly sessions: Sessions
   readonly sessionCatalog: SessionCatalog
@@ -82,7 +84,9 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     const { category, cause: inner } = toServiceError(cause)
     if (category === 'server') log.error({ err: inner ?? cause }, 'an operation failed')
   }
-  const addresses = new SignedAddresses(addressSecret(stateDir))
+  const secret = addressSecret(stateDir)
+  const addresses = new SignedAddresses(secret)
+  const tokens = new Tokens(secret)
   const retention = new Retention(db, checkpoints, logFailure)
   await retention.start()
   const survival = new Survival(models)
@@ -119,7 +123,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     lock.release()
   }
   return {
-    tenants: new Tenants(config.keys),
+    tenants: new Tenants(config.keys, tokens),
+    tokens,
     models,
     sessions,
     sessionCatalog: new SessionCatalog(db),
