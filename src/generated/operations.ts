@@ -89,7 +89,7 @@ export const operations = {
     method: 'post',
     path: '/api/v1/auth/token',
     koaPath: '/api/v1/auth/token',
-    planned: true,
+    planned: false,
     needsKey: true,
     hasBody: true,
     requestMedia: ['application/json'],

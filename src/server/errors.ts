@@ -25,6 +25,7 @@ export const ERRORS = {
   // The door
   MISSING_KEY: user(401, 'The request has no API key.', 'Send one in the header X-API-Key.'),
   WRONG_KEY: user(401, 'This API key is not known here.', 'Use a key that the server was configured with.'),
+  TOKEN_OVER: user(401, 'This token is over.', 'Exchange the API key for a new one with auth/token.'),
   NOT_FOUND: user(404, 'There is no {method} {path} here.', '{hint}'),
   METHOD_NOT_ALLOWED: user(405, '{path} does not take {method}.', 'It takes {allowed}.'),
   PLANNED_OPERATION: user(

@@ -37,6 +37,7 @@ const input = { data: [{ model_input: prompt, loss_fn_inputs: { target_tokens } 
 const sampling = { prompt, sampling_params: { max_tokens: 1 } }
 
 const ATTACKS: Attacks = {
+  authToken: null,
   clientConfig: null,
   clientDynamicConfig: null,
   healthz: null,

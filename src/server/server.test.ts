@@ -108,7 +108,7 @@ describe('the door', () => {
   })
 
   it('says honestly that an operation is planned, and names near routes for unknown ones', async () => {
-    const planned = await send('auth/token', {})
+    const planned = await send('create_custom_loss', {})
     expect(planned.status).toBe(404)
     expect(await planned.json()).toMatchObject({
       code: 'PLANNED_OPERATION',

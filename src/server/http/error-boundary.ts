@@ -20,6 +20,8 @@ export function errorBoundary(): HttpMiddleware {
       }
       ctx.status = error.status
       if (error.status === 429 || error.status === 503) ctx.set('retry-after', String(RETRY_AFTER_SECONDS))
+      // On this the SDK exchanges its key for a new token and sends the request once more; other 401s are final.
+      if (error.code === 'TOKEN_OVER') ctx.set('www-authenticate', 'ApiKey error="invalid_token"')
       const body = { detail: error.message, code: error.code, request_id: ctx.state.requestId }
       ctx.type = 'application/json'
       ctx.body = Buffer.from(JSON.stringify(error.next === '' ? body : { ...body, next: error.next }))

@@ -29,6 +29,7 @@ import { SessionCatalog } from './session-catalog.ts'
 import { Sessions } from './sessions.ts'
 import { addressSecret, SignedAddresses } from './signed-addresses.ts'
 import { Tenants } from './tenants.ts'
+import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
 import { Training } from './training.ts'
 import { Ledger } from './usage.ts'
@@ -39,6 +40,7 @@ const DRAIN_LIMIT_MS = 60_000
 
 export interface Services {
   readonly tenants: Tenants
+  readonly tokens: Tokens
   readonly models: BaseModels
   readonly sessions: Sessions
   readonly sessionCatalog: SessionCatalog
@@ -89,7 +91,9 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const sessions = new Sessions(db, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
   await sessions.restore()
   const checkpoints = new Checkpoints(db, stateDir)
-  const addresses = new SignedAddresses(addressSecret(stateDir))
+  const secret = addressSecret(stateDir)
+  const addresses = new SignedAddresses(secret)
+  const tokens = new Tokens(secret)
   const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
   await retention.start()
   const survival = new Survival(models)
@@ -118,7 +122,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     lock.release()
   }
   return {
-    tenants: new Tenants(config.keys),
+    tenants: new Tenants(config.keys, tokens),
+    tokens,
     models,
     sessions,
     sessionCatalog: new SessionCatalog(db),

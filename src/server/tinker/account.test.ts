@@ -1,5 +1,6 @@
 // What an account asks about itself, over HTTP, with a second tenant at the door.
 
+import sinon from 'sinon'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Json, TestServer } from '../testing/test-server.ts'
 
@@ -15,6 +16,39 @@ beforeEach(async () => {
   run = await server.newModel(session)
 })
 afterEach(() => server.stop())
+
+describe('a token', () => {
+  const claimsOf = (jwt: string) => JSON.parse(Buffer.from(jwt.split('.')[1] ?? '', 'base64url').toString())
+
+  it('stands for its key for an hour, and is not exchanged for another', async () => {
+    const { jwt } = await server.call('authToken', { body: {} })
+    const claims = claimsOf(jwt)
+    expect(claims.exp - claims.iat).toBe(3600)
+    expect(claims).toMatchObject({ sub: expect.any(String), org_id: expect.any(String), email: expect.any(String) })
+    const { sessions } = await server.call('listSessions', { key: jwt })
+    expect(sessions).toEqual([session])
+    await server.call('authToken', { key: jwt, body: {} }, 401)
+    await server.restart()
+    expect((await server.call('listSessions', { key: jwt })).sessions).toEqual([session])
+    const later = Date.now() + 3_600_000
+    sinon.stub(Date, 'now').returns(later)
+    const over = await server.send('listSessions', { key: jwt })
+    sinon.restore()
+    expect([over.status, over.headers.get('www-authenticate')]).toEqual([401, 'ApiKey error="invalid_token"'])
+  })
+
+  it('is nobody’s when it was tampered with', async () => {
+    const { jwt } = await server.call('authToken', { key: BERT, body: {} })
+    const [header, , signature] = jwt.split('.')
+    const anna = claimsOf((await server.call('authToken', { body: {} })).jwt)
+    const forged = Buffer.from(JSON.stringify(anna)).toString('base64url')
+    const none = Buffer.from('{"alg":"none","typ":"JWT"}').toString('base64url')
+    for (const key of [`${header}.${forged}.${signature}`, `${none}.${forged}.`, `${header}.${forged}`]) {
+      // Without configured keys any text is a key of its own; it is never Anna's.
+      expect((await server.call('listSessions', { key })).sessions).toEqual([])
+    }
+  })
+})
 
 describe('an account', () => {
   it('learns which key it uses, not what the key is', async () => {

@@ -81,3 +81,14 @@ def account() -> None:
     if version() >= (0, 32):
         storage = done(admin.get_current_checkpoint_storage_usage())
         assert sum(row.checkpoint_count for row in storage.data) >= 1, storage
+
+
+@case("C10")
+def whoami() -> None:
+    with watched(**config(pjwt_auth_enabled=True)) as (wire, service):
+        training = lora(service)
+        assert "auth/token" in wire.names, wire.names
+        who = done(service.create_rest_client().whoami())
+        run = done(service.create_rest_client().get_training_run(training.model_id))
+        assert who.user_urn == run.model_owner, (who, run)
+        assert who.org_urn and who.email, who
