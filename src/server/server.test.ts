@@ -67,7 +67,16 @@ async function call(operation: OperationId, path: string, body?: unknown, sent?:
   return json
 }
 
-const result = (id: string, sent?: Sent) => call('retrieveFuture', 'retrieve_future', { request_id: id }, sent)
+/** Asks again on 408, as every SDK does. */
+async function result(id: string): Promise<Json> {
+  for (;;) {
+    const answer = await send('retrieve_future', { request_id: id })
+    if (answer.status === 408) continue
+    const json = await answer.json()
+    expect(problemWithAnswer('retrieveFuture', answer.status, json)).toBeUndefined()
+    return json
+  }
+}
 
 async function newModel(): Promise<string> {
   const { session_id } = await call('createSession', 'create_session', { tags: [], user_metadata: {} })

@@ -37,7 +37,7 @@ export class TestServer {
     const flags = { stateDir: this.stateDir, port: 0, models: [`org/tiny=${CHECKPOINT}`] }
     const { config } = await loadConfig({ flags, env: {} })
     const models = config.models.filter((m) => m.name === 'org/tiny')
-    this.#server = await startServer({ ...config, models, backend: 'fake', holdSeconds: 1 }, pino({ level: 'silent' }))
+    this.#server = await startServer({ ...config, models, backend: 'fake', holdSeconds: 20 }, pino({ level: 'silent' }))
   }
 
   get url(): string {
