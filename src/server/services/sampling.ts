@@ -14,9 +14,9 @@ import type { BaseModels } from './base-models.ts'
 import { type Checkpoints, unreadable } from './checkpoints.ts'
 import { isEngineClosed, type Survival } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
+import { drawSeed } from './new-run.ts'
 import type { Sessions } from './sessions.ts'
 import { Snapshots } from './snapshots.ts'
-import { drawSeed } from './training.ts'
 import { writeUsage } from './usage.ts'
 
 export type SamplingSession = Selectable<SamplingSessionTable>

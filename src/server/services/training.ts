@@ -1,7 +1,6 @@
 // Training runs from the outside: submissions are checked, journalled and put into the order of their adapter; the answer
 // comes through the future. Everything that can be refused is refused here, before anything is written.
 
-import { randomBytes } from 'node:crypto'
 import type { Kysely } from 'kysely'
 import type { OptimStep } from '../../backends/backend.ts'
 import { checkDatums } from '../../backends/datum-check.ts'
@@ -17,38 +16,13 @@ import type { Survival } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
 import { Lane } from './lane.ts'
 import type { LiveAdapters } from './live-adapters.ts'
+import { type NewRun, newRun, type ResumedRun, resumedRun } from './new-run.ts'
 import type { RestartPoints } from './restart-points.ts'
 import { RunExecutor } from './run-executor.ts'
 import { type RunWork, runOperation } from './run-operation.ts'
 import { takeUpRuns } from './run-recovery.ts'
 import type { Run, Runs } from './runs.ts'
 import type { Sessions } from './sessions.ts'
-
-/** LoRA's scale on the Tinker wire is alpha / rank with this alpha; clients cannot choose it. */
-const TINKER_ALPHA = 32
-/** The SDK's own default of create_lora_training_client, for callers that leave the configuration out. */
-const DEFAULT_RANK = 32
-
-export interface NewRun {
-  readonly sessionId: string
-  readonly modelSeqId: number
-  readonly baseModel: string
-  readonly rank?: number
-  readonly seed?: string
-  readonly trainAttention: boolean
-  readonly trainMlp: boolean
-  readonly trainUnembed: boolean
-  readonly userMetadata: Readonly<Record<string, string>>
-}
-
-export interface ResumedRun {
-  readonly sessionId: string
-  readonly modelSeqId: number
-  readonly path: string
-  readonly optimizer: boolean
-  readonly baseModel?: string
-  readonly userMetadata: Readonly<Record<string, string>>
-}
 
 export interface SamplerSave {
   readonly modelId: string
@@ -97,50 +71,18 @@ export class Training {
   async createModel(tenant: string, call: NewRun): Promise<Submitted> {
     await this.#parts.sessions.require(tenant, call.sessionId)
     const { info } = this.#parts.models.get(call.baseModel).engine
-    const rank = call.rank ?? DEFAULT_RANK
-    if (!Number.isInteger(rank) || rank < 1 || rank > info.maxRank) {
-      throw serviceError('INVALID_RANK', { rank, max: info.maxRank })
-    }
-    if (!call.trainAttention && !call.trainMlp && !call.trainUnembed) throw serviceError('NOTHING_TO_TRAIN')
-    const run = newRun(tenant, call, {
-      base_model: call.baseModel,
-      rank,
-      alpha: TINKER_ALPHA,
-      seed: call.seed ?? drawSeed(),
-      train_attention: call.trainAttention ? 1 : 0,
-      train_mlp: call.trainMlp ? 1 : 0,
-      train_unembed: call.trainUnembed ? 1 : 0,
-      parent: null,
-    })
     const { modelSeqId: _, ...same } = call
-    return this.#submitRun(run, { kind: 'create_model' }, same)
+    return this.#submitRun(newRun(tenant, call, info.maxRank), { kind: 'create_model' }, same)
   }
 
   /** A new run from a checkpoint: rank and switches come from the checkpoint. */
   async resume(tenant: string, call: ResumedRun): Promise<Submitted> {
     await this.#parts.sessions.require(tenant, call.sessionId)
     const checkpoint = await this.#parts.checkpoints.find(tenant, call.path)
-    if (call.baseModel !== undefined && call.baseModel !== checkpoint.base_model) {
-      throw serviceError('CHECKPOINT_MISMATCH', {
-        path: call.path,
-        reason: `it belongs to base model ${checkpoint.base_model}, not ${call.baseModel}`,
-      })
-    }
-    if (call.optimizer && !checkpoint.has_optimizer) throw serviceError('NO_OPTIMIZER_STATE', { path: call.path })
     this.#parts.models.get(checkpoint.base_model)
-    const run = newRun(tenant, call, {
-      base_model: checkpoint.base_model,
-      rank: checkpoint.rank,
-      alpha: checkpoint.alpha,
-      seed: drawSeed(),
-      train_attention: checkpoint.train_attention,
-      train_mlp: checkpoint.train_mlp,
-      train_unembed: checkpoint.train_unembed,
-      parent: call.path,
-    })
     const from = { checkpoint, path: call.path, optimizer: call.optimizer }
     const { modelSeqId: _, ...same } = call
-    return this.#submitRun(run, { kind: 'create_model', from }, same)
+    return this.#submitRun(resumedRun(tenant, call, checkpoint), { kind: 'create_model', from }, same)
   }
 
   async #submitRun(run: Run, work: RunWork, call: unknown): Promise<Submitted> {
@@ -358,30 +300,6 @@ interface Prepared {
   readonly work: (operation: string) => RunWork
 }
 
-function newRun(
-  tenant: string,
-  call: { sessionId: string; modelSeqId: number; userMetadata: Readonly<Record<string, string>> },
-  shape: Pick<
-    Run,
-    'base_model' | 'rank' | 'alpha' | 'seed' | 'train_attention' | 'train_mlp' | 'train_unembed' | 'parent'
-  >,
-): Run {
-  const now = Date.now()
-  return {
-    // The SDK computes this id by itself when it resumes (0.38): the form is part of the protocol.
-    id: `${call.sessionId}:train:${call.modelSeqId}`,
-    tenant,
-    session: call.sessionId,
-    ...shape,
-    user_metadata: JSON.stringify(call.userMetadata),
-    state: 'creating',
-    restart_folder: null,
-    restart_position: 0,
-    created_at: now,
-    last_request_at: now,
-  }
-}
-
 const gone = ({ id }: Pick<Run, 'id'>) =>
   serviceError('MODEL_GONE', { id, reason: 'it was unloaded or its session is over' })
 
@@ -390,11 +308,6 @@ function mismatch(run: Run, checkpoint: Checkpoint): string | null {
     if (run[key] !== checkpoint[key]) return `its ${key} is ${checkpoint[key]}, that of ${run.id} is ${run[key]}`
   }
   return null
-}
-
-/** 63 bits, so that it fits signed readers too. */
-export function drawSeed(): string {
-  return (randomBytes(8).readBigUInt64LE() >> 1n).toString()
 }
 
 export function jsonBytes(value: unknown): Uint8Array {
