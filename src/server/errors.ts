@@ -115,6 +115,7 @@ export const ERRORS = {
     'The engine of {name} ended {losses} times while it worked on this request, which is given up.',
     'The log of the server says how the engine ended. A smaller request may pass.',
   ),
+  UNSUPPORTED_BY_ENGINE: user(400, 'The engine of {model} has no loss {loss}.', '{losses~loss}'),
   INVALID_RANK: user(400, 'The LoRA rank {rank} is not possible.', 'Use a whole number from 1 to {max}.'),
   NOTHING_TO_TRAIN: user(
     400,

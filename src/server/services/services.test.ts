@@ -181,6 +181,15 @@ describe('training', () => {
     expect((await outcome('anna', good.requestId)).metrics).toBeDefined()
   })
 
+  it('refuses a loss that the engine of this model lacks, naming those it has', async () => {
+    const model = await createModel()
+    Object.assign(engine(), { info: { ...engine().info, losses: ['cross_entropy'] } })
+    const bad = pass(model, 1, { lossName: 'importance_sampling' })
+    await expect(services.training.train('anna', bad)).rejects.toThrow(/cross_entropy/)
+    const good = await services.training.train('anna', pass(model, 2))
+    expect((await outcome('anna', good.requestId)).metrics).toBeDefined()
+  })
+
   it('refuses a conflicting resend without blocking the next number', async () => {
     const model = await createModel()
     await services.training.train('anna', pass(model, 1))

@@ -110,6 +110,11 @@ export class Training {
     return this.#inOrder(tenant, call.modelId, call.seqId, async (run) => {
       const { info } = this.#parts.models.get(run.base_model).engine
       const loss = resolveLoss(call.lossName, call.lossConfig)
+      // The catalogue's losses are not every engine's.
+      if (!info.losses.includes(loss.name)) {
+        const { losses } = info
+        throw serviceError('UNSUPPORTED_BY_ENGINE', { loss: loss.name, model: run.base_model, losses })
+      }
       checkDatums(call.datums, loss, info)
       const kind = call.forwardOnly ? 'forward' : 'forward_backward'
       return {
