@@ -14,6 +14,7 @@ import type { LiveAdapters } from './live-adapters.ts'
 import type { RestartPoints } from './restart-points.ts'
 import type { RunOperation, RunWork } from './run-operation.ts'
 import type { Run, Runs } from './runs.ts'
+import { trainingMetrics } from './training-metrics.ts'
 import { writeUsage } from './usage.ts'
 
 export interface ExecutorParts {
@@ -136,7 +137,7 @@ export class RunExecutor {
           width: item.datums[i]?.width ?? 1,
           matrix: matrix[i] ?? false,
         }))
-        return { type: 'training', value: { logprobs, metrics: { 'loss:sum': result.loss } } }
+        return { type: 'training', value: { logprobs, metrics: trainingMetrics(item, result) } }
       })
       open.delete(operation)
     }
