@@ -136,6 +136,22 @@ describe('the door', () => {
   })
 })
 
+describe('what would be taken for something else', () => {
+  it('is refused by name: a seed beyond 64 bits, an optimiser that is not adamw', async () => {
+    const { session_id } = await call('createSession', 'create_session', {})
+    const create = (changes: object) =>
+      send('create_model', { session_id, model_seq_id: 0, base_model: 'org/tiny', ...changes })
+    const seed = await create({ lora_config: { rank: 4, seed: '18446744073709551623' } })
+    expect([seed.status, ((await seed.json()) as Json).code]).toEqual([400, 'INVALID_SEED'])
+    const optimizer = await create({ optimizer_config: { type: 'adam' } })
+    expect([optimizer.status, ((await optimizer.json()) as Json).code]).toEqual([400, 'UNKNOWN_OPTIMIZER'])
+    const model_id = await newModel()
+    const step = await send('optim_step', { model_id, seq_id: 1, optimizer_params: { type: 'adam' } })
+    expect([step.status, ((await step.json()) as Json).code]).toEqual([400, 'UNKNOWN_OPTIMIZER'])
+    expect((await send('optim_step', { model_id, seq_id: 2 })).status).toBe(200)
+  })
+})
+
 describe('a training run', () => {
   it('is told what it needs at creation: name, tokenizer, rank', async () => {
     const model_id = await newModel()

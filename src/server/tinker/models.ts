@@ -2,6 +2,7 @@
 
 import { serviceError } from '../errors.ts'
 import type { Services } from '../services/services.ts'
+import { seedText } from '../wire/seed.ts'
 import type { TinkerHandlers } from './handlers.ts'
 
 export function modelHandlers({ models, runs, training }: Services) {
@@ -14,7 +15,7 @@ export function modelHandlers({ models, runs, training }: Services) {
         modelSeqId: body.model_seq_id,
         baseModel: body.base_model,
         ...(lora && { rank: lora.rank }),
-        ...(lora?.seed != null && { seed: `${lora.seed}` }),
+        ...(lora?.seed != null && { seed: seedText(lora.seed) }),
         trainAttention: lora?.train_attn ?? true,
         trainMlp: lora?.train_mlp ?? true,
         trainUnembed: lora?.train_unembed ?? true,
@@ -44,7 +45,7 @@ export function modelHandlers({ models, runs, training }: Services) {
 }
 
 export function checkOptimizer(type: string | null | undefined): void {
-  if (type != null && type !== 'adamw' && type !== 'adam') {
+  if (type != null && type !== 'adamw') {
     throw serviceError('UNKNOWN_OPTIMIZER', { optimizer: type, optimizers: ['adamw'] })
   }
 }

@@ -6,6 +6,7 @@ import type { Schemas } from '../../generated/operations.ts'
 import type { SampleCall } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import { tokensOfJson } from './model-input.ts'
+import { seedText } from './seed.ts'
 
 /** Sequences that one request may ask for; the answer to the submit names each of them. */
 const MAX_SAMPLES = 1024
@@ -25,7 +26,7 @@ export function sampleOfJson(body: Schemas['SampleRequest']): SampleCall {
     prompt,
     samples: whole('num_samples', body.num_samples ?? 1, 1, MAX_SAMPLES),
     ...optional('maxTokens', params.max_tokens, (value) => whole('max_tokens', value, 0)),
-    ...optional('seed', params.seed, (value) => seed(value)),
+    ...optional('seed', params.seed, seedText),
     ...optional('stop', params.stop, (value) => stopOf(value)),
     temperature: within('temperature', params.temperature ?? 1, (t) => t >= 0, '0 (greedy) or more'),
     topK: topK === -1 ? 0 : whole('top_k', topK, 0),
@@ -73,12 +74,6 @@ function seqId(value: number | string): string {
   const number = BigInt(value)
   if (number >= 0n && number < 2n ** 63n) return number.toString()
   throw serviceError('INVALID_SAMPLING', { field: 'seq_id', value: String(value), expected: 'from 0 to 2^63 - 1' })
-}
-
-function seed(value: number | string): string {
-  const number = BigInt(value)
-  if (number >= -(2n ** 63n) && number < 2n ** 64n) return number.toString()
-  throw serviceError('INVALID_SEED', { seed: String(value) })
 }
 
 /** One text, texts, or token ids; an empty list is no stop at all. */
