@@ -179,15 +179,28 @@ export class Checkpoints {
     if (expiresAt !== null) this.willExpire(expiresAt)
   }
 
-  /** Removes a folder that no checkpoint names any more and no active session samples from. */
+  /**
+   * Removes a folder that no checkpoint names any more and nobody samples from: neither an active session, nor a sample that
+   * was acknowledged before its session was over. What stays for such a sample is housekeeping's.
+   */
   async removeUnused(folder: string): Promise<void> {
     const named = await this.#db.selectFrom('checkpoints').select('id').where('folder', '=', folder).execute()
     const sampled = await this.#db
-      .selectFrom('sampling_sessions')
-      .innerJoin('sessions', 'sessions.id', 'sampling_sessions.session')
-      .select('sampling_sessions.id')
-      .where('sampling_sessions.folder', '=', folder)
-      .where('sessions.state', '=', 'active')
+      .selectFrom('sampling_sessions as own')
+      .innerJoin('sessions', 'sessions.id', 'own.session')
+      .select('own.id')
+      .where('own.folder', '=', folder)
+      .where(({ or, eb, exists, selectFrom }) =>
+        or([
+          eb('sessions.state', '=', 'active'),
+          exists(
+            selectFrom('operations')
+              .select('operations.id')
+              .whereRef('operations.subject', '=', 'own.id')
+              .where('operations.finished_at', 'is', null),
+          ),
+        ]),
+      )
       .execute()
     if (!named.length && !sampled.length) await rm(this.absolute(folder), { recursive: true, force: true })
   }

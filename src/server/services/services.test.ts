@@ -338,6 +338,29 @@ describe('sampling', () => {
 })
 
 describe('sessions', () => {
+  it('that are over still get the samples that were acknowledged, also those that waited for their turn', async () => {
+    const model = await createModel()
+    const saved = await services.training.saveForSampler('anna', {
+      modelId: model,
+      seqId: 1,
+      samplingSessionSeqId: 0,
+      ttlSeconds: null,
+      userMetadata: {},
+    })
+    const { sampling_session_id: sampler } = await outcome('anna', saved.requestId)
+    const gate = engine().block('generate')
+    await services.sampling.sample('anna', sample({ baseModel: 'tiny', samples: 100 }))
+    const call = sample({ samplingSessionId: sampler, seqId: '0', seed: '7' })
+    const { requestId } = await services.sampling.sample('anna', call)
+    await gate.entered
+    const released = sinon.spy(services.checkpoints, 'removeUnused')
+    await services.sessions.finish('anna', session, 'success', null)
+    await expect.poll(() => released.called).toBe(true)
+    await released.firstCall.returnValue
+    gate.open()
+    expect((await outcome('anna', requestId)).sequences).toHaveLength(2)
+  })
+
   it('that are over end what still waited for a number that never came', async () => {
     const model = await createModel()
     const { requestId } = await services.training.train('anna', pass(model, 2))
