@@ -9,6 +9,7 @@ import type { ServerConfig } from '../config.ts'
 import { toServiceError } from '../errors.ts'
 import { Compaction } from '../store/compaction.ts'
 import { Journal } from '../store/journal.ts'
+import { ALONE } from '../store/signals.ts'
 import { openSqlite } from '../store/sqlite.ts'
 import { lockStateDir } from '../store/state-lock.ts'
 import { Audit } from './audit.ts'
@@ -70,7 +71,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   mkdirSync(stateDir, { recursive: true })
   const lock = await lockStateDir(stateDir)
   const db = await openSqlite(join(stateDir, 'twinkle.db'))
-  const journal = new Journal(db, stateDir)
+  const signals = ALONE
+  const journal = new Journal(db, stateDir, signals)
   const runs = new Runs(db)
 
   const models = new BaseModels(backend, {
@@ -87,9 +89,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     const { cause: inner } = toServiceError(cause)
     log.error({ err: inner ?? cause, future: id }, 'an operation failed')
   }
-  const futures = new Futures(journal, logFailure)
-  const sessions = new Sessions(db, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
-  await sessions.restore()
+  const futures = new Futures(journal, signals, logFailure)
+  const sessions = new Sessions(db, signals, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
   const checkpoints = new Checkpoints(db, stateDir)
   const secret = addressSecret(stateDir)
   const addresses = new SignedAddresses(secret)
@@ -107,7 +108,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   await training.recover(unfinished.filter(({ kind }) => kind !== 'sample'))
   await sampling.recover(unfinished.filter(({ kind }) => kind === 'sample'))
   const close = async () => {
-    sessions.close()
+    await sessions.close()
     await retention.close()
     await housekeeping.close()
     models.stopReopening()
@@ -118,6 +119,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     futures.stopRecording()
     await models.close()
     await journal.writeDelivered()
+    await signals.close()
     await db.destroy()
     lock.release()
   }
@@ -139,7 +141,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     weightCopies: new WeightCopies(db, checkpoints, sessions),
     training,
     sampling,
-    sampleEvents: new SampleEvents(db, futures, sessions),
+    sampleEvents: new SampleEvents(db, futures, sessions, signals),
     futures,
     holdMs: config.holdSeconds * 1000,
     log,
