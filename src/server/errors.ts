@@ -118,6 +118,11 @@ export const ERRORS = {
     'The log of the server says how the engine ended. A smaller request may pass.',
   ),
   UNSUPPORTED_BY_ENGINE: user(400, 'The engine of {model} has no loss {loss}.', '{losses~loss}'),
+  CUSTOM_LOSS: user(
+    400,
+    'This server computes no custom losses: which operations their graphs may hold was never published ({what}).',
+    'Give the function itself to forward_backward_custom, which runs it in the client, or use one of {losses}.',
+  ),
   INVALID_RANK: user(400, 'The LoRA rank {rank} is not possible.', 'Use a whole number from 1 to {max}.'),
   NOTHING_TO_TRAIN: user(
     400,
