@@ -20,6 +20,7 @@ import { Downloads } from './downloads.ts'
 import { Survival } from './engine-loss.ts'
 import { Futures } from './futures.ts'
 import { Housekeeping } from './housekeeping.ts'
+import { Keyring } from './keyring.ts'
 import { LiveAdapters } from './live-adapters.ts'
 import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
@@ -95,6 +96,9 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const secret = addressSecret(stateDir)
   const addresses = new SignedAddresses(secret)
   const tokens = new Tokens(secret)
+  const keyring = new Keyring(db, (cause) => logFailure(cause, null))
+  await keyring.refresh()
+  const tenants = new Tenants(config.keys, config.limits, keyring, tokens)
   const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
   await retention.start()
   const survival = new Survival(models)
@@ -124,7 +128,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     lock.release()
   }
   return {
-    tenants: new Tenants(config.keys, tokens),
+    tenants,
     tokens,
     models,
     sessions,
