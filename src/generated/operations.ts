@@ -511,7 +511,7 @@ export const operations = {
     method: 'post',
     path: '/api/v1/create_custom_loss',
     koaPath: '/api/v1/create_custom_loss',
-    planned: true,
+    planned: false,
     needsKey: true,
     hasBody: true,
     requestMedia: ['application/json'],

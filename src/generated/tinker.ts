@@ -208,8 +208,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Register a traced loss function.
-         * @description Only called with the switch custom_loss_server_side.
+         * Register a traced loss function. Refused.
+         * @description SDKs call it only with the switch custom_loss_server_side, which this server leaves off: which operations a graph may hold and how they differentiate was never published. With the switch off forward_backward_custom runs the same function in the client. Every call is answered 400 with that next step.
          */
         post: operations["createCustomLoss"];
         delete?: never;

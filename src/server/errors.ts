@@ -24,7 +24,9 @@ const server = <const M extends string, const N extends string>(status: number, 
 export const ERRORS = {
   // The door
   MISSING_KEY: user(401, 'The request has no API key.', 'Send one in the header X-API-Key.'),
-  WRONG_KEY: user(401, 'This API key is not known here.', 'Use a key that the server was configured with.'),
+  WRONG_KEY: user(401, 'This API key is not known here.', 'Use one of the keys of this server.'),
+  KEY_REVOKED: user(401, 'The API key {key} was revoked.', 'Use another one, or ask the operator for it.'),
+  KEY_EXPIRED: user(401, 'The time of the API key {key} is over.', 'Use another one, or ask the operator for it.'),
   TOKEN_OVER: user(401, 'This token is over.', 'Exchange the API key for a new one with auth/token.'),
   NOT_FOUND: user(404, 'There is no {method} {path} here.', '{hint}'),
   METHOD_NOT_ALLOWED: user(405, '{path} does not take {method}.', 'It takes {allowed}.'),
@@ -116,6 +118,11 @@ export const ERRORS = {
     'The log of the server says how the engine ended. A smaller request may pass.',
   ),
   UNSUPPORTED_BY_ENGINE: user(400, 'The engine of {model} has no loss {loss}.', '{losses~loss}'),
+  CUSTOM_LOSS: user(
+    400,
+    'This server computes no custom losses: which operations their graphs may hold was never published ({what}).',
+    'Give the function itself to forward_backward_custom, which runs it in the client, or use one of {losses}.',
+  ),
   INVALID_RANK: user(400, 'The LoRA rank {rank} is not possible.', 'Use a whole number from 1 to {max}.'),
   NOTHING_TO_TRAIN: user(
     400,
