@@ -4,7 +4,7 @@
 import type { Kysely, Selectable } from 'kysely'
 import type { Engine, GenerationRequest, SnapshotId } from '../../backends/backend.ts'
 import { checkGeneration } from '../../backends/transformers/generation-check.ts'
-import type { SampleCall, SampleReply } from '../calls.ts'
+import type { SampleCall } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import { TurnTaking } from '../scheduler/turn-taking.ts'
 import type { Journal, OperationRow } from '../store/journal.ts'
@@ -14,7 +14,7 @@ import type { BaseModels } from './base-models.ts'
 import { type Checkpoints, unreadable } from './checkpoints.ts'
 import { isEngineClosed, type Survival } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
-import { drawSeed } from './new-run.ts'
+import { collect, generationRequest } from './generation.ts'
 import type { Sessions } from './sessions.ts'
 import { Snapshots } from './snapshots.ts'
 import { writeUsage } from './usage.ts'
@@ -271,52 +271,4 @@ export class Sampling {
   async drain(): Promise<void> {
     while (this.#running.size) await Promise.all(this.#running)
   }
-}
-
-async function collect(
-  engine: Engine,
-  request: GenerationRequest,
-  call: SampleCall,
-  signal: AbortSignal | undefined,
-): Promise<SampleReply> {
-  const sequences: SampleReply['sequences'][number][] = new Array(request.samples)
-  let scores: Pick<SampleReply, 'promptLogprobs' | 'promptTopk'> = {}
-  for await (const event of engine.generate(request, signal)) {
-    if (event.type === 'prompt') {
-      const { logprobs, topk } = event
-      scores = { ...(logprobs && { promptLogprobs: lastOnly(logprobs, call) }), ...(topk && { promptTopk: topk }) }
-    } else {
-      const { index, type: _, ...sequence } = event
-      sequences[index] = sequence
-    }
-  }
-  return { sequences, ...scores, promptCacheHitTokens: 0 }
-}
-
-function generationRequest(
-  call: SampleCall,
-  info: { endTokens: readonly number[]; maxContext: number },
-): GenerationRequest {
-  return {
-    operation: '',
-    snapshot: null,
-    prompt: call.prompt,
-    samples: call.samples,
-    maxTokens: call.maxTokens ?? Math.max(0, info.maxContext - call.prompt.length),
-    temperature: call.temperature,
-    topK: call.topK,
-    topP: call.topP,
-    seed: BigInt.asUintN(64, BigInt(call.seed ?? drawSeed())).toString(),
-    stopTokens: call.stop?.tokens ?? info.endTokens,
-    stopStrings: call.stop?.strings ?? [],
-    promptLogprobs: call.promptLogprobs,
-    topkPromptLogprobs: call.topkPromptLogprobs,
-    topkSampleLogprobs: call.topkSampleLogprobs,
-  }
-}
-
-/** prompt_logprobs_last_n: what was not asked for is NaN on the wire. */
-function lastOnly(logprobs: Float32Array, { promptLogprobsLastN: n }: SampleCall): Float32Array {
-  if (n === undefined) return logprobs
-  return logprobs.map((p, i) => (i < logprobs.length - n ? Number.NaN : p))
 }
