@@ -27,7 +27,7 @@ export function createProgram(): Command {
   const models = program.command('models').description('list the models of a running server')
   addSettings(models, ['models'])
   models
-    .option('--url <URL>', 'address of the server (default: TINKER_BASE_URL, then http://127.0.0.1:8000)')
+    .option(...URL_OPTION)
     .option('--local', 'list what `twinkle serve` would serve instead')
     .option(...CONFIG)
     .option(...JSON_FLAG)
@@ -48,12 +48,44 @@ export function createProgram(): Command {
     .option(...JSON_FLAG)
     .action(async (options) => (await import('./state.ts')).showState(settingsOf(options)))
 
+  addAdapters(program.command('adapters').description('bring LoRA adapters in, and take them out'))
+
   program
     .command('version')
     .description('print the version')
     .option(...JSON_FLAG)
     .action(async (options) => (await import('./version.ts')).version(options))
   return program
+}
+
+const URL_OPTION = [
+  '--url <URL>',
+  'address of the server (default: TINKER_BASE_URL, then http://127.0.0.1:8000)',
+] as const
+const DTYPES = ['F32', 'F16', 'BF16']
+
+function addAdapters(adapters: Command): void {
+  adapters
+    .command('import <FOLDER>')
+    .description('make a checkpoint of a PEFT folder, or of a .tar or .tar.gz of one')
+    .requiredOption('--base-model <NAME>', 'the served model that it belongs to')
+    .option('--name <NAME>', 'of the checkpoint', 'imported')
+    .option('--ttl <SECONDS>', 'how long it is kept (default: until it is deleted)')
+    .option(...URL_OPTION)
+    .option(...JSON_FLAG)
+    .action(async (folder, options) => (await import('./adapters.ts')).importAdapter(folder, options))
+  adapters
+    .command('export <PATH> <FOLDER>')
+    .description('write a checkpoint, tinker://..., as a PEFT folder')
+    .option(...URL_OPTION)
+    .action(async (path, folder, options) => (await import('./adapters.ts')).exportAdapter(path, folder, options))
+  adapters
+    .command('merge <ADAPTER> <FOLDER>')
+    .description('write the base model with an adapter merged in; ADAPTER is tinker://... or a PEFT folder')
+    .option('--model <PATH>', 'the base model on this machine: a folder or a .gguf file (default: the server merges)')
+    .addOption(new Option('--dtype <TYPE>', 'of the weights (default: as the base model has them)').choices(DTYPES))
+    .option(...URL_OPTION)
+    .action(async (adapter, folder, options) => (await import('./adapters.ts')).mergeAdapter(adapter, folder, options))
 }
 
 const SERVE_NOTES = `

@@ -10,7 +10,8 @@ import { pipeline } from 'node:stream/promises'
 import { extract } from 'tar-stream'
 import { corrupt } from './format-error.ts'
 
-const FILES = ['adapter_config.json', 'adapter_model.safetensors']
+/** What an adapter's folder holds. */
+export const ADAPTER_FILES = ['adapter_config.json', 'adapter_model.safetensors']
 /** Entries that are looked at, wanted or not. */
 const MOST_ENTRIES = 10_000
 
@@ -36,7 +37,7 @@ export async function unpackAdapter(
       const { name: full, type, size } = entry.header
       const file = path.posix.basename(full)
       if (++entries > MOST_ENTRIES) throw corrupt(name, `holds more than ${MOST_ENTRIES} entries`)
-      if (type !== 'file' || !FILES.includes(file)) {
+      if (type !== 'file' || !ADAPTER_FILES.includes(file)) {
         entry.resume()
         continue
       }
@@ -51,6 +52,6 @@ export async function unpackAdapter(
     if (error instanceof Error && error.name === 'FormatError') throw error
     throw corrupt(name, `is no whole tar archive (${(error as Error).message})`, error)
   }
-  const lacking = FILES.find((file) => !found.has(file))
+  const lacking = ADAPTER_FILES.find((file) => !found.has(file))
   if (lacking) throw corrupt(name, `holds no ${lacking}`)
 }

@@ -23,8 +23,8 @@ const MAX_JSON_BYTES = 32 * 2 ** 20
 export interface AppParts {
   readonly config: ServerConfig
   readonly services: Services
-  /** Handlers of the operator's routes: liveness, metrics, hub files. */
-  readonly operator: Handlers<RoutedOperationId<'operator'>>
+  /** Handlers of what is beside the protocols: liveness, metrics, hub files, adapters. */
+  readonly operator: Handlers<RoutedOperationId<'operator' | 'adapters'>>
   readonly registry: Registry
   readonly log: Logger
   /** True from the moment in which the server is told to end. */

@@ -11,6 +11,8 @@ import { Compaction } from '../store/compaction.ts'
 import { Journal } from '../store/journal.ts'
 import { openSqlite } from '../store/sqlite.ts'
 import { lockStateDir } from '../store/state-lock.ts'
+import { AdapterFolders } from './adapter-folders.ts'
+import { AdapterTasks } from './adapter-tasks.ts'
 import { Audit } from './audit.ts'
 import { BaseModels } from './base-models.ts'
 import { Catalog } from './catalog.ts'
@@ -54,6 +56,7 @@ export interface Services {
   readonly addresses: SignedAddresses
   readonly traces: Traces
   readonly weightCopies: WeightCopies
+  readonly adapterFolders: AdapterFolders
   readonly training: Training
   readonly sampling: Sampling
   readonly sampleEvents: SampleEvents
@@ -101,6 +104,9 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
   const training = new Training({ ...parts, runs, adapters, restartPoints: new RestartPoints(runs, checkpoints) })
   const sampling = new Sampling(parts)
+  const tasks = new AdapterTasks()
+  const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks })
+  await adapterFolders.tidy()
   const housekeeping = new Housekeeping(new Compaction(db, stateDir), (cause) => logFailure(cause, null))
   await housekeeping.start()
   const unfinished = await journal.unfinished()
@@ -110,6 +116,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     sessions.close()
     await retention.close()
     await housekeeping.close()
+    adapterFolders.close()
+    await tasks.close()
     models.stopReopening()
     const drained = Promise.all([training.drain(), sampling.drain()])
     const limit = setTimeout(DRAIN_LIMIT_MS, 'limit', { ref: false })
@@ -134,6 +142,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     ledger: new Ledger(db),
     retention,
     downloads: new Downloads(db, checkpoints, addresses),
+    adapterFolders,
     addresses,
     traces: new Traces(db),
     weightCopies: new WeightCopies(db, checkpoints, sessions),
