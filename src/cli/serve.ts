@@ -36,6 +36,7 @@ export async function serve(flags: ServeFlags): Promise<void> {
 function shown(config: ServerConfig, setting: Setting): string {
   if (setting === 'keys') return `${config.keys.length} hashed`
   if (setting === 'models') return config.models.map(({ name, path }) => `${name}=${path}`).join(' ')
+  if (setting === 'limits') return JSON.stringify(config.limits)
   return String(config[setting])
 }
 

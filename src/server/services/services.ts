@@ -9,6 +9,7 @@ import type { ServerConfig } from '../config.ts'
 import { toServiceError } from '../errors.ts'
 import { Compaction } from '../store/compaction.ts'
 import { Journal } from '../store/journal.ts'
+import { ALONE } from '../store/signals.ts'
 import { openSqlite } from '../store/sqlite.ts'
 import { lockStateDir } from '../store/state-lock.ts'
 import { Audit } from './audit.ts'
@@ -19,6 +20,7 @@ import { Downloads } from './downloads.ts'
 import { Survival } from './engine-loss.ts'
 import { Futures } from './futures.ts'
 import { Housekeeping } from './housekeeping.ts'
+import { Keyring } from './keyring.ts'
 import { LiveAdapters } from './live-adapters.ts'
 import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
@@ -70,7 +72,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   mkdirSync(stateDir, { recursive: true })
   const lock = await lockStateDir(stateDir)
   const db = await openSqlite(join(stateDir, 'twinkle.db'))
-  const journal = new Journal(db, stateDir)
+  const signals = ALONE
+  const journal = new Journal(db, stateDir, signals)
   const runs = new Runs(db)
 
   const models = new BaseModels(backend, {
@@ -87,13 +90,15 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     const { cause: inner } = toServiceError(cause)
     log.error({ err: inner ?? cause, future: id }, 'an operation failed')
   }
-  const futures = new Futures(journal, logFailure)
-  const sessions = new Sessions(db, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
-  await sessions.restore()
+  const futures = new Futures(journal, signals, logFailure)
+  const sessions = new Sessions(db, signals, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
   const checkpoints = new Checkpoints(db, stateDir)
   const secret = addressSecret(stateDir)
   const addresses = new SignedAddresses(secret)
   const tokens = new Tokens(secret)
+  const keyring = new Keyring(db, (cause) => logFailure(cause, null))
+  await keyring.refresh()
+  const tenants = new Tenants(config.keys, config.limits, keyring, tokens)
   const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
   await retention.start()
   const survival = new Survival(models)
@@ -107,7 +112,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   await training.recover(unfinished.filter(({ kind }) => kind !== 'sample'))
   await sampling.recover(unfinished.filter(({ kind }) => kind === 'sample'))
   const close = async () => {
-    sessions.close()
+    await sessions.close()
     await retention.close()
     await housekeeping.close()
     models.stopReopening()
@@ -118,11 +123,12 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     futures.stopRecording()
     await models.close()
     await journal.writeDelivered()
+    await signals.close()
     await db.destroy()
     lock.release()
   }
   return {
-    tenants: new Tenants(config.keys, tokens),
+    tenants,
     tokens,
     models,
     sessions,
@@ -139,7 +145,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     weightCopies: new WeightCopies(db, checkpoints, sessions),
     training,
     sampling,
-    sampleEvents: new SampleEvents(db, futures, sessions),
+    sampleEvents: new SampleEvents(db, futures, sessions, signals),
     futures,
     holdMs: config.holdSeconds * 1000,
     log,

@@ -44,7 +44,8 @@ export async function openDriver(file: string): Promise<SqliteDriver> {
 /** libsql adds a `_metadata` key to rows and gives blobs as ArrayBuffer; neither may leave this file. */
 function withoutExtras(driver: SqliteDriver): SqliteDriver {
   const prepare: SqliteDriver['prepare'] = (sql) => {
-    const statement = driver.prepare(sql)
+    // A transaction that reads first and writes then would fail, without waiting, where another process wrote in between.
+    const statement = driver.prepare(sql === 'begin' ? 'begin immediate' : sql)
     const all = statement.all.bind(statement)
     statement.all = (parameters) => all(parameters).map((row) => cleanRow(row as Record<string, unknown>))
     return statement

@@ -24,7 +24,7 @@ export function accountHandlers({ audit, catalog, ledger, tokens }: Services) {
     authToken: async ({ tenant, request }) => {
       // A token that begot tokens would never end.
       if (`${request.headers['x-api-key']}`.startsWith('eyJ')) throw serviceError('WRONG_KEY')
-      return { jwt: tokens.issue(tenant.id) }
+      return { jwt: tokens.issue({ tenant: tenant.id, key: tenant.key }) }
     },
     // Keys have neither names nor owners here: all that can be told is which one it is.
     getCurrentApiKey: async ({ tenant }) => ({
