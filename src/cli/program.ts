@@ -54,6 +54,23 @@ export function createProgram(): Command {
     return command.option(...CONFIG).option(...JSON_FLAG)
   })
 
+  const datum = program.command('datum').description('look at training data')
+  const showData = datum
+    .command('show')
+    .description('show tokens, text, targets, weights and advantages side by side, and mark what is commonly wrong')
+    .argument('<FILE|REQUEST_ID>', 'datums as JSON or JSON lines, or a forward_backward of the journal')
+  addSettings(showData, ['stateDir'])
+  showData
+    .option('--model <NAME>', 'whose tokenizer: a served model, a folder, a .gguf file or hf:org/name')
+    .option('--datum <N>', 'only this one, from 0')
+    .option('--datums <N>', 'how many at most (default: 3)')
+    .option('--rows <N>', 'rows of each at most (default: 40)')
+    .option(...CONFIG)
+    .option(...JSON_FLAG)
+    .action(async (from, { model, ...options }) =>
+      (await import('./datum.ts')).showDatum(from, { ...options, ...(model !== undefined && { tokenizer: model }) }),
+    )
+
   program
     .command('version')
     .description('print the version')

@@ -1437,7 +1437,7 @@ export interface components {
             target: string;
         };
         /**
-         * @description One training example. With N tokens of model input, loss inputs have N elements (or N by K): target_tokens int64 and weights, logprobs, advantages float32, as the loss wants them.
+         * @description One training example. With N tokens of model input, loss inputs have N elements (or N by K): target_tokens int64 and weights, logprobs, advantages and sequence_ratio_mask (gspo) float32, as the loss wants them.
          * @example {
          *       "model_input": {
          *         "chunks": [

@@ -167,6 +167,19 @@ export const ERRORS = {
     'Send fewer columns or fewer datums in a request.',
   ),
 
+  // Looking at data
+  INVALID_DATUM_FILE: user(
+    400,
+    '{file} {problem}.',
+    'It takes JSON or JSON lines: datums with model_input and loss_fn_inputs, lists of them, or whole requests.',
+  ),
+  NO_DATUMS: user(400, 'The request {id} is a {kind}, which has no datums.', 'Name a forward or a forward_backward.'),
+  CALL_EXPIRED: user(
+    410,
+    'The call of {id} was kept as long as this server keeps calls, and is gone.',
+    'Look at a newer one; `twinkle state show` says how long calls are kept.',
+  ),
+
   // Sampling
   NOTHING_TO_SAMPLE: user(
     400,

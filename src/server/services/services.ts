@@ -9,6 +9,7 @@ import { checkReach, type ServerConfig } from '../config.ts'
 import { toServiceError } from '../errors.ts'
 import { Compaction } from '../store/compaction.ts'
 import { Journal } from '../store/journal.ts'
+import { ALONE } from '../store/signals.ts'
 import { openSqlite } from '../store/sqlite.ts'
 import { lockStateDir } from '../store/state-lock.ts'
 import { Audit } from './audit.ts'
@@ -73,7 +74,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   mkdirSync(stateDir, { recursive: true })
   const lock = await lockStateDir(stateDir)
   const db = await openSqlite(join(stateDir, 'twinkle.db'))
-  const journal = new Journal(db, stateDir)
+  const signals = ALONE
+  const journal = new Journal(db, stateDir, signals)
   const runs = new Runs(db)
 
   const logFailure = (cause: unknown, id: string | null) => {
@@ -98,9 +100,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     lock.release()
     throw cause
   }
-  const futures = new Futures(journal, logFailure)
-  const sessions = new Sessions(db, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
-  await sessions.restore()
+  const futures = new Futures(journal, signals, logFailure)
+  const sessions = new Sessions(db, signals, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
   const checkpoints = new Checkpoints(db, stateDir)
   const addresses = new SignedAddresses(secret)
   const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
@@ -116,7 +117,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   await training.recover(unfinished.filter(({ kind }) => kind !== 'sample'))
   await sampling.recover(unfinished.filter(({ kind }) => kind === 'sample'))
   const close = async () => {
-    sessions.close()
+    await sessions.close()
     await retention.close()
     await housekeeping.close()
     models.stopReopening()
@@ -127,6 +128,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     futures.stopRecording()
     await models.close()
     await journal.writeDelivered()
+    await signals.close()
     await db.destroy()
     lock.release()
   }
@@ -149,7 +151,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     weightCopies: new WeightCopies(db, checkpoints, sessions),
     training,
     sampling,
-    sampleEvents: new SampleEvents(db, futures, sessions),
+    sampleEvents: new SampleEvents(db, futures, sessions, signals),
     futures,
     holdMs: config.holdSeconds * 1000,
     log,
