@@ -3,10 +3,16 @@
 
 import { Command, Option } from 'commander'
 import { FIELDS, type Field, flagOf, SETTINGS, type Setting } from '../server/config-fields.ts'
+import { addAdapterCommands } from './adapter-commands.ts'
 import { MANIFEST } from './package.ts'
+import { addTenantCommands } from './tenant-commands.ts'
 
 const CONFIG = ['--config <FILE>', 'settings from a YAML file'] as const
 const JSON_FLAG = ['--json', 'print JSON for machines'] as const
+const URL_OPTION = [
+  '--url <URL>',
+  'address of the server (default: TINKER_BASE_URL, then http://127.0.0.1:8000)',
+] as const
 
 export function createProgram(): Command {
   const program = new Command('twinkle')
@@ -48,7 +54,29 @@ export function createProgram(): Command {
     .option(...JSON_FLAG)
     .action(async (options) => (await import('./state.ts')).showState(settingsOf(options)))
 
-  addAdapters(program.command('adapters').description('bring LoRA adapters in, and take them out'))
+  addAdapterCommands(program, URL_OPTION)
+
+  addTenantCommands(program, (command) => {
+    addSettings(command, ['stateDir'])
+    return command.option(...CONFIG).option(...JSON_FLAG)
+  })
+
+  const datum = program.command('datum').description('look at training data')
+  const showData = datum
+    .command('show')
+    .description('show tokens, text, targets, weights and advantages side by side, and mark what is commonly wrong')
+    .argument('<FILE|REQUEST_ID>', 'datums as JSON or JSON lines, or a forward_backward of the journal')
+  addSettings(showData, ['stateDir'])
+  showData
+    .option('--model <NAME>', 'whose tokenizer: a served model, a folder, a .gguf file or hf:org/name')
+    .option('--datum <N>', 'only this one, from 0')
+    .option('--datums <N>', 'how many at most (default: 3)')
+    .option('--rows <N>', 'rows of each at most (default: 40)')
+    .option(...CONFIG)
+    .option(...JSON_FLAG)
+    .action(async (from, { model, ...options }) =>
+      (await import('./datum.ts')).showDatum(from, { ...options, ...(model !== undefined && { tokenizer: model }) }),
+    )
 
   program
     .command('version')
@@ -62,36 +90,11 @@ const URL_OPTION = [
   '--url <URL>',
   'address of the server (default: TINKER_BASE_URL, then http://127.0.0.1:8000)',
 ] as const
-const DTYPES = ['F32', 'F16', 'BF16']
-
-function addAdapters(adapters: Command): void {
-  adapters
-    .command('import <FOLDER>')
-    .description('make a checkpoint of a PEFT folder, or of a .tar or .tar.gz of one')
-    .requiredOption('--base-model <NAME>', 'the served model that it belongs to')
-    .option('--name <NAME>', 'of the checkpoint', 'imported')
-    .option('--ttl <SECONDS>', 'how long it is kept (default: until it is deleted)')
-    .option(...URL_OPTION)
-    .option(...JSON_FLAG)
-    .action(async (folder, options) => (await import('./adapters.ts')).importAdapter(folder, options))
-  adapters
-    .command('export <PATH> <FOLDER>')
-    .description('write a checkpoint, tinker://..., as a PEFT folder')
-    .option(...URL_OPTION)
-    .action(async (path, folder, options) => (await import('./adapters.ts')).exportAdapter(path, folder, options))
-  adapters
-    .command('merge <ADAPTER> <FOLDER>')
-    .description('write the base model with an adapter merged in; ADAPTER is tinker://... or a PEFT folder')
-    .option('--model <PATH>', 'the base model on this machine: a folder or a .gguf file (default: the server merges)')
-    .addOption(new Option('--dtype <TYPE>', 'of the weights (default: as the base model has them)').choices(DTYPES))
-    .option(...URL_OPTION)
-    .action(async (adapter, folder, options) => (await import('./adapters.ts')).mergeAdapter(adapter, folder, options))
-}
-
 const SERVE_NOTES = `
 Every setting can also be an environment variable (--state-dir is TWINKLE_STATE_DIR)
 or a key of the file behind --config (state_dir). A flag wins over a variable, a
-variable over the file. API keys are set by TWINKLE_KEYS or \`keys\` in the file.
+variable over the file. API keys are made by \`twinkle keys create\`, or set by
+TWINKLE_KEYS or \`keys\` in the file.
 
 Examples:
   twinkle serve
