@@ -86,10 +86,6 @@ export function createProgram(): Command {
   return program
 }
 
-const URL_OPTION = [
-  '--url <URL>',
-  'address of the server (default: TINKER_BASE_URL, then http://127.0.0.1:8000)',
-] as const
 const SERVE_NOTES = `
 Every setting can also be an environment variable (--state-dir is TWINKLE_STATE_DIR)
 or a key of the file behind --config (state_dir). A flag wins over a variable, a
