@@ -4,7 +4,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import type { Backend } from '../../backends/backend.ts'
+import type { Backend, BackendOptions } from '../../backends/backend.ts'
 import type { ServerConfig } from '../config.ts'
 import { toServiceError } from '../errors.ts'
 import { Compaction } from '../store/compaction.ts'
@@ -17,6 +17,8 @@ import { BaseModels } from './base-models.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { Downloads } from './downloads.ts'
+import { Draws } from './draws.ts'
+import { EngineHosts } from './engine-hosts.ts'
 import { Survival } from './engine-loss.ts'
 import { Futures } from './futures.ts'
 import { Housekeeping } from './housekeeping.ts'
@@ -24,6 +26,7 @@ import { Keyring } from './keyring.ts'
 import { LiveAdapters } from './live-adapters.ts'
 import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
+import { RunLanes } from './run-lanes.ts'
 import { Runs } from './runs.ts'
 import { SampleEvents } from './sample-events.ts'
 import { Sampling } from './sampling.ts'
@@ -31,6 +34,7 @@ import { SessionCatalog } from './session-catalog.ts'
 import { Sessions } from './sessions.ts'
 import { addressSecret, SignedAddresses } from './signed-addresses.ts'
 import { Tenants } from './tenants.ts'
+import { FOR_EVER } from './tenure.ts'
 import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
 import { Training } from './training.ts'
@@ -58,6 +62,8 @@ export interface Services {
   readonly weightCopies: WeightCopies
   readonly training: Training
   readonly sampling: Sampling
+  readonly lanes: RunLanes
+  readonly draws: Draws
   readonly sampleEvents: SampleEvents
   readonly futures: Futures
   /** How long a request may wait for its future. */
@@ -76,12 +82,12 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const journal = new Journal(db, stateDir, signals)
   const runs = new Runs(db)
 
-  const models = new BaseModels(backend, {
+  const engineOptions = {
     cacheDir: join(stateDir, 'cache'),
     threads: config.threads,
-    log: (line) => log.info(line),
-  })
-  await models.open(config.models).catch(async (cause) => {
+    log: (line: string) => log.info(line),
+  }
+  const models = await opened(backend, engineOptions, config.models).catch(async (cause) => {
     await db.destroy()
     lock.release()
     throw cause
@@ -101,22 +107,24 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const tenants = new Tenants(config.keys, config.limits, keyring, tokens)
   const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
   await retention.start()
-  const survival = new Survival(models)
-  const parts = { db, journal, futures, sessions, models, checkpoints, survival, log: logFailure }
+  const parts = { db, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
   const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
-  const training = new Training({ ...parts, runs, adapters, restartPoints: new RestartPoints(runs, checkpoints) })
-  const sampling = new Sampling(parts)
+  const survival = new Survival(models)
+  const restartPoints = new RestartPoints(runs, checkpoints)
+  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints })
+  const draws = new Draws({ ...parts, survival })
+  const training = new Training({ ...parts, lanes })
+  const sampling = new Sampling({ ...parts, draws })
   const housekeeping = new Housekeeping(new Compaction(db, stateDir), (cause) => logFailure(cause, null))
   await housekeeping.start()
-  const unfinished = await journal.unfinished()
-  await training.recover(unfinished.filter(({ kind }) => kind !== 'sample'))
-  await sampling.recover(unfinished.filter(({ kind }) => kind === 'sample'))
+  const hosts = new EngineHosts({ ...parts, lanes, draws, sampling })
+  for (const name of models.names()) await hosts.begin(name, FOR_EVER)
   const close = async () => {
     await sessions.close()
     await retention.close()
     await housekeeping.close()
     models.stopReopening()
-    const drained = Promise.all([training.drain(), sampling.drain()])
+    const drained = Promise.all([lanes.drain(), draws.drain()])
     const limit = setTimeout(DRAIN_LIMIT_MS, 'limit', { ref: false })
     if ((await Promise.race([drained, limit])) === 'limit')
       log.warn('the rest of the acknowledged work waits for the next start')
@@ -145,10 +153,18 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     weightCopies: new WeightCopies(db, checkpoints, sessions),
     training,
     sampling,
+    lanes,
+    draws,
     sampleEvents: new SampleEvents(db, futures, sessions, signals),
     futures,
     holdMs: config.holdSeconds * 1000,
     log,
     close,
   }
+}
+
+async function opened(backend: Backend, options: BackendOptions, sources: ServerConfig['models']): Promise<BaseModels> {
+  const models = new BaseModels(backend, options, sources)
+  await models.openAll()
+  return models
 }
