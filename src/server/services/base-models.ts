@@ -23,20 +23,23 @@ interface Entry {
 export class BaseModels {
   readonly #backend: Backend
   readonly #options: BackendOptions
-  readonly #entries: ReadonlyMap<string, Entry>
+  readonly #entries = new Map<string, Entry>()
   readonly #listeners: ((name: string) => void)[] = []
   /** Engines that are being opened. */
   readonly #opening = new Map<string, AbortController>()
   #isClosing = false
 
-  /** Throws for files that are no model. */
-  constructor(backend: Backend, options: BackendOptions, sources: readonly ModelSource[]) {
+  constructor(backend: Backend, options: BackendOptions) {
     this.#backend = backend
     this.#options = options
-    const entry = (source: ModelSource): Entry => {
-      return { source, files: openModelSource(source.path).tokenizerFiles(), info: null, hosted: null }
+  }
+
+  /** Throws for files that are no model. */
+  load(sources: readonly ModelSource[]): void {
+    for (const source of sources) {
+      const files = openModelSource(source.path).tokenizerFiles()
+      this.#entries.set(source.name, { source, files, info: null, hosted: null })
     }
-    this.#entries = new Map(sources.map((source) => [source.name, entry(source)]))
   }
 
   /** Opens the engines of all of them, or of none: what was opened beside one that cannot be is closed again. */

@@ -4,8 +4,8 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import type { Backend, BackendOptions } from '../../backends/backend.ts'
-import type { ServerConfig } from '../config.ts'
+import type { Backend } from '../../backends/backend.ts'
+import { checkReach, type ServerConfig } from '../config.ts'
 import { toServiceError } from '../errors.ts'
 import { Compaction } from '../store/compaction.ts'
 import { Journal } from '../store/journal.ts'
@@ -23,6 +23,7 @@ import { Survival } from './engine-loss.ts'
 import { Futures } from './futures.ts'
 import { Housekeeping } from './housekeeping.ts'
 import { Keyring } from './keyring.ts'
+import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
 import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
@@ -46,6 +47,7 @@ const DRAIN_LIMIT_MS = 60_000
 
 export interface Services {
   readonly tenants: Tenants
+  readonly keys: Keys
   readonly tokens: Tokens
   readonly models: BaseModels
   readonly sessions: Sessions
@@ -82,29 +84,33 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const journal = new Journal(db, stateDir, signals)
   const runs = new Runs(db)
 
-  const engineOptions = {
-    cacheDir: join(stateDir, 'cache'),
-    threads: config.threads,
-    log: (line: string) => log.info(line),
-  }
-  const models = await opened(backend, engineOptions, config.models).catch(async (cause) => {
-    await db.destroy()
-    lock.release()
-    throw cause
-  })
   const logFailure = (cause: unknown, id: string | null) => {
     const { cause: inner } = toServiceError(cause)
     log.error({ err: inner ?? cause, future: id }, 'an operation failed')
   }
+  const secret = addressSecret(stateDir)
+  const tokens = new Tokens(secret)
+  const keyring = new Keyring(db, (cause) => logFailure(cause, null))
+  const tenants = new Tenants(config.keys, config.limits, keyring, tokens)
+  const models = new BaseModels(backend, {
+    cacheDir: join(stateDir, 'cache'),
+    threads: config.threads,
+    log: (line) => log.info(line),
+  })
+  try {
+    await keyring.refresh()
+    checkReach(config, tenants.isOpen)
+    models.load(config.models)
+    await models.openAll()
+  } catch (cause) {
+    await db.destroy()
+    lock.release()
+    throw cause
+  }
   const futures = new Futures(journal, signals, logFailure)
   const sessions = new Sessions(db, signals, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
   const checkpoints = new Checkpoints(db, stateDir)
-  const secret = addressSecret(stateDir)
   const addresses = new SignedAddresses(secret)
-  const tokens = new Tokens(secret)
-  const keyring = new Keyring(db, (cause) => logFailure(cause, null))
-  await keyring.refresh()
-  const tenants = new Tenants(config.keys, config.limits, keyring, tokens)
   const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
   await retention.start()
   const parts = { db, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
@@ -137,6 +143,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   }
   return {
     tenants,
+    keys: new Keys(db),
     tokens,
     models,
     sessions,
@@ -161,10 +168,4 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     log,
     close,
   }
-}
-
-async function opened(backend: Backend, options: BackendOptions, sources: ServerConfig['models']): Promise<BaseModels> {
-  const models = new BaseModels(backend, options, sources)
-  await models.openAll()
-  return models
 }
