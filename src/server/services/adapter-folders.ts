@@ -106,7 +106,7 @@ export class AdapterFolders {
     const { db, models, checkpoints, tasks } = this.#parts
     const { baseModel } = call
     const model = models.path(baseModel)
-    const { maxRank } = models.get(baseModel).engine.info
+    const { maxRank } = models.get(baseModel).info
     const folder = checkpoints.newFolder(`imported-${randomUUID()}`, 'weights')
     const job = { kind: 'import', source, target: folder.absolute, model, baseModel, maxRank } as const
     // A child that was killed leaves what it had begun.
