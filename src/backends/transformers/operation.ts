@@ -4,6 +4,7 @@
 import type { EngineFailure, LossSpec, Outcome, TrainingDatum, TrainingItem, TrainingResult } from '../backend.ts'
 import { checkDatums, type DatumLimits } from '../datum-check.ts'
 import { engineError, toFailure } from '../engine-errors.ts'
+import type { Share } from '../fair-queue.ts'
 import { LOSSES } from '../losses.ts'
 import type { Adapter } from './adapter.ts'
 import { type Batch, datumsOf, type Part, targetInputs } from './batch.ts'
@@ -20,7 +21,8 @@ export class Operation implements PlannedWork {
   #failure: EngineFailure | undefined
   readonly #item: TrainingItem
   readonly #runtime: string
-  readonly #gradient: Float32Array | null
+  /** Made when the first datum is done: what waits takes no memory for it. */
+  #gradient: Float32Array | null = null
   readonly #logprobs: Float32Array[] = []
   readonly #records: BatchRecord[] = []
   #lossSum = 0
@@ -32,11 +34,17 @@ export class Operation implements PlannedWork {
     this.backward = item.backward
     this.weights = adapter
     this.#runtime = runtime
-    this.#gradient = item.backward ? new Float32Array(adapter.layout.size) : null
   }
 
   get id(): string {
     return this.#item.operation
+  }
+  get adapter(): string {
+    return this.#item.adapter
+  }
+  /** Work that comes without a share is nobody's but its adapter's. */
+  get share(): Share {
+    return this.#item.share ?? { party: `adapter ${this.adapter}`, weight: 1 }
   }
   get alone(): boolean {
     return this.weights.isolated || this.#item.plan !== undefined
@@ -86,8 +94,10 @@ export class Operation implements PlannedWork {
       this.#lossSum += lossSum(datum, logprobs[i] as Float64Array, this.loss)
     })
     this.#logprobs.push(...logprobs.map((p) => Float32Array.from(p)))
-    if (this.#gradient)
+    if (this.backward) {
+      this.#gradient ??= new Float32Array(this.weights.layout.size)
       addGradient(this.#gradient, outputs, shape.columns, { weights: this.weights, column: place.column })
+    }
     this.#records.push(batchRecord(shape, place))
     this.next = place.first + place.count
   }
