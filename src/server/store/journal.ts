@@ -6,6 +6,7 @@ import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import { serviceError } from '../errors.ts'
 import { Blobs } from './blobs.ts'
 import type { Database, OperationKind, OperationTable } from './schema.ts'
+import { ALONE, type Signals } from './signals.ts'
 
 export type OperationRow = Selectable<OperationTable>
 
@@ -37,10 +38,12 @@ const MOST_IDS = 500
 export class Journal {
   readonly #db: Kysely<Database>
   readonly #blobs: Blobs
+  readonly #signals: Signals
   readonly #delivered = new Set<string>()
   #writing: NodeJS.Timeout | undefined
-  constructor(db: Kysely<Database>, stateDir: string) {
+  constructor(db: Kysely<Database>, stateDir: string, signals: Signals = ALONE) {
     this.#db = db
+    this.#signals = signals
     this.#blobs = new Blobs(stateDir)
   }
 
@@ -132,6 +135,7 @@ export class Journal {
         .where('state', 'in', ['queued', 'running'])
         .execute()
       await also?.(trx)
+      await this.#signals.send(trx, 'ended', finished.id)
     })
   }
 
