@@ -17,6 +17,8 @@ import { BaseModels } from './base-models.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { Downloads } from './downloads.ts'
+import { Draws } from './draws.ts'
+import { EngineHosts } from './engine-hosts.ts'
 import { Survival } from './engine-loss.ts'
 import { Futures } from './futures.ts'
 import { Housekeeping } from './housekeeping.ts'
@@ -25,6 +27,7 @@ import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
 import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
+import { RunLanes } from './run-lanes.ts'
 import { Runs } from './runs.ts'
 import { SampleEvents } from './sample-events.ts'
 import { Sampling } from './sampling.ts'
@@ -32,6 +35,7 @@ import { SessionCatalog } from './session-catalog.ts'
 import { Sessions } from './sessions.ts'
 import { addressSecret, SignedAddresses } from './signed-addresses.ts'
 import { Tenants } from './tenants.ts'
+import { FOR_EVER } from './tenure.ts'
 import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
 import { Training } from './training.ts'
@@ -60,6 +64,8 @@ export interface Services {
   readonly weightCopies: WeightCopies
   readonly training: Training
   readonly sampling: Sampling
+  readonly lanes: RunLanes
+  readonly draws: Draws
   readonly sampleEvents: SampleEvents
   readonly futures: Futures
   /** How long a request may wait for its future. */
@@ -94,7 +100,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   try {
     await keyring.refresh()
     checkReach(config, tenants.isOpen)
-    await models.open(config.models)
+    models.load(config.models)
+    await models.openAll()
   } catch (cause) {
     await db.destroy()
     lock.release()
@@ -106,22 +113,24 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const addresses = new SignedAddresses(secret)
   const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
   await retention.start()
-  const survival = new Survival(models)
-  const parts = { db, journal, futures, sessions, models, checkpoints, survival, log: logFailure }
+  const parts = { db, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
   const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
-  const training = new Training({ ...parts, runs, adapters, restartPoints: new RestartPoints(runs, checkpoints) })
-  const sampling = new Sampling(parts)
+  const survival = new Survival(models)
+  const restartPoints = new RestartPoints(runs, checkpoints)
+  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints })
+  const draws = new Draws({ ...parts, survival })
+  const training = new Training({ ...parts, lanes })
+  const sampling = new Sampling({ ...parts, draws })
   const housekeeping = new Housekeeping(new Compaction(db, stateDir), (cause) => logFailure(cause, null))
   await housekeeping.start()
-  const unfinished = await journal.unfinished()
-  await training.recover(unfinished.filter(({ kind }) => kind !== 'sample'))
-  await sampling.recover(unfinished.filter(({ kind }) => kind === 'sample'))
+  const hosts = new EngineHosts({ ...parts, lanes, draws, sampling })
+  for (const name of models.names()) await hosts.begin(name, FOR_EVER)
   const close = async () => {
     await sessions.close()
     await retention.close()
     await housekeeping.close()
     models.stopReopening()
-    const drained = Promise.all([training.drain(), sampling.drain()])
+    const drained = Promise.all([lanes.drain(), draws.drain()])
     const limit = setTimeout(DRAIN_LIMIT_MS, 'limit', { ref: false })
     if ((await Promise.race([drained, limit])) === 'limit')
       log.warn('the rest of the acknowledged work waits for the next start')
@@ -151,6 +160,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     weightCopies: new WeightCopies(db, checkpoints, sessions),
     training,
     sampling,
+    lanes,
+    draws,
     sampleEvents: new SampleEvents(db, futures, sessions, signals),
     futures,
     holdMs: config.holdSeconds * 1000,
