@@ -33,7 +33,7 @@ export interface AppParts {
 
 export function createApp({ config, services, operator, registry, log, isClosing }: AppParts): Koa<RequestState> {
   const app = new Koa<RequestState>()
-  const budget = new BodyBudget(config.bytesInFlight)
+  const budget = bodyBudget(config)
   app.use(requestId())
   app.use(accessLog(log))
   app.use(httpMetrics(registry, budget))
@@ -58,4 +58,10 @@ export function createApp({ config, services, operator, registry, log, isClosing
   // Clients that went away; what goes wrong here is the error boundary's.
   app.on('error', (err) => log.debug({ err }, 'an answer could not be sent'))
   return app
+}
+
+/** Half of it for one tenant; whatever that is, one body of the largest size must fit, which takes twice its bytes. */
+function bodyBudget({ bytesInFlight, bodyLimitBytes }: ServerConfig): BodyBudget {
+  const share = Math.max(bytesInFlight / 2, Math.min(bytesInFlight, 2 * bodyLimitBytes))
+  return new BodyBudget(bytesInFlight, share)
 }

@@ -49,6 +49,11 @@ export const ERRORS = {
     'The server holds as many request bytes as it may ({limit} bytes).',
     'Send the request again after a second.',
   ),
+  TENANT_BUSY: server(
+    429,
+    'The requests that this tenant is sending hold as many bytes as those of one tenant may ({limit} bytes).',
+    'Send the request again after a second.',
+  ),
   SHUTTING_DOWN: server(503, 'The server is shutting down.', 'Send the request again when it is back.'),
   INTERNAL: server(500, 'The server made a mistake.', 'Its log has the details under this request id.'),
   STORAGE: server(500, 'The state directory could not be {action}: {problem}.', 'Check its disk and permissions.'),

@@ -107,7 +107,8 @@ async function takeBody(ctx: HttpContext, operation: Operation, tenant: Tenant |
   if (type === STREAMED_TYPE) return { body: ctx.req, release: () => discard(ctx.req) }
   const maxBytes = type === JSON_TYPE ? Math.min(parts.maxJsonBytes, parts.maxBodyBytes) : parts.maxBodyBytes
   const refused = (body: unknown) => parts.onRefused?.({ operation: operation.id as OperationId, tenant, body })
-  const limits = { maxBytes, budget: parts.budget, onTooLarge: refused }
+  // Those without a key share one share.
+  const limits = { maxBytes, budget: parts.budget, owner: tenant?.id ?? '', onTooLarge: refused }
   const { bytes, received, release } = await readBody(ctx.req, limits)
   ctx.state.bytesIn = received
   try {
