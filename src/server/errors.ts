@@ -27,6 +27,15 @@ export const ERRORS = {
   WRONG_KEY: user(401, 'This API key is not known here.', 'Use one of the keys of this server.'),
   KEY_REVOKED: user(401, 'The API key {key} was revoked.', 'Use another one, or ask the operator for it.'),
   KEY_EXPIRED: user(401, 'The time of the API key {key} is over.', 'Use another one, or ask the operator for it.'),
+  UNKNOWN_KEY: user(404, 'There is no API key {id}.', 'See `twinkle keys list`.'),
+  KEY_STAYS: user(403, 'This API key cannot be revoked by a request: {reason}.', 'Ask the operator of this server.'),
+  UNKNOWN_TENANT: user(404, 'There is no tenant {name}.', '{tenants~name}'),
+  TENANT_EXISTS: user(400, 'Another tenant is called {name}.', 'Use another name.'),
+  INVALID_TENANT_NAME: user(
+    400,
+    'The tenant name {name} is not possible.',
+    'Use 1 to 64 letters, digits, ".", "_", "@" and "-", the first one a letter or digit; not the id of another tenant.',
+  ),
   TOKEN_OVER: user(401, 'This token is over.', 'Exchange the API key for a new one with auth/token.'),
   NOT_FOUND: user(404, 'There is no {method} {path} here.', '{hint}'),
   METHOD_NOT_ALLOWED: user(405, '{path} does not take {method}.', 'It takes {allowed}.'),
@@ -38,6 +47,11 @@ export const ERRORS = {
   BUSY: server(
     429,
     'The server holds as many request bytes as it may ({limit} bytes).',
+    'Send the request again after a second.',
+  ),
+  TENANT_BUSY: server(
+    429,
+    'The requests that this tenant is sending hold as many bytes as those of one tenant may ({limit} bytes).',
     'Send the request again after a second.',
   ),
   SHUTTING_DOWN: server(503, 'The server is shutting down.', 'Send the request again when it is back.'),
@@ -158,6 +172,19 @@ export const ERRORS = {
     'Send fewer columns or fewer datums in a request.',
   ),
 
+  // Looking at data
+  INVALID_DATUM_FILE: user(
+    400,
+    '{file} {problem}.',
+    'It takes JSON or JSON lines: datums with model_input and loss_fn_inputs, lists of them, or whole requests.',
+  ),
+  NO_DATUMS: user(400, 'The request {id} is a {kind}, which has no datums.', 'Name a forward or a forward_backward.'),
+  CALL_EXPIRED: user(
+    410,
+    'The call of {id} was kept as long as this server keeps calls, and is gone.',
+    'Look at a newer one; `twinkle state show` says how long calls are kept.',
+  ),
+
   // Sampling
   NOTHING_TO_SAMPLE: user(
     400,
@@ -197,6 +224,16 @@ export const ERRORS = {
     500,
     'The files of checkpoint {path} cannot be used.',
     'Save it again or use another one; the log of the server says what is wrong with them.',
+  ),
+  ADAPTER_REFUSED: user(
+    400,
+    'The adapter cannot be used: {problem}.',
+    'Send a tar archive of a folder that PEFT saved, with plain LoRA for this base model.',
+  ),
+  ADAPTER_TASK_RUNNING: server(
+    429,
+    'An import or a merge of yours is still running.',
+    'Send the request again when it has ended: one at a time is done for each tenant.',
   ),
   NO_OPTIMIZER_STATE: user(
     400,

@@ -6,7 +6,10 @@ import type { SampleCall, SampleReply } from '../calls.ts'
 import { askedTargets, laidOut } from '../wire/prompt-targets.ts'
 import { drawSeed } from './new-run.ts'
 
-/** What a call asks of an engine; a seed is drawn where there is none. Operation and snapshot are the caller's to fill in. */
+/**
+ * What a call asks of an engine. A call without a seed gets one: it belongs into the journal, so that the same tokens can be
+ * drawn again. Operation and snapshot are the caller's to fill in.
+ */
 export function generationRequest(
   call: SampleCall,
   info: Pick<EngineInfo, 'endTokens' | 'maxContext'>,
