@@ -221,7 +221,7 @@ describe('types', () => {
     // @ts-expect-error: all other handlers are missing
     const missing: Handlers = { createSession: handler }
     expectTypeOf(missing).toEqualTypeOf<Handlers>()
-    expectTypeOf<'createCustomLoss'>().not.toExtend<RoutedOperationId>()
+    expectTypeOf<'createCustomLoss'>().toExtend<RoutedOperationId<'tinker'>>()
     expectTypeOf<'createSession'>().toExtend<RoutedOperationId<'tinker'>>()
     expectTypeOf<'metrics'>().not.toExtend<RoutedOperationId<'tinker'>>()
     expectTypeOf<'metrics'>().toExtend<RoutedOperationId<'operator'>>()

@@ -24,7 +24,18 @@ const server = <const M extends string, const N extends string>(status: number, 
 export const ERRORS = {
   // The door
   MISSING_KEY: user(401, 'The request has no API key.', 'Send one in the header X-API-Key.'),
-  WRONG_KEY: user(401, 'This API key is not known here.', 'Use a key that the server was configured with.'),
+  WRONG_KEY: user(401, 'This API key is not known here.', 'Use one of the keys of this server.'),
+  KEY_REVOKED: user(401, 'The API key {key} was revoked.', 'Use another one, or ask the operator for it.'),
+  KEY_EXPIRED: user(401, 'The time of the API key {key} is over.', 'Use another one, or ask the operator for it.'),
+  UNKNOWN_KEY: user(404, 'There is no API key {id}.', 'See `twinkle keys list`.'),
+  KEY_STAYS: user(403, 'This API key cannot be revoked by a request: {reason}.', 'Ask the operator of this server.'),
+  UNKNOWN_TENANT: user(404, 'There is no tenant {name}.', '{tenants~name}'),
+  TENANT_EXISTS: user(400, 'Another tenant is called {name}.', 'Use another name.'),
+  INVALID_TENANT_NAME: user(
+    400,
+    'The tenant name {name} is not possible.',
+    'Use 1 to 64 letters, digits, ".", "_", "@" and "-", the first one a letter or digit; not the id of another tenant.',
+  ),
   TOKEN_OVER: user(401, 'This token is over.', 'Exchange the API key for a new one with auth/token.'),
   NOT_FOUND: user(404, 'There is no {method} {path} here.', '{hint}'),
   METHOD_NOT_ALLOWED: user(405, '{path} does not take {method}.', 'It takes {allowed}.'),
@@ -36,6 +47,11 @@ export const ERRORS = {
   BUSY: server(
     429,
     'The server holds as many request bytes as it may ({limit} bytes).',
+    'Send the request again after a second.',
+  ),
+  TENANT_BUSY: server(
+    429,
+    'The requests that this tenant is sending hold as many bytes as those of one tenant may ({limit} bytes).',
     'Send the request again after a second.',
   ),
   SHUTTING_DOWN: server(503, 'The server is shutting down.', 'Send the request again when it is back.'),
@@ -116,6 +132,11 @@ export const ERRORS = {
     'The log of the server says how the engine ended. A smaller request may pass.',
   ),
   UNSUPPORTED_BY_ENGINE: user(400, 'The engine of {model} has no loss {loss}.', '{losses~loss}'),
+  CUSTOM_LOSS: user(
+    400,
+    'This server computes no custom losses: which operations their graphs may hold was never published ({what}).',
+    'Give the function itself to forward_backward_custom, which runs it in the client, or use one of {losses}.',
+  ),
   INVALID_RANK: user(400, 'The LoRA rank {rank} is not possible.', 'Use a whole number from 1 to {max}.'),
   NOTHING_TO_TRAIN: user(
     400,
@@ -149,6 +170,19 @@ export const ERRORS = {
     413,
     'Datum {datum}: loss_fn_inputs.{name} brings the sparse tensors of this request to more than {limit} cells.',
     'Send fewer columns or fewer datums in a request.',
+  ),
+
+  // Looking at data
+  INVALID_DATUM_FILE: user(
+    400,
+    '{file} {problem}.',
+    'It takes JSON or JSON lines: datums with model_input and loss_fn_inputs, lists of them, or whole requests.',
+  ),
+  NO_DATUMS: user(400, 'The request {id} is a {kind}, which has no datums.', 'Name a forward or a forward_backward.'),
+  CALL_EXPIRED: user(
+    410,
+    'The call of {id} was kept as long as this server keeps calls, and is gone.',
+    'Look at a newer one; `twinkle state show` says how long calls are kept.',
   ),
 
   // Sampling
@@ -190,6 +224,16 @@ export const ERRORS = {
     500,
     'The files of checkpoint {path} cannot be used.',
     'Save it again or use another one; the log of the server says what is wrong with them.',
+  ),
+  ADAPTER_REFUSED: user(
+    400,
+    'The adapter cannot be used: {problem}.',
+    'Send a tar archive of a folder that PEFT saved, with plain LoRA for this base model.',
+  ),
+  ADAPTER_TASK_RUNNING: server(
+    429,
+    'An import or a merge of yours is still running.',
+    'Send the request again when it has ended: one at a time is done for each tenant.',
   ),
   NO_OPTIMIZER_STATE: user(
     400,

@@ -21,7 +21,7 @@ interface Ids {
 
 type Attack = (ids: Ids) => Sent
 /** Null: the operation takes no id and tells nothing of tenants. */
-type Attacks = { readonly [K in RoutedOperationId<'tinker'>]: readonly Attack[] | null }
+type Attacks = { readonly [K in RoutedOperationId<'tinker' | 'adapters'>]: readonly Attack[] | null }
 
 const of =
   (body: (ids: Ids) => unknown): Attack =>
@@ -36,7 +36,18 @@ const target_tokens = { data: [2, 3], dtype: 'int64' }
 const input = { data: [{ model_input: prompt, loss_fn_inputs: { target_tokens } }], loss_fn: 'cross_entropy' }
 const sampling = { prompt, sampling_params: { max_tokens: 1 } }
 
+const CUSTOM_LOSS = {
+  custom_loss_seq_id: 0,
+  name: 'mine',
+  inputs: [{ name: 'logprobs', rank: 1 }],
+  graph: { format: 1, nodes: [] },
+}
+
 const ATTACKS: Attacks = {
+  importAdapter: null,
+  mergeAdapter: [of(({ path }) => ({ path }))],
+  // By a signed address only: adapters.test.ts.
+  downloadMerged: null,
   authToken: null,
   clientConfig: null,
   clientDynamicConfig: null,
@@ -60,6 +71,7 @@ const ATTACKS: Attacks = {
   unloadModel: [of(({ run }) => ({ model_id: run }))],
   forwardBackward: [of(({ run }) => ({ model_id: run, seq_id: 1, forward_backward_input: input }))],
   forward: [of(({ run }) => ({ model_id: run, seq_id: 1, forward_input: input }))],
+  createCustomLoss: [of(({ session }) => ({ session_id: session, ...CUSTOM_LOSS }))],
   optimStep: [of(({ run }) => ({ model_id: run, seq_id: 1 }))],
   createSamplingSession: [
     of(({ session }) => ({ session_id: session, sampling_session_seq_id: 9, base_model: 'org/tiny' })),
@@ -114,6 +126,8 @@ const ATTACKS: Attacks = {
   getAuditLog: [() => ({})],
   getCurrentCheckpointStorage: [() => ({}), () => ({ query: { project_id: 'secret' } })],
   getCurrentApiKey: [() => ({})],
+  // What it does to the caller's own key, tenants.test.ts holds: here it would end Bert's attacks.
+  revokeCurrentApiKey: null,
 }
 
 const server = new TestServer()

@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { isAbsolute } from 'node:path'
 import type { Logger } from 'pino'
 import { getBackend, loadBackend } from '../backends/registry.ts'
+import { adapterHandlers } from './adapters.ts'
 import { createApp } from './app.ts'
 import type { ServerConfig } from './config.ts'
 import { downloadHandlers } from './downloads.ts'
@@ -16,6 +17,8 @@ import { openServices } from './services/services.ts'
 export interface RunningServer {
   /** `http://HOST:PORT`. */
   readonly url: string
+  /** Any key is welcome, each a tenant of its own. */
+  readonly isOpen: boolean
   /** Ends held requests, finishes what was acknowledged and is ready, and closes everything. */
   close(): Promise<void>
 }
@@ -31,6 +34,7 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
     ...operatorHandlers(registry),
     ...hubHandlers(services.models),
     ...downloadHandlers(services),
+    ...adapterHandlers(services.adapterFolders),
   }
   let isClosing = false
   const app = createApp({ config, services, operator, registry, log, isClosing: () => isClosing })
@@ -53,7 +57,7 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
     server.closeAllConnections()
     await closed
   }
-  return { url: urlOf(server), close }
+  return { url: urlOf(server), isOpen: services.tenants.isOpen, close }
 }
 
 async function listen(server: Server, { host, port }: ServerConfig): Promise<void> {

@@ -20,26 +20,36 @@ export interface Budget {
 }
 
 export interface PlannedWork extends BatchWork {
+  /** Whether the present pass over the datums computes a gradient. */
   readonly backward: boolean
-  /** Datums that are done or under way. */
+  /** Datums that this pass has done or under way. */
   readonly next: number
   /** Its batches hold nobody else's datums. */
   readonly alone: boolean
 }
 
-/** The next batch: as many datums, in order, from the first works of one kind as the budget holds; at least one datum. */
+/**
+ * The next batch: as many datums, in order, from the first works of one kind as the budget holds; at least one datum. No
+ * work overtakes one of its own adapter. Works are read no further than needed.
+ */
 export function nextBatch<W extends PlannedWork>(
-  works: readonly W[],
+  works: Iterable<W>,
   budget: Budget,
   estimate: (shape: BatchSize) => number,
 ): Batch<W> {
-  const [leader] = works
-  if (!leader) throw new RangeError('no work to plan')
   const ranges: { work: W; first: number; count: number }[] = []
-  let size: BatchSize = { tokens: 0, longest: 0, columns: 0, width: 1, backward: leader.backward }
-  const company = leader.alone ? [leader] : works.filter((w) => w.backward === leader.backward)
-  for (const work of company) {
-    if (work.alone && work !== leader) break
+  const passedOver = new Set<W['weights']>()
+  let leader: W | undefined
+  let size: BatchSize = { tokens: 0, longest: 0, columns: 0, width: 1, backward: false }
+  for (const work of works) {
+    if (leader === undefined) {
+      leader = work
+      size = { ...size, backward: work.backward }
+    } else {
+      if (leader.alone || work.alone) break
+      if (work.backward !== leader.backward) passedOver.add(work.weights)
+      if (passedOver.has(work.weights)) continue
+    }
     const columns = size.columns + work.weights.layout.rank
     let count = 0
     for (const { tokens, width } of work.datums.slice(work.next)) {
@@ -59,6 +69,7 @@ export function nextBatch<W extends PlannedWork>(
     if (count > 0) ranges.push({ work, first: work.next, count })
     if (work.next + count < work.datums.length) break
   }
+  if (!leader) throw new RangeError('no work to plan')
   return packBatch(ranges, leader.backward)
 }
 
@@ -120,22 +131,27 @@ export function recordedBatch<W extends BatchWork>(record: BatchRecord, work: W)
   }
 }
 
-/** Throws EngineError PLAN_MISMATCH when `plan` is not of this runtime or not of this operation. */
-export function checkPlan(plan: TrainingPlan, runtime: string, work: BatchWork & { readonly backward: boolean }): void {
+/**
+ * Throws EngineError PLAN_MISMATCH when `plan` is not of this runtime or not of this operation, whose passes over its
+ * datums compute a gradient or not, as in `passes`.
+ */
+export function checkPlan(plan: TrainingPlan, runtime: string, work: BatchWork, passes: readonly boolean[]): void {
   const refuse: (reason: string) => never = (reason) => {
     throw engineError('PLAN_MISMATCH', `the recorded plan cannot be repeated bit for bit: ${reason}`)
   }
   if (plan.version !== PLAN_VERSION) refuse(`it is of version ${plan.version}, this engine writes ${PLAN_VERSION}`)
   if (plan.runtime !== runtime) refuse(`it was made by "${plan.runtime}", this engine is "${runtime}"`)
-  let next = 0
+  let [next, pass] = [0, 0]
   for (const record of plan.batches) {
     if (!isBatchRecord(record)) refuse('a record of it is damaged')
     const { shape, parts } = recordedBatch(record, work)
     const { first = -1, count = 0, token = 0, column = 0 } = parts[0]?.place ?? {}
     const length = work.datums.slice(first, first + count).reduce((sum, d) => sum + d.tokens.length, 0)
     const fits = token + length <= shape.tokens && column + work.weights.layout.rank <= shape.columns
-    if (first !== next || !fits || shape.backward !== work.backward) refuse('it is of another operation')
+    if (first !== next || !fits || shape.backward !== passes[pass]) refuse('it is of another operation')
     next = first + count
+    if (next === work.datums.length) [next, pass] = [0, pass + 1]
   }
-  if (next !== work.datums.length) refuse(`it covers ${next} datums, the operation has ${work.datums.length}`)
+  const [covered, whole] = [pass * work.datums.length + next, passes.length * work.datums.length]
+  if (covered !== whole) refuse(`it covers ${covered} datums, the operation has ${whole}`)
 }

@@ -47,7 +47,7 @@ let refused: unknown[]
 let retrieve: (call: Call<'retrieveFuture'>) => Promise<Result<'retrieveFuture'>>
 
 beforeEach(async () => {
-  budget = new BodyBudget(200_000)
+  budget = new BodyBudget(200_000, 150_000)
   registry = new Registry()
   lines = []
   calls = []
@@ -60,7 +60,7 @@ beforeEach(async () => {
     }
   }
   const parts: RouterParts = {
-    authenticate: (key) => (key === KEY ? { id: 'tenant-1' } : null),
+    authenticate: async (key) => (key === KEY ? { id: 'tenant-1', role: 'member', key: 'key-1' } : null),
     budget,
     maxBodyBytes: MAX_BODY,
     maxJsonBytes: MAX_JSON,
@@ -115,7 +115,10 @@ describe('a good request', () => {
     expect(status).toBe(200)
     expect(body).toEqual({ session_id: 's', type: 'create_session' })
     expect(headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/)
-    expect(calls[0]).toMatchObject({ tenant: { id: 'tenant-1' }, body: { sdk_version: '0.38.0' } })
+    expect(calls[0]).toMatchObject({
+      tenant: { id: 'tenant-1', role: 'member', key: 'key-1' },
+      body: { sdk_version: '0.38.0' },
+    })
   })
 
   it('may have colons in its path', async () => {
@@ -211,7 +214,11 @@ describe('a bad request', () => {
   it('is reported with its body, so that its sequence number can count as used', async () => {
     await post('forward_backward', '{"model_id":"m","seq_id":7}')
     expect(refused).toEqual([
-      { operation: 'forwardBackward', tenant: { id: 'tenant-1' }, body: { model_id: 'm', seq_id: 7 } },
+      {
+        operation: 'forwardBackward',
+        tenant: { id: 'tenant-1', role: 'member', key: 'key-1' },
+        body: { model_id: 'm', seq_id: 7 },
+      },
     ])
     expect(calls).toEqual([])
   })
@@ -293,11 +300,24 @@ describe('bodies over the limits', () => {
   })
 
   it('are asked to come again where they are only too many together', async () => {
-    const lease = budget.lease(budget.limit - 10)
+    const other = budget.lease('tenant-2', budget.share)
+    const lease = budget.lease('tenant-3', budget.limit - budget.share - 10)
     const { status, body, headers } = await post('create_session', session)
     expect([status, body.code, headers.get('retry-after')]).toEqual([429, 'BUSY', '1'])
     lease.release()
+    other.release()
     expect((await post('create_session', session)).status).toBe(200)
+  })
+
+  it('of one tenant do not take what is left for the others', async () => {
+    const lease = budget.lease('tenant-1', budget.share - 10)
+    const { status, body, headers } = await post('create_session', session)
+    expect([status, body.code, headers.get('retry-after')]).toEqual([429, 'TENANT_BUSY', '1'])
+    budget.lease('tenant-2', budget.limit - budget.share).release()
+    expect(() => budget.lease('tenant-2', budget.share).release()).toThrow(/as many request bytes as it may/)
+    lease.release()
+    expect((await post('create_session', session)).status).toBe(200)
+    expect(budget.used).toBe(0)
   })
 
   it('give their share back when the client goes away halfway', async () => {
@@ -375,6 +395,6 @@ describe('what is seen of requests', () => {
 })
 
 it('a router does not start with a handler missing', () => {
-  const parts = { authenticate: () => null, budget, maxBodyBytes: 1, maxJsonBytes: 1 }
+  const parts = { authenticate: async () => null, budget, maxBodyBytes: 1, maxJsonBytes: 1 }
   expect(() => createRouter({ liveness: operations.liveness }, {}, parts)).toThrow(/liveness has no handler/)
 })

@@ -1,6 +1,7 @@
 // Opens the SQLite database of a state directory: libsql through Kysely, write-ahead log, every commit synced.
 // libsql answers synchronously, on the thread of the server: rows stay small, large payloads are files (blobs.ts).
 
+import { existsSync } from 'node:fs'
 import { Kysely, Migrator, SqliteDialect } from 'kysely'
 import { serviceError } from '../errors.ts'
 import { migrationProvider } from './migrations.ts'
@@ -17,10 +18,20 @@ export async function openSqlite(file: string): Promise<Kysely<Database>> {
   const database = await openDriver(file)
   // FULL: an acknowledged row survives power loss too. The setting belongs to the connection and there is one.
   database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000')
-  const db = new Kysely<Database>({ dialect: new SqliteDialect({ database: withoutExtras(database) as never }) })
+  const db = kyselyOver(database)
   const { error } = await new Migrator({ db, provider: migrationProvider }).migrateToLatest()
   if (error) throw error
   return db
+}
+
+/** A database that is there already, as it is: for looking into it, also while a server works on it. Throws STORAGE. */
+export async function openReader(file: string): Promise<Kysely<Database>> {
+  if (!existsSync(file)) throw serviceError('STORAGE', { action: 'read', problem: `${file} does not exist` })
+  return kyselyOver(await openDriver(file))
+}
+
+function kyselyOver(database: SqliteDriver): Kysely<Database> {
+  return new Kysely<Database>({ dialect: new SqliteDialect({ database: withoutExtras(database) as never }) })
 }
 
 export async function openDriver(file: string): Promise<SqliteDriver> {
@@ -33,7 +44,8 @@ export async function openDriver(file: string): Promise<SqliteDriver> {
 /** libsql adds a `_metadata` key to rows and gives blobs as ArrayBuffer; neither may leave this file. */
 function withoutExtras(driver: SqliteDriver): SqliteDriver {
   const prepare: SqliteDriver['prepare'] = (sql) => {
-    const statement = driver.prepare(sql)
+    // A transaction that reads first and writes then would fail, without waiting, where another process wrote in between.
+    const statement = driver.prepare(sql === 'begin' ? 'begin immediate' : sql)
     const all = statement.all.bind(statement)
     statement.all = (parameters) => all(parameters).map((row) => cleanRow(row as Record<string, unknown>))
     return statement

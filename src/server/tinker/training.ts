@@ -1,6 +1,8 @@
-// forward, forward_backward and optim_step.
+// forward, forward_backward and optim_step; custom losses, which are refused by name.
 
+import { LOSSES } from '../../backends/losses.ts'
 import { checkSettings } from '../../backends/transformers/optimizer.ts'
+import { serviceError } from '../errors.ts'
 import type { Services } from '../services/services.ts'
 import { decodeTraining, trainingOfJson } from '../wire/training.ts'
 import type { TinkerHandlers } from './handlers.ts'
@@ -22,6 +24,7 @@ export function trainingHandlers(services: Services) {
       () => peek(body),
       async () => {
         const call = body instanceof Uint8Array ? decodeTraining(body) : trainingOfJson(body)
+        if (call.lossName === 'custom') throw customLoss(`loss_id ${call.lossConfig.loss_id ?? 'is missing'}`)
         const { requestId, modelId } = await training.train(tenant, call)
         return { request_id: requestId, model_id: modelId }
       },
@@ -30,6 +33,10 @@ export function trainingHandlers(services: Services) {
   return {
     forwardBackward: ({ tenant, body }) => submit(tenant.id, body),
     forward: ({ tenant, body }) => submit(tenant.id, body),
+    createCustomLoss: async ({ tenant, body }) => {
+      await services.sessions.require(tenant.id, body.session_id)
+      throw customLoss(`create_custom_loss of ${body.name}`)
+    },
     optimStep: ({ tenant, body }) =>
       numbered(
         services,
@@ -46,6 +53,8 @@ export function trainingHandlers(services: Services) {
       ),
   } satisfies Partial<TinkerHandlers>
 }
+
+const customLoss = (what: string) => serviceError('CUSTOM_LOSS', { what, losses: Object.keys(LOSSES) })
 
 type AdamField = keyof typeof ADAM
 
