@@ -246,12 +246,12 @@ export const CASES: readonly Case[] = [
   {
     id: 'C93',
     says: 'topk_sample_logprobs; target_prompt_logprobs dense and sparse; prompt_alt_tokens_k: each as compute_logprobs says',
-    holes: recent('0.31', 'the last of them'),
+    holes: since('0.31', 'the last of them'),
   },
   {
     id: 'C93-last-n',
     says: 'prompt_logprobs_last_n limits the best tokens of a prompt too',
-    holes: recent('0.33', 'prompt_logprobs_last_n'),
+    holes: since('0.33', 'prompt_logprobs_last_n'),
   },
   {
     id: 'C95',
