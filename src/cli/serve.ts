@@ -26,7 +26,7 @@ export async function serve(flags: ServeFlags): Promise<void> {
   const { startServer } = await import('../server/server.ts')
   const server = await startServer(config, log)
   const models = config.models.map(({ name }) => name)
-  const facts = { url: server.url, models, stateDir: config.stateDir, hasKeys: config.keys.length > 0 }
+  const facts = { url: server.url, models, stateDir: config.stateDir, hasKeys: !server.isOpen }
   process.stdout.write(`${readyBlock({ ...facts, version: MANIFEST.version })}\n`)
 
   log.info(`${await stopped}: finishing what is under way`)

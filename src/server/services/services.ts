@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Backend } from '../../backends/backend.ts'
-import type { ServerConfig } from '../config.ts'
+import { checkReach, type ServerConfig } from '../config.ts'
 import { toServiceError } from '../errors.ts'
 import { Compaction } from '../store/compaction.ts'
 import { Journal } from '../store/journal.ts'
@@ -21,6 +21,7 @@ import { Survival } from './engine-loss.ts'
 import { Futures } from './futures.ts'
 import { Housekeeping } from './housekeeping.ts'
 import { Keyring } from './keyring.ts'
+import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
 import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
@@ -42,6 +43,7 @@ const DRAIN_LIMIT_MS = 60_000
 
 export interface Services {
   readonly tenants: Tenants
+  readonly keys: Keys
   readonly tokens: Tokens
   readonly models: BaseModels
   readonly sessions: Sessions
@@ -76,29 +78,32 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const journal = new Journal(db, stateDir, signals)
   const runs = new Runs(db)
 
+  const logFailure = (cause: unknown, id: string | null) => {
+    const { cause: inner } = toServiceError(cause)
+    log.error({ err: inner ?? cause, future: id }, 'an operation failed')
+  }
+  const secret = addressSecret(stateDir)
+  const tokens = new Tokens(secret)
+  const keyring = new Keyring(db, (cause) => logFailure(cause, null))
+  const tenants = new Tenants(config.keys, config.limits, keyring, tokens)
   const models = new BaseModels(backend, {
     cacheDir: join(stateDir, 'cache'),
     threads: config.threads,
     log: (line) => log.info(line),
   })
-  await models.open(config.models).catch(async (cause) => {
+  try {
+    await keyring.refresh()
+    checkReach(config, tenants.isOpen)
+    await models.open(config.models)
+  } catch (cause) {
     await db.destroy()
     lock.release()
     throw cause
-  })
-  const logFailure = (cause: unknown, id: string | null) => {
-    const { cause: inner } = toServiceError(cause)
-    log.error({ err: inner ?? cause, future: id }, 'an operation failed')
   }
   const futures = new Futures(journal, signals, logFailure)
   const sessions = new Sessions(db, signals, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
   const checkpoints = new Checkpoints(db, stateDir)
-  const secret = addressSecret(stateDir)
   const addresses = new SignedAddresses(secret)
-  const tokens = new Tokens(secret)
-  const keyring = new Keyring(db, (cause) => logFailure(cause, null))
-  await keyring.refresh()
-  const tenants = new Tenants(config.keys, config.limits, keyring, tokens)
   const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
   await retention.start()
   const survival = new Survival(models)
@@ -129,6 +134,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   }
   return {
     tenants,
+    keys: new Keys(db),
     tokens,
     models,
     sessions,

@@ -70,6 +70,17 @@ export class Tenants {
     return { id: tenant, role, key: id }
   }
 
+  /** What people know of the key that was used. */
+  keyFacts({ key, role }: Tenant): { label: string; role: Role } {
+    return { label: this.#keyring.byId(key)?.label ?? '', role }
+  }
+
+  /** Why the key that was used cannot be revoked here; null where it can. */
+  whyItStays({ key }: Tenant): string | null {
+    if (this.#keyring.byId(key)) return null
+    return this.isOpen ? 'this server takes any key' : 'it stands in the configuration of the server'
+  }
+
   /** As the latest request of anybody found them in the database. */
   limitsOf(tenant: string): TenantLimits {
     const known = this.#limits.get(tenant)
