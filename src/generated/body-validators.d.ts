@@ -36,3 +36,4 @@ export declare const loadWeights: RawValidator
 export declare const copyWeights: RawValidator
 export declare const weightsInfo: RawValidator
 export declare const setCheckpointTtl: RawValidator
+export declare const createWeightsAccessToken: RawValidator

@@ -11,6 +11,7 @@ export type AuditEvent =
   | 'checkpoint_delete'
   | 'checkpoint_expire'
   | 'checkpoint_copy'
+  | 'checkpoint_share'
   | 'project_assign_session'
   | 'api_key_create'
   | 'api_key_revoke'

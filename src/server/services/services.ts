@@ -37,6 +37,7 @@ import { Traces } from './traces.ts'
 import { Training } from './training.ts'
 import { Ledger } from './usage.ts'
 import { WeightCopies } from './weight-copies.ts'
+import { WeightsAccess } from './weights-access.ts'
 
 /** Longer than this a supervisor would not wait either. */
 const DRAIN_LIMIT_MS = 60_000
@@ -58,6 +59,7 @@ export interface Services {
   readonly addresses: SignedAddresses
   readonly traces: Traces
   readonly weightCopies: WeightCopies
+  readonly weightsAccess: WeightsAccess
   readonly training: Training
   readonly sampling: Sampling
   readonly sampleEvents: SampleEvents
@@ -148,6 +150,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     downloads: new Downloads(db, checkpoints, addresses),
     addresses,
     traces: new Traces(db),
+    weightsAccess: new WeightsAccess(secret, { db, checkpoints, tenants }),
     weightCopies: new WeightCopies(db, checkpoints, sessions),
     training,
     sampling,

@@ -16,7 +16,7 @@ function kindsFor(headers: IncomingHttpHeaders) {
   return minor !== undefined && Number(minor) < 28 ? KINDS.slice(0, 2) : KINDS
 }
 
-export function checkpointHandlers({ catalog, checkpoints, downloads, retention }: Services) {
+export function checkpointHandlers({ catalog, checkpoints, downloads, retention, weightsAccess }: Services) {
   return {
     listTrainingRuns: async ({ tenant, query }) => {
       const { limit, offset, access_scope: scope, project_id } = query
@@ -37,6 +37,10 @@ export function checkpointHandlers({ catalog, checkpoints, downloads, retention 
     deleteCheckpoint: async ({ tenant, params }) => retention.remove(tenant.id, tinkerPath(params)),
     setCheckpointTtl: async ({ tenant, params, body }) =>
       retention.setTtl(tenant.id, tinkerPath(params), body.ttl_seconds),
+    createWeightsAccessToken: async ({ tenant, params, body }) => {
+      const { token, expires } = await weightsAccess.issue(tenant, tinkerPath(params), body.ttl_seconds ?? undefined)
+      return { token, expires: isoTime(expires) }
+    },
     publishCheckpoint: async ({ tenant, params }) => checkpoints.setPublished(tenant.id, tinkerPath(params), true),
     unpublishCheckpoint: async ({ tenant, params }) => checkpoints.setPublished(tenant.id, tinkerPath(params), false),
     getExternalWeightsUrls: async ({ tenant, params, request }) => {
