@@ -54,6 +54,11 @@ export const ERRORS = {
     'The server holds as many request bytes as it may ({limit} bytes).',
     'Send the request again after a second.',
   ),
+  TENANT_BUSY: server(
+    429,
+    'The requests that this tenant is sending hold as many bytes as those of one tenant may ({limit} bytes).',
+    'Send the request again after a second.',
+  ),
   SHUTTING_DOWN: server(503, 'The server is shutting down.', 'Send the request again when it is back.'),
   INTERNAL: server(500, 'The server made a mistake.', 'Its log has the details under this request id.'),
   STORAGE: server(500, 'The state directory could not be {action}: {problem}.', 'Check its disk and permissions.'),
@@ -234,6 +239,16 @@ export const ERRORS = {
     500,
     'The files of checkpoint {path} cannot be used.',
     'Save it again or use another one; the log of the server says what is wrong with them.',
+  ),
+  ADAPTER_REFUSED: user(
+    400,
+    'The adapter cannot be used: {problem}.',
+    'Send a tar archive of a folder that PEFT saved, with plain LoRA for this base model.',
+  ),
+  ADAPTER_TASK_RUNNING: server(
+    429,
+    'An import or a merge of yours is still running.',
+    'Send the request again when it has ended: one at a time is done for each tenant.',
   ),
   NO_OPTIMIZER_STATE: user(
     400,

@@ -21,7 +21,7 @@ interface Ids {
 
 type Attack = (ids: Ids) => Sent
 /** Null: the operation takes no id and tells nothing of tenants. */
-type Attacks = { readonly [K in RoutedOperationId<'tinker'>]: readonly Attack[] | null }
+type Attacks = { readonly [K in RoutedOperationId<'tinker' | 'adapters'>]: readonly Attack[] | null }
 
 const of =
   (body: (ids: Ids) => unknown): Attack =>
@@ -44,6 +44,10 @@ const CUSTOM_LOSS = {
 }
 
 const ATTACKS: Attacks = {
+  importAdapter: null,
+  mergeAdapter: [of(({ path }) => ({ path }))],
+  // By a signed address only: adapters.test.ts.
+  downloadMerged: null,
   authToken: null,
   clientConfig: null,
   clientDynamicConfig: null,

@@ -12,6 +12,7 @@ export type AuditEvent =
   | 'checkpoint_expire'
   | 'checkpoint_copy'
   | 'checkpoint_share'
+  | 'checkpoint_import'
   | 'project_assign_session'
   | 'api_key_create'
   | 'api_key_revoke'

@@ -9,6 +9,7 @@ import { serviceError, toServiceError } from '../errors.ts'
 import type { Finished, Journal, OperationRow } from '../store/journal.ts'
 import type { Signals } from '../store/signals.ts'
 import { encodeReply } from '../wire/reply.ts'
+import { type Tenure, TenureOver } from './tenure.ts'
 import { Watch } from './watch.ts'
 
 export type FutureState =
@@ -23,8 +24,8 @@ type Also = Parameters<Journal['finish']>[1]
 
 export class Futures {
   readonly #journal: Journal
-  /** Operations that this server is to end. */
-  readonly #open = new Set<string>()
+  /** Operations that this server is to end, and the time within which it may. */
+  readonly #open = new Map<string, Tenure>()
   /** Whoever waits for an operation, whichever server ends it. */
   readonly #watches = new Map<string, Set<Watch>>()
   readonly #enders: ((id: string) => void)[] = []
@@ -47,9 +48,16 @@ export class Futures {
     this.#enders.push(listener)
   }
 
-  /** This server is going to carry out an acknowledged operation. */
-  open(id: string): void {
-    this.#open.add(id)
+  /** This server takes up an acknowledged operation. False when it has done so already. */
+  open(id: string, tenure: Tenure): boolean {
+    if (this.#open.has(id)) return false
+    this.#open.set(id, tenure)
+    return true
+  }
+
+  /** What has not ended is another server's to end. */
+  abandon(tenure: Tenure): void {
+    for (const [id, of] of this.#open) if (of === tenure) this.#open.delete(id)
   }
 
   async resolve(id: string, reply: Reply, plan?: unknown, also?: Also): Promise<void> {
@@ -72,11 +80,14 @@ export class Futures {
    * disk fails, whoever waits goes on waiting.
    */
   async #settle(finished: Finished, also?: Also): Promise<void> {
+    const tenure = this.#open.get(finished.id)
+    if (!tenure) return
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(LONGEST_PAUSE_MS, 2 * pauseMs)) {
       try {
-        await this.#journal.finish(finished, also)
+        await this.#journal.finish(finished, also, tenure)
         break
       } catch (cause) {
+        if (cause instanceof TenureOver) return
         this.#log(cause, finished.id)
         if (this.#stop.signal.aborted) return
         await setTimeout(pauseMs, undefined, { ref: false, signal: this.#stop.signal }).catch(() => {})

@@ -12,11 +12,15 @@ import { Journal } from '../store/journal.ts'
 import { ALONE } from '../store/signals.ts'
 import { openSqlite } from '../store/sqlite.ts'
 import { lockStateDir } from '../store/state-lock.ts'
+import { AdapterFolders } from './adapter-folders.ts'
+import { AdapterTasks } from './adapter-tasks.ts'
 import { Audit } from './audit.ts'
 import { BaseModels } from './base-models.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { Downloads } from './downloads.ts'
+import { Draws } from './draws.ts'
+import { EngineHosts } from './engine-hosts.ts'
 import { Survival } from './engine-loss.ts'
 import { Futures } from './futures.ts'
 import { Housekeeping } from './housekeeping.ts'
@@ -25,6 +29,7 @@ import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
 import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
+import { RunLanes } from './run-lanes.ts'
 import { Runs } from './runs.ts'
 import { SampleEvents } from './sample-events.ts'
 import { Sampling } from './sampling.ts'
@@ -32,6 +37,7 @@ import { SessionCatalog } from './session-catalog.ts'
 import { Sessions } from './sessions.ts'
 import { addressSecret, SignedAddresses } from './signed-addresses.ts'
 import { Tenants } from './tenants.ts'
+import { FOR_EVER } from './tenure.ts'
 import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
 import { Training } from './training.ts'
@@ -60,8 +66,11 @@ export interface Services {
   readonly traces: Traces
   readonly weightCopies: WeightCopies
   readonly weightsAccess: WeightsAccess
+  readonly adapterFolders: AdapterFolders
   readonly training: Training
   readonly sampling: Sampling
+  readonly lanes: RunLanes
+  readonly draws: Draws
   readonly sampleEvents: SampleEvents
   readonly futures: Futures
   /** How long a request may wait for its future. */
@@ -96,7 +105,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   try {
     await keyring.refresh()
     checkReach(config, tenants.isOpen)
-    await models.open(config.models)
+    models.load(config.models)
+    await models.openAll()
   } catch (cause) {
     await db.destroy()
     lock.release()
@@ -108,22 +118,29 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const addresses = new SignedAddresses(secret)
   const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
   await retention.start()
-  const survival = new Survival(models)
-  const parts = { db, journal, futures, sessions, models, checkpoints, survival, log: logFailure }
+  const parts = { db, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
   const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
-  const training = new Training({ ...parts, runs, adapters, restartPoints: new RestartPoints(runs, checkpoints) })
-  const sampling = new Sampling(parts)
+  const survival = new Survival(models)
+  const restartPoints = new RestartPoints(runs, checkpoints)
+  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints })
+  const draws = new Draws({ ...parts, survival })
+  const training = new Training({ ...parts, lanes })
+  const sampling = new Sampling({ ...parts, draws })
+  const tasks = new AdapterTasks()
+  const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks })
+  await adapterFolders.tidy()
   const housekeeping = new Housekeeping(new Compaction(db, stateDir), (cause) => logFailure(cause, null))
   await housekeeping.start()
-  const unfinished = await journal.unfinished()
-  await training.recover(unfinished.filter(({ kind }) => kind !== 'sample'))
-  await sampling.recover(unfinished.filter(({ kind }) => kind === 'sample'))
+  const hosts = new EngineHosts({ ...parts, lanes, draws, sampling })
+  for (const name of models.names()) await hosts.begin(name, FOR_EVER)
   const close = async () => {
     await sessions.close()
     await retention.close()
     await housekeeping.close()
+    adapterFolders.close()
+    await tasks.close()
     models.stopReopening()
-    const drained = Promise.all([training.drain(), sampling.drain()])
+    const drained = Promise.all([lanes.drain(), draws.drain()])
     const limit = setTimeout(DRAIN_LIMIT_MS, 'limit', { ref: false })
     if ((await Promise.race([drained, limit])) === 'limit')
       log.warn('the rest of the acknowledged work waits for the next start')
@@ -148,12 +165,15 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     ledger: new Ledger(db),
     retention,
     downloads: new Downloads(db, checkpoints, addresses),
+    adapterFolders,
     addresses,
     traces: new Traces(db),
     weightsAccess: new WeightsAccess(secret, { db, checkpoints, tenants }),
     weightCopies: new WeightCopies(db, checkpoints, sessions),
     training,
     sampling,
+    lanes,
+    draws,
     sampleEvents: new SampleEvents(db, futures, sessions, signals),
     futures,
     holdMs: config.holdSeconds * 1000,

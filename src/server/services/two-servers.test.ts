@@ -14,6 +14,7 @@ import { SignalBus } from '../testing/signal-bus.ts'
 import { Futures } from './futures.ts'
 import { SampleEvents } from './sample-events.ts'
 import { Sessions } from './sessions.ts'
+import { FOR_EVER } from './tenure.ts'
 
 const TENANT = 'anna'
 const TIMEOUT = 300_000
@@ -58,7 +59,10 @@ async function acknowledged(seq = 0, sampler = 's:sample:0'): Promise<string> {
   const operation = { tenant: TENANT, session: 's', subject: sampler, kind: 'sample', identity, payload } as const
   return (await here.journal.append(operation)).id
 }
-const finish = (server: Server, id: string) => server.futures.resolve(id, { type: 'json', value: { of: id } })
+const finish = (server: Server, id: string) => {
+  server.futures.open(id, FOR_EVER)
+  return server.futures.resolve(id, { type: 'json', value: { of: id } })
+}
 const isDone = { state: 'done', type: 'json' }
 
 describe('a future', () => {

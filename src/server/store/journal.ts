@@ -31,6 +31,12 @@ export interface Finished {
   readonly plan?: unknown
 }
 
+/** Whether the writer may still write about the work of a model: throws in the transaction when it may not. */
+export interface Fence {
+  check(trx: Transaction<Database>): Promise<void>
+}
+const NO_FENCE: Fence = { check: async () => {} }
+
 /** How long deliveries are gathered before they are written, and how many go into one statement. */
 const DELIVERED_MS = 1000
 const MOST_IDS = 500
@@ -100,9 +106,10 @@ export class Journal {
   }
 
   /** Records that these are carried out now, in this order, after everything that was started before. */
-  async start(ids: readonly string[]): Promise<void> {
+  async start(ids: readonly string[], fence = NO_FENCE): Promise<void> {
     if (!ids.length) return
     await this.#db.transaction().execute(async (trx) => {
+      await fence.check(trx)
       for (const id of ids) {
         await trx
           .updateTable('operations')
@@ -114,9 +121,14 @@ export class Journal {
   }
 
   /** Records how an operation ended, and whatever `also` writes, in one transaction. */
-  async finish(finished: Finished, also?: (trx: Transaction<Database>) => Promise<unknown>): Promise<void> {
+  async finish(
+    finished: Finished,
+    also?: (trx: Transaction<Database>) => Promise<unknown>,
+    fence = NO_FENCE,
+  ): Promise<void> {
     const stored = finished.result ? await this.#blobs.put(finished.result.bytes) : { inline: null, file: null }
     await this.#db.transaction().execute(async (trx) => {
+      await fence.check(trx)
       await trx
         .updateTable('operations')
         .set({
@@ -179,14 +191,26 @@ export class Journal {
     return (await this.#blobs.get({ inline: row.payload, file: row.payload_file })) ?? new Uint8Array()
   }
 
-  /** What was acknowledged and has not ended: first what had been started, in that order, then in order of arrival. */
-  async unfinished(): Promise<OperationRow[]> {
+  /**
+   * What was acknowledged and has not ended: first what had been started, in that order, then in order of arrival. Of runs
+   * and samplers of one base model, and all whose base model only their payload tells.
+   */
+  async unfinished(baseModel: string): Promise<OperationRow[]> {
     const rows = await this.#db
       .selectFrom('operations')
-      .selectAll()
-      .where('state', 'in', ['queued', 'running'])
-      .orderBy('created_at')
-      .orderBy('seq')
+      .leftJoin('runs', 'runs.id', 'operations.subject')
+      .leftJoin('sampling_sessions', 'sampling_sessions.id', 'operations.subject')
+      .selectAll('operations')
+      .where('operations.state', 'in', ['queued', 'running'])
+      .where(({ or, and, eb }) =>
+        or([
+          eb('runs.base_model', '=', baseModel),
+          eb('sampling_sessions.base_model', '=', baseModel),
+          and([eb('runs.id', 'is', null), eb('sampling_sessions.id', 'is', null)]),
+        ]),
+      )
+      .orderBy('operations.created_at')
+      .orderBy('operations.seq')
       .execute()
     const place = (row: OperationRow) => row.position ?? Number.POSITIVE_INFINITY
     return rows.sort((a, b) => (place(a) === place(b) ? 0 : place(a) - place(b)))
