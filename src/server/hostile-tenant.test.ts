@@ -112,6 +112,7 @@ const ATTACKS: Attacks = {
   listTrainingRuns: [...scopes, () => ({ query: { project_id: 'secret' } })],
   getTrainingRun: scopes,
   listCheckpoints: [checkpoint],
+  listModelCheckpoints: [checkpoint],
   listUserCheckpoints: [() => ({})],
   deleteCheckpoint: [checkpoint],
   getCheckpointArchive: [checkpoint],
