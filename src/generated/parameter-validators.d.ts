@@ -26,6 +26,7 @@ export declare const exportSessionTracePath: RawValidator
 export declare const getSamplerPath: RawValidator
 export declare const getTrainingRunPath: RawValidator
 export declare const listCheckpointsPath: RawValidator
+export declare const listModelCheckpointsPath: RawValidator
 export declare const deleteCheckpointPath: RawValidator
 export declare const getCheckpointArchivePath: RawValidator
 export declare const getExternalWeightsUrlsPath: RawValidator

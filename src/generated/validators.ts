@@ -70,6 +70,7 @@ export const pathValidators: { readonly [K in OperationId]?: Validator<PathParam
   getSampler: parameters.getSamplerPath as Validator<PathParams<'getSampler'>>,
   getTrainingRun: parameters.getTrainingRunPath as Validator<PathParams<'getTrainingRun'>>,
   listCheckpoints: parameters.listCheckpointsPath as Validator<PathParams<'listCheckpoints'>>,
+  listModelCheckpoints: parameters.listModelCheckpointsPath as Validator<PathParams<'listModelCheckpoints'>>,
   deleteCheckpoint: parameters.deleteCheckpointPath as Validator<PathParams<'deleteCheckpoint'>>,
   getCheckpointArchive: parameters.getCheckpointArchivePath as Validator<PathParams<'getCheckpointArchive'>>,
   getExternalWeightsUrls: parameters.getExternalWeightsUrlsPath as Validator<PathParams<'getExternalWeightsUrls'>>,

@@ -111,6 +111,7 @@ const ATTACKS: Attacks = {
   listTrainingRuns: [...scopes, ({ project }) => ({ query: { project_id: project } })],
   getTrainingRun: scopes,
   listCheckpoints: [checkpoint],
+  listModelCheckpoints: [checkpoint],
   listUserCheckpoints: [() => ({})],
   deleteCheckpoint: [checkpoint],
   getCheckpointArchive: [checkpoint],

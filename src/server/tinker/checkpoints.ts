@@ -17,6 +17,10 @@ function kindsFor(headers: IncomingHttpHeaders) {
 }
 
 export function checkpointHandlers({ catalog, checkpoints, downloads, retention }: Services) {
+  const checkpointsOf = async (tenant: string, run: string, headers: IncomingHttpHeaders) => {
+    const rows = await catalog.checkpointsOf(tenant, run, kindsFor(headers))
+    return { checkpoints: rows.map(checkpointRecord) }
+  }
   return {
     listTrainingRuns: async ({ tenant, query }) => {
       const { limit, offset, access_scope: scope, project_id } = query
@@ -26,10 +30,8 @@ export function checkpointHandlers({ catalog, checkpoints, downloads, retention 
     },
     getTrainingRun: async ({ tenant, params, query }) =>
       runRecord(await catalog.run(tenant.id, params.run, query.access_scope)),
-    listCheckpoints: async ({ tenant, params, request }) => {
-      const rows = await catalog.checkpointsOf(tenant.id, params.run, kindsFor(request.headers))
-      return { checkpoints: rows.map(checkpointRecord) }
-    },
+    listCheckpoints: ({ tenant, params, request }) => checkpointsOf(tenant.id, params.run, request.headers),
+    listModelCheckpoints: ({ tenant, params, request }) => checkpointsOf(tenant.id, params.run, request.headers),
     listUserCheckpoints: async ({ tenant, query, request }) => {
       const page = await catalog.checkpoints(tenant.id, kindsFor(request.headers), query)
       return { checkpoints: page.rows.map(checkpointRecord), cursor: cursorOf(page) }

@@ -39,7 +39,9 @@ def saved_state_is_listed() -> None:
     listed = done(rest(service).list_checkpoints(training.model_id)).checkpoints
     assert sorted(c.tinker_path for c in listed) == sorted([path, sampler_path]), listed
     (saved,) = [c for c in listed if c.checkpoint_type == "training"]
-    assert saved.checkpoint_id == "weights/a" and saved.size_bytes > 1000 and not saved.public, saved
+    assert saved.checkpoint_id == "weights/a", saved
+    if version() >= (0, 7):
+        assert saved.size_bytes > 1000 and not saved.public, saved
     assert abs(datetime.now(UTC) - saved.time) < timedelta(minutes=5), saved.time
     if more:
         assert saved.user_metadata == {"note": "first"}, saved
@@ -78,8 +80,9 @@ def training_run_of_a_path() -> None:
     assert run.is_lora and run.lora_rank == 4 and not run.corrupted, run
     assert run.last_checkpoint.tinker_path == path and run.last_sampler_checkpoint is None, run
     assert run.user_metadata == {"renderer": "plain"}, run
-    weights = done(rest(service).get_weights_info_by_tinker_path(path))
-    assert weights.base_model == MODEL and weights.is_lora and weights.lora_rank == 4, weights
+    if version() >= (0, 6):
+        weights = done(rest(service).get_weights_info_by_tinker_path(path))
+        assert weights.base_model == MODEL and weights.is_lora and weights.lora_rank == 4, weights
     refused(lambda: done(rest(service).get_training_run("no-such:train:0")), "no-such:train:0")
 
 
@@ -154,7 +157,7 @@ def command_line() -> None:
     assert path in json.dumps(tinker_cli("checkpoint", "info", path))
     tinker_cli("checkpoint", "publish", path)
     tinker_cli("checkpoint", "set-ttl", path, "--ttl", "7200")
-    if version() < (0, 20):  # its own `delete` does not get along with the click of today
+    if version() < (0, 24):  # their own `delete` calls the command `list` where it means the type
         return
     tinker_cli("checkpoint", "delete", path, "-y")
     assert path not in json.dumps(tinker_cli("checkpoint", "list", "--run-id", training.model_id))
