@@ -77,12 +77,13 @@ export class Training {
         subject: run.id,
         kind: 'create_model',
         identity: `model:${run.id}`,
+        baseModel: run.base_model,
         payload,
         digest: jsonBytes(call),
       },
       (trx) => this.#parts.runs.insert(trx, run),
     )
-    if (isNew) await this.#parts.lanes.take(id, run, work, 0)
+    if (isNew) await this.#parts.lanes.accept(id, run, work, 0)
     return { requestId: id, modelId: run.id }
   }
 
@@ -206,12 +207,13 @@ export class Training {
           kind,
           identity: seqId > 0 ? `run:${run.id}:${seqId}` : null,
           ...(seqId > 0 && { seq: seqId }),
+          baseModel: run.base_model,
           payload,
           ...(digest && { digest }),
         },
         (trx) => this.#parts.runs.take(trx, run),
       )
-      if (isNew) await this.#parts.lanes.take(id, run, work(id), seqId)
+      if (isNew) await this.#parts.lanes.accept(id, run, work(id), seqId)
       return { requestId: id, modelId: run.id }
     } catch (cause) {
       if (isFinal(cause)) await this.#skip(run, seqId)
@@ -221,7 +223,7 @@ export class Training {
 
   /** Recorded before the refusal is answered: after a restart, too, nobody waits for this number. */
   async #skip(run: Run, seqId: number): Promise<void> {
-    if (seqId > 0) await this.#parts.journal.refuse(run.id, seqId)
+    if (seqId > 0) await this.#parts.journal.refuse(run.id, seqId, run.base_model)
     this.#parts.lanes.skip(run, seqId)
   }
 
