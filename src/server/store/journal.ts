@@ -19,6 +19,8 @@ export interface NewOperation {
   readonly identity: string | null
   /** Its number among those of its subject. */
   readonly seq?: number
+  /** Whoever has the engine of this base model hears of it. */
+  readonly baseModel?: string
   readonly payload: Uint8Array
   /** What makes two payloads the same call; the payload itself when absent (it may hold a seed that the server drew). */
   readonly digest?: Uint8Array
@@ -88,6 +90,8 @@ export class Journal {
         })
         .execute()
       await also?.(trx, id)
+      const { baseModel, seq = 0 } = operation
+      if (baseModel !== undefined) await this.#signals.send(trx, 'work', { baseModel, id, seq })
       return null
     })
     if (!known) return { id, isNew: true }
@@ -105,19 +109,26 @@ export class Journal {
       .executeTakeFirst()
   }
 
-  /** Records that these are carried out now, in this order, after everything that was started before. */
-  async start(ids: readonly string[], fence = NO_FENCE): Promise<void> {
-    if (!ids.length) return
+  /**
+   * Records that these are carried out now, in this order, after everything that was started before. Gives those of them
+   * that have not ended.
+   */
+  async start(ids: readonly string[], fence = NO_FENCE): Promise<string[]> {
+    const started: string[] = []
+    if (!ids.length) return started
     await this.#db.transaction().execute(async (trx) => {
       await fence.check(trx)
       for (const id of ids) {
-        await trx
+        const { numUpdatedRows } = await trx
           .updateTable('operations')
           .set({ state: 'running', started_at: Date.now(), position: NEXT_POSITION })
           .where('id', '=', id)
-          .execute()
+          .where('state', 'in', ['queued', 'running'])
+          .executeTakeFirst()
+        if (numUpdatedRows > 0n) started.push(id)
       }
     })
+    return started
   }
 
   /** Records how an operation ended, and whatever `also` writes, in one transaction. */
@@ -149,6 +160,16 @@ export class Journal {
       await also?.(trx)
       await this.#signals.send(trx, 'ended', finished.id)
     })
+  }
+
+  /** Whoever's it is; undefined when it has ended. */
+  async open(id: string): Promise<OperationRow | undefined> {
+    return this.#db
+      .selectFrom('operations')
+      .selectAll()
+      .where('id', '=', id)
+      .where('state', 'in', ['queued', 'running'])
+      .executeTakeFirst()
   }
 
   async find(tenant: string, id: string): Promise<OperationRow | undefined> {
@@ -248,12 +269,20 @@ export class Journal {
   }
 
   /** A number counts as used from the moment in which its refusal is answered. */
-  async refuse(run: string, seq: number): Promise<void> {
-    await this.#db
-      .insertInto('refused_numbers')
-      .values({ run, seq })
-      .onConflict((conflict) => conflict.doNothing())
-      .execute()
+  async refuse(run: string, seq: number, baseModel?: string): Promise<void> {
+    await this.#db.transaction().execute(async (trx) => {
+      await trx
+        .insertInto('refused_numbers')
+        .values({ run, seq })
+        .onConflict((conflict) => conflict.doNothing())
+        .execute()
+      if (baseModel !== undefined) await this.#signals.send(trx, 'refused', { baseModel, run, seq })
+    })
+  }
+
+  /** Nobody wants this sample any more. */
+  async cancel(id: string): Promise<void> {
+    await this.#signals.send(this.#db, 'cancelled', id)
   }
 }
 
