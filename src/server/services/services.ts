@@ -43,6 +43,7 @@ import { Traces } from './traces.ts'
 import { Training } from './training.ts'
 import { Ledger } from './usage.ts'
 import { WeightCopies } from './weight-copies.ts'
+import { WeightsAccess } from './weights-access.ts'
 
 /** Longer than this a supervisor would not wait either. */
 const DRAIN_LIMIT_MS = 60_000
@@ -64,6 +65,7 @@ export interface Services {
   readonly addresses: SignedAddresses
   readonly traces: Traces
   readonly weightCopies: WeightCopies
+  readonly weightsAccess: WeightsAccess
   readonly adapterFolders: AdapterFolders
   readonly training: Training
   readonly sampling: Sampling
@@ -166,6 +168,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     adapterFolders,
     addresses,
     traces: new Traces(db),
+    weightsAccess: new WeightsAccess(secret, { db, checkpoints, tenants }),
     weightCopies: new WeightCopies(db, checkpoints, sessions),
     training,
     sampling,

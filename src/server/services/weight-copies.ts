@@ -16,6 +16,8 @@ import type { Sessions } from './sessions.ts'
 
 export interface CopyCall {
   readonly sourcePath: string
+  /** As whom the source may be read: the tenant itself, or who gave it a token. */
+  readonly reader: string
   /** Where the copy goes: a project, or a number of a session that is open. */
   readonly destination: Destination
   readonly ttlSeconds: number | null
@@ -46,7 +48,7 @@ export class WeightCopies {
     if (known !== null) return known
     checkTtl(call.ttlSeconds)
     if ('sessionId' in call.destination) await this.#sessions.require(tenant, call.destination.sessionId)
-    const source = await this.#checkpoints.find(tenant, call.sourcePath)
+    const source = await this.#checkpoints.find(call.reader, call.sourcePath)
     const folder = this.#checkpoints.newFolder(source.run, `${source.kind}-copies`)
     await linkFiles(source, this.#checkpoints.absolute(source.folder), folder.absolute)
     const written = await this.#db
