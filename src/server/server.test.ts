@@ -244,10 +244,10 @@ describe('a sampler', () => {
   })
 
   it('is refused what it asks for and this server cannot do, by name', async () => {
-    const body = { base_model: 'org/tiny', prompt: { chunks: [{ tokens: [1] }] }, prompt_alt_tokens_k: 2 }
+    const body = { base_model: 'org/tiny', prompt: { chunks: [{ tokens: [1] }] }, record_stability_info: true }
     const answer = await send('asample', { ...body, sampling_params: { max_tokens: 1 } })
     expect(answer.status).toBe(400)
-    expect(((await answer.json()) as Json).detail).toContain('prompt_alt_tokens_k')
+    expect(((await answer.json()) as Json).detail).toContain('record_stability_info')
   })
 })
 
