@@ -24,9 +24,11 @@ import { EngineHosts } from './engine-hosts.ts'
 import { Survival } from './engine-loss.ts'
 import { Futures } from './futures.ts'
 import { Housekeeping } from './housekeeping.ts'
+import { Intake } from './intake.ts'
 import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
+import { Quotas } from './quotas.ts'
 import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
 import { RunLanes } from './run-lanes.ts'
@@ -116,7 +118,11 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const addresses = new SignedAddresses(secret)
   const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
   await retention.start()
-  const parts = { db, signals, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
+  const limitsOf = (tenant: string) => tenants.limitsOf(tenant)
+  const quotas = new Quotas(db, limitsOf)
+  const intake = new Intake({ journal, futures, signals, limitsOf })
+  await intake.restore()
+  const parts = { db, signals, quotas, intake, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
   const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
   const survival = new Survival(models)
   const restartPoints = new RestartPoints(runs, checkpoints)
@@ -125,7 +131,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const training = new Training({ ...parts, lanes })
   const sampling = new Sampling({ ...parts, draws })
   const tasks = new AdapterTasks()
-  const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks })
+  const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
   const housekeeping = new Housekeeping(new Compaction(db, stateDir), (cause) => logFailure(cause, null))
   await housekeeping.start()
@@ -166,7 +172,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     adapterFolders,
     addresses,
     traces: new Traces(db),
-    weightCopies: new WeightCopies(db, checkpoints, sessions),
+    weightCopies: new WeightCopies(db, checkpoints, sessions, quotas),
     training,
     sampling,
     lanes,

@@ -205,6 +205,14 @@ const migrations: Record<string, Migration> = {
       await sql`insert into key_changes (id, version) values (1, 0)`.execute(db)
     },
   },
+  '011-sampler-bytes': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .alterTable('sampling_sessions')
+        .addColumn('bytes', 'bigint', (c) => c.notNull().defaultTo(0))
+        .execute()
+    },
+  },
 }
 
 export const migrationProvider: MigrationProvider = { getMigrations: async () => migrations }
