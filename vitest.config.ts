@@ -1,7 +1,15 @@
 import { defineConfig } from 'vitest/config'
+import { canStartPostgres } from './src/server/store/testing/postgres-server.ts'
 
-export default defineConfig({
+/** What works on a database is tested on both kinds. */
+const ON_DATABASES = ['src/server/*.test.ts', 'src/server/{store,services,tinker}/*.test.ts']
+const POSTGRES_ONLY = ['src/server/store/postgres.test.ts']
+const NOTHING_ELSE_THERE = ['src/server/{config,errors}.test.ts', 'src/server/store/state-lock.test.ts']
+
+const sqlite = {
+  extends: true as const,
   test: {
+    name: 'sqlite',
     include: [
       'src/**/*.test.ts',
       'openapi/**/*.test.ts',
@@ -9,7 +17,26 @@ export default defineConfig({
       'cookbook/**/*.test.ts',
       'models/**/*.test.ts',
     ],
-    testTimeout: 30_000,
-    hookTimeout: 120_000,
+    exclude: POSTGRES_ONLY,
   },
+}
+const postgres = {
+  extends: true as const,
+  test: {
+    name: 'postgresql',
+    include: ON_DATABASES,
+    exclude: NOTHING_ELSE_THERE,
+    globalSetup: ['src/server/store/testing/postgres-setup.ts'],
+  },
+}
+
+const hasPostgres = canStartPostgres()
+if (!hasPostgres) {
+  const sentence = 'PostgreSQL cannot be started here: install the optional packages, or PostgreSQL itself.'
+  if (process.env.CI === 'true') throw new Error(sentence)
+  console.warn(`NOT RUN, the tests on PostgreSQL. ${sentence}`)
+}
+
+export default defineConfig({
+  test: { testTimeout: 30_000, hookTimeout: 120_000, projects: hasPostgres ? [sqlite, postgres] : [sqlite] },
 })

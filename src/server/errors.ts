@@ -47,6 +47,22 @@ export const ERRORS = {
     'Stop that one, or give this one another --state-dir.',
   ),
 
+  DATABASE_UNREACHABLE: server(
+    500,
+    'The database {database} cannot be opened: {problem}.',
+    'Check that PostgreSQL runs there, and user, password and name in `database`.',
+  ),
+  DATABASE_UNFIT: server(
+    500,
+    'The database {database} cannot be used: {problem}.',
+    'Make one with `create database twinkle encoding UTF8 template template0` on a primary server.',
+  ),
+  DATABASE_NEWER: server(
+    500,
+    'The database was written by another version of this server that knows more tables.',
+    'Start that version, or give this one a database of its own.',
+  ),
+  DATABASE_AWAY: server(503, 'The database does not answer.', 'Send the request again.'),
   MISSING_PACKAGE: server(
     500,
     'The optional package {package} is not installed; it is needed for {use}.',

@@ -7,6 +7,7 @@ import type { Reply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
 import type { Database } from '../store/schema.ts'
+import { transact } from '../store/transact.ts'
 import { type Checkpoints, tinkerPath } from './checkpoints.ts'
 import { isEngineClosed, isEngineLoss, type Survival } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
@@ -193,7 +194,7 @@ export class RunExecutor {
       return
     }
     if (operation.id) await this.#parts.futures.resolve(operation.id, done.reply, undefined, done.also)
-    else if (done.also) await this.#parts.db.transaction().execute(done.also)
+    else if (done.also) await transact(this.#parts.db, done.also)
     open.delete(operation)
     // The answer is out: what is tidied up after it cannot change it.
     await done.after?.().catch((cause) => this.#parts.log(cause, operation.id))

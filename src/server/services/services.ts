@@ -8,8 +8,8 @@ import type { Backend } from '../../backends/backend.ts'
 import type { ServerConfig } from '../config.ts'
 import { toServiceError } from '../errors.ts'
 import { Compaction } from '../store/compaction.ts'
+import { openDatabase } from '../store/database.ts'
 import { Journal } from '../store/journal.ts'
-import { openSqlite } from '../store/sqlite.ts'
 import { lockStateDir } from '../store/state-lock.ts'
 import { Audit } from './audit.ts'
 import { BaseModels } from './base-models.ts'
@@ -68,8 +68,15 @@ export interface Services {
 export async function openServices(config: ServerConfig, backend: Backend, log: Logger): Promise<Services> {
   const { stateDir } = config
   mkdirSync(stateDir, { recursive: true })
-  const lock = await lockStateDir(stateDir)
-  const db = await openSqlite(join(stateDir, 'twinkle.db'))
+  const isShared = config.database !== 'sqlite'
+  // Servers on one PostgreSQL database may share the folder too.
+  const lock = isShared ? null : await lockStateDir(stateDir)
+  const db = await openDatabase(config, (err) => log.warn({ err }, 'a connection to the database broke')).catch(
+    (cause) => {
+      lock?.release()
+      throw cause
+    },
+  )
   const journal = new Journal(db, stateDir)
   const runs = new Runs(db)
 
@@ -80,7 +87,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   })
   await models.open(config.models).catch(async (cause) => {
     await db.destroy()
-    lock.release()
+    lock?.release()
     throw cause
   })
   const logFailure = (cause: unknown, id: string | null) => {
@@ -101,7 +108,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
   const training = new Training({ ...parts, runs, adapters, restartPoints: new RestartPoints(runs, checkpoints) })
   const sampling = new Sampling(parts)
-  const housekeeping = new Housekeeping(new Compaction(db, stateDir), (cause) => logFailure(cause, null))
+  const housekeeping = new Housekeeping(new Compaction(db, stateDir, isShared), (cause) => logFailure(cause, null))
   await housekeeping.start()
   const unfinished = await journal.unfinished()
   await training.recover(unfinished.filter(({ kind }) => kind !== 'sample'))
@@ -119,7 +126,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     await models.close()
     await journal.writeDelivered()
     await db.destroy()
-    lock.release()
+    lock?.release()
   }
   return {
     tenants: new Tenants(config.keys, tokens),

@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto'
 import type { Kysely } from 'kysely'
 import { serviceError } from '../errors.ts'
 import type { Database } from '../store/schema.ts'
+import { transact } from '../store/transact.ts'
 import { writeAudit } from './audit.ts'
 
 export interface NewSession {
@@ -95,7 +96,7 @@ export class Sessions {
 
   /** Puts it into a project, or into none. Throws UNKNOWN_SESSION. */
   async assignProject(tenant: string, id: string, projectId: string | null): Promise<void> {
-    await this.#db.transaction().execute(async (trx) => {
+    await transact(this.#db, async (trx) => {
       const { numUpdatedRows } = await trx
         .updateTable('sessions')
         .set({ project_id: projectId })

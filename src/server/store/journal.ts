@@ -1,11 +1,15 @@
 // The journal of operations: what was acknowledged, what became of it. An operation is in here before its request_id
 // leaves the server, and its result before anybody who waits is woken. Knows rows and bytes, not what they mean.
 
-import { createHash, randomUUID } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import { serviceError } from '../errors.ts'
 import { Blobs } from './blobs.ts'
+import { isPostgres } from './dialect.ts'
+import { isAway } from './postgres-driver.ts'
+import { newRequestId } from './request-ids.ts'
 import type { Database, OperationKind, OperationTable } from './schema.ts'
+import { transact } from './transact.ts'
 
 export type OperationRow = Selectable<OperationTable>
 
@@ -38,6 +42,8 @@ export class Journal {
   readonly #db: Kysely<Database>
   readonly #blobs: Blobs
   readonly #delivered = new Set<string>()
+  /** By identity, the operations of which nobody knows whether the database has them: their callers send them again. */
+  readonly #inDoubt = new Map<string, string>()
   #writing: NodeJS.Timeout | undefined
   constructor(db: Kysely<Database>, stateDir: string) {
     this.#db = db
@@ -52,14 +58,15 @@ export class Journal {
     operation: NewOperation,
     also?: (trx: Transaction<Database>, id: string) => Promise<unknown>,
   ): Promise<{ id: string; isNew: boolean }> {
-    const id = `req-${randomUUID()}`
+    const now = Date.now()
+    const id = newRequestId(now)
     const hash = createHash('sha256')
       .update(operation.kind)
       .update(operation.digest ?? operation.payload)
       .digest('hex')
     const stored = await this.#blobs.put(operation.payload)
-    const known = await this.#db.transaction().execute(async (trx) => {
-      const known = await this.#find(trx, operation.identity)
+    const write = async (trx: Transaction<Database>) => {
+      const known = await this.#find(trx, id, operation.identity)
       if (known) return known
       await trx
         .insertInto('operations')
@@ -75,46 +82,52 @@ export class Journal {
           payload: stored.inline,
           payload_file: stored.file,
           state: 'queued',
-          created_at: Date.now(),
+          created_at: now,
         })
         .execute()
       await also?.(trx, id)
-      return null
+      return { id, payload_hash: hash }
+    }
+    const first = await transact(this.#db, write, { isRepeatable: true }).catch((cause) => {
+      if (isAway(cause) && operation.identity !== null) this.#inDoubt.set(operation.identity, id)
+      throw cause
     })
-    if (!known) return { id, isNew: true }
+    const doubted = this.#inDoubt.get(operation.identity ?? '')
+    this.#inDoubt.delete(operation.identity ?? '')
+    if (first.id === id) return { id, isNew: true }
     if (stored.file) await this.#blobs.remove(stored.file)
-    if (known.payload_hash !== hash) throw serviceError('SEQ_CONFLICT', { identity: operation.identity ?? '' })
-    return { id: known.id, isNew: false }
+    if (first.payload_hash !== hash) throw serviceError('SEQ_CONFLICT', { identity: operation.identity ?? '' })
+    return { id: first.id, isNew: first.id === doubted }
   }
 
-  async #find(trx: Kysely<Database>, identity: string | null) {
-    if (identity === null) return undefined
-    return trx
-      .selectFrom('operations')
-      .select(['id', 'payload_hash'])
-      .where('identity', '=', identity)
-      .executeTakeFirst()
+  /** The first submission of this call; that may be this one, where an earlier attempt at writing it was not answered. */
+  async #find(trx: Kysely<Database>, id: string, identity: string | null) {
+    const query = trx.selectFrom('operations').select(['id', 'payload_hash'])
+    return (identity === null ? query.where('id', '=', id) : query.where('identity', '=', identity)).executeTakeFirst()
   }
 
   /** Records that these are carried out now, in this order, after everything that was started before. */
   async start(ids: readonly string[]): Promise<void> {
     if (!ids.length) return
-    await this.#db.transaction().execute(async (trx) => {
-      for (const id of ids) {
-        await trx
-          .updateTable('operations')
-          .set({ state: 'running', started_at: Date.now(), position: NEXT_POSITION })
-          .where('id', '=', id)
-          .execute()
-      }
-    })
+    await transact(this.#db, (trx) => this.#start(trx, ids), { isRepeatable: true })
+  }
+
+  async #start(trx: Transaction<Database>, ids: readonly string[]): Promise<void> {
+    const positions = await nextPositions(trx, ids.length)
+    for (const [i, id] of ids.entries()) {
+      await trx
+        .updateTable('operations')
+        .set({ state: 'running', started_at: Date.now(), position: positions[i] as number })
+        .where('id', '=', id)
+        .execute()
+    }
   }
 
   /** Records how an operation ended, and whatever `also` writes, in one transaction. */
   async finish(finished: Finished, also?: (trx: Transaction<Database>) => Promise<unknown>): Promise<void> {
     const stored = finished.result ? await this.#blobs.put(finished.result.bytes) : { inline: null, file: null }
-    await this.#db.transaction().execute(async (trx) => {
-      await trx
+    const write = async (trx: Transaction<Database>) => {
+      const { numUpdatedRows } = await trx
         .updateTable('operations')
         .set({
           state: finished.error ? 'failed' : 'done',
@@ -128,11 +141,12 @@ export class Journal {
           finished_at: Date.now(),
         })
         .where('id', '=', finished.id)
-        // An answer that was given stays.
+        // An answer that was given stays, and so does what belongs to it.
         .where('state', 'in', ['queued', 'running'])
-        .execute()
-      await also?.(trx)
-    })
+        .executeTakeFirst()
+      if (numUpdatedRows > 0n) await also?.(trx)
+    }
+    await transact(this.#db, write, { isRepeatable: true })
   }
 
   async find(tenant: string, id: string): Promise<OperationRow | undefined> {
@@ -182,7 +196,7 @@ export class Journal {
       .selectAll()
       .where('state', 'in', ['queued', 'running'])
       .orderBy('created_at')
-      .orderBy('seq')
+      .orderBy('id')
       .execute()
     const place = (row: OperationRow) => row.position ?? Number.POSITIVE_INFINITY
     return rows.sort((a, b) => (place(a) === place(b) ? 0 : place(a) - place(b)))
@@ -229,4 +243,16 @@ export class Journal {
   }
 }
 
-const NEXT_POSITION = sql<number>`(select coalesce(max(position), 0) + 1 from operations)`
+/** Ascending, and beyond all that were handed out before: also to other servers on the same database. */
+async function nextPositions(trx: Transaction<Database>, count: number): Promise<number[]> {
+  if (isPostgres(trx)) {
+    const { rows } = await sql<{ position: number }>`
+      select nextval('operation_positions') as position from generate_series(1, ${count})`.execute(trx)
+    return rows.map(({ position }) => position).sort((a, b) => a - b)
+  }
+  const last = await trx
+    .selectFrom('operations')
+    .select(({ fn }) => fn.max('position').as('position'))
+    .executeTakeFirst()
+  return Array.from({ length: count }, (_, i) => Number(last?.position ?? 0) + 1 + i)
+}

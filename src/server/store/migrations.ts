@@ -1,6 +1,7 @@
 // The schema's history. A migration that has been released is never edited; a new one is added below it.
 
 import { type Kysely, type Migration, type MigrationProvider, sql } from 'kysely'
+import { isPostgres } from './dialect.ts'
 
 const migrations: Record<string, Migration> = {
   '001-first': {
@@ -173,6 +174,12 @@ const migrations: Record<string, Migration> = {
         .addColumn('tokens', 'bigint', (c) => c.notNull())
         .addPrimaryKeyConstraint('usage_key', ['tenant', 'hour', 'session', 'base_model', 'kind'])
         .execute()
+    },
+  },
+  '009-postgres': {
+    async up(db: Kysely<unknown>) {
+      // SQLite has one writer, which counts by looking; these are handed out to several (journal.ts).
+      if (isPostgres(db)) await sql`create sequence operation_positions`.execute(db)
     },
   },
 }

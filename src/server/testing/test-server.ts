@@ -12,6 +12,7 @@ import { type FakeBackend, fakeBackend } from '../../backends/testing/fake-backe
 import { type OperationId, operations } from '../../generated/operations.ts'
 import { loadConfig } from '../config.ts'
 import { type RunningServer, startServer } from '../server.ts'
+import { newDatabase, type TestDatabase } from '../store/testing/databases.ts'
 
 const CHECKPOINT = join(import.meta.dirname, '../../backends/transformers/goldens/llama-tied/checkpoint')
 
@@ -31,10 +32,12 @@ export class TestServer {
   readonly stateDir = mkdtempSync(join(tmpdir(), 'twinkle-rest-'))
   readonly backend: FakeBackend = fakeBackend()
   #server!: RunningServer
+  #database: TestDatabase | undefined
 
   async start(): Promise<void> {
     registerBackend(this.backend)
-    const flags = { stateDir: this.stateDir, port: 0, models: [`org/tiny=${CHECKPOINT}`] }
+    this.#database ??= await newDatabase()
+    const flags = { stateDir: this.stateDir, port: 0, database: this.#database.url, models: [`org/tiny=${CHECKPOINT}`] }
     const { config } = await loadConfig({ flags, env: {} })
     const models = config.models.filter((m) => m.name === 'org/tiny')
     this.#server = await startServer({ ...config, models, backend: 'fake', holdSeconds: 20 }, pino({ level: 'silent' }))
@@ -51,6 +54,7 @@ export class TestServer {
 
   async stop(): Promise<void> {
     await this.#server.close()
+    await this.#database?.remove()
     rmSync(this.stateDir, { recursive: true })
   }
 
