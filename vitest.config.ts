@@ -2,9 +2,14 @@ import { defineConfig } from 'vitest/config'
 import { canStartPostgres } from './src/server/store/testing/postgres-server.ts'
 
 /** What works on a database is tested on both kinds. */
-const ON_DATABASES = ['src/server/*.test.ts', 'src/server/{store,services,tinker}/*.test.ts']
+const ON_DATABASES = ['src/server/*.test.ts', 'src/server/{store,services,tinker,datums}/*.test.ts']
 const POSTGRES_ONLY = ['src/server/store/postgres.test.ts']
-const NOTHING_ELSE_THERE = ['src/server/{config,errors}.test.ts', 'src/server/store/state-lock.test.ts']
+/** Those have no database, or are about SQLite: two-servers.test.ts tells one server of another's uncommitted work. */
+const SQLITE_ONLY = [
+  'src/server/{config,errors}.test.ts',
+  'src/server/store/state-lock.test.ts',
+  'src/server/services/two-servers.test.ts',
+]
 
 const sqlite = {
   extends: true as const,
@@ -25,7 +30,7 @@ const postgres = {
   test: {
     name: 'postgresql',
     include: ON_DATABASES,
-    exclude: NOTHING_ELSE_THERE,
+    exclude: SQLITE_ONLY,
     globalSetup: ['src/server/store/testing/postgres-setup.ts'],
   },
 }

@@ -78,6 +78,11 @@ export const CASES: readonly Case[] = [
   { id: 'C35', says: 'cispo with its defaults 0 and 4, and with 0.8 and 1.2' },
   { id: 'C36', says: 'dro with beta; without it the request is refused by name' },
   {
+    id: 'C36-gspo',
+    says: 'gspo: value, metrics and step go by the ratio of the sequence',
+    holes: recent('0.34', 'gspo'),
+  },
+  {
     id: 'C37',
     says: 'an unknown loss is refused with the list of losses',
     holes: oldest('this SDK refuses unknown losses itself, and the number it took is never sent'),
@@ -197,6 +202,11 @@ export const CASES: readonly Case[] = [
     holes: recent('0.26', 'cancelling samples'),
   },
   {
+    id: 'C97',
+    says: 'what is not public is refused by name: dimuon, optimisers nobody knows, stable_reinforce',
+    holes: recent('0.35', 'the last of them'),
+  },
+  {
     id: 'C98',
     says: 'a copy of a checkpoint stands by itself in another project',
     holes: recent('0.34', 'RestClient.copy_weights'),
@@ -225,7 +235,6 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
   C89: 'the columns of this matrix',
   C93: 'planned: topk_sample_logprobs, target_prompt_logprobs, prompt_alt_tokens_k',
   C94: 'planned: provenance spans',
-  C97: 'bad-input.test.ts',
   C99: 'local to the SDK',
 }
 

@@ -25,7 +25,13 @@ export interface LoraConfig {
   readonly trainUnembed: boolean
 }
 
-export type LossName = 'cross_entropy' | 'importance_sampling' | 'ppo' | 'cispo' | 'dro'
+export type LossName = 'cross_entropy' | 'importance_sampling' | 'ppo' | 'cispo' | 'dro' | 'gspo'
+
+/**
+ * What an engine must do for a loss. `token`: one pass, each target's gradient follows from its own log-probability.
+ * `sequence`: two passes, as sums over a sequence come before any gradient (see `JointLoss` in losses.ts).
+ */
+export type LossKind = 'token' | 'sequence'
 
 /** A loss whose configuration is complete: defaults are filled in by `resolveLoss` (losses.ts), never by an engine. */
 export interface LossSpec {
@@ -43,6 +49,8 @@ export interface TrainingDatum {
   /** Log-probabilities under the policy that sampled the tokens. */
   readonly logprobs?: Float32Array
   readonly advantages?: Float32Array
+  /** Not 0 at the positions that the ratio of the whole sequence is taken over; named as on the wire, as errors name it. */
+  readonly sequence_ratio_mask?: Float32Array
 }
 
 /** One forward or forward_backward operation. It is a transaction: it adds its whole gradient, or nothing. */
@@ -186,6 +194,8 @@ export interface EngineInfo {
   readonly maxContext: number
   readonly endTokens: readonly number[]
   readonly losses: readonly LossName[]
+  /** Kinds of losses that it can compute; each of `losses` is of one of them. */
+  readonly lossKinds: readonly LossKind[]
   readonly optimizers: readonly OptimStep['rule'][]
   readonly maxRank: number
   readonly maxTopK: number

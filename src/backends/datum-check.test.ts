@@ -41,6 +41,8 @@ describe('checkDatums', () => {
     ['long advantages', { advantages: new Float32Array(4) }, 'ppo', /advantages has 4 elements/],
     ['a NaN', { advantages: Float32Array.of(0, Number.NaN, 0) }, 'ppo', /advantages has NaN at element 1/],
     ['an infinity', { logprobs: Float32Array.of(0, 0, -Infinity) }, 'dro', /logprobs has -Infinity at element 2/],
+    ['a short mask', { sequence_ratio_mask: new Float32Array(2) }, 'gspo', /sequence_ratio_mask has 2 elements/],
+    ['a mask of nothing', { sequence_ratio_mask: new Float32Array(3) }, 'gspo', /sequence_ratio_mask is 0 everywhere/],
   ])('refuses %s, by datum', (_, change, loss, sentence) => {
     const spec = loss === 'dro' ? { name: 'dro' as const, config: { beta: 1 } } : resolveLoss(loss)
     expect(() => checkDatums([good, { ...good, ...change }], spec, limits)).toThrow(

@@ -29,9 +29,9 @@ function checkDatum(datum: TrainingDatum, index: number, loss: LossSpec, limits:
   if (badToken >= 0) {
     refuse(`token ${tokens[badToken]} at position ${badToken} is not in the vocabulary of ${vocabulary}`)
   }
-  const { soft } = LOSSES[loss.name]
+  const rule = LOSSES[loss.name]
   if (!Number.isInteger(width) || width < 1) refuse(`target_tokens has ${width} targets a position; give at least 1`)
-  if (width > 1 && !soft) {
+  if (width > 1 && !rule.soft) {
     refuse(`target_tokens has ${width} targets a position, but loss ${loss.name} takes one (shape [${length}])`)
   }
   const shape = width === 1 ? `[${length}]` : `[${length}, ${width}]`
@@ -41,11 +41,13 @@ function checkDatum(datum: TrainingDatum, index: number, loss: LossSpec, limits:
     const position = Math.floor(badTarget / width)
     refuse(`target_tokens has ${targets[badTarget]} at position ${position}, not in the vocabulary of ${vocabulary}`)
   }
-  for (const name of [...LOSSES[loss.name].required, ...LOSSES[loss.name].optional]) {
+  for (const name of [...rule.required, ...rule.optional]) {
     const values = datum[name]
     if (values) checkNumbers(refuse, name, values, name === 'weights' ? length * width : length, shape)
-    else if (LOSSES[loss.name].required.includes(name)) refuse(missing(name, loss, shape))
+    else if (rule.required.includes(name)) refuse(missing(name, loss, shape))
   }
+  const problem = rule.kind === 'token' ? undefined : rule.problem(datum)
+  if (problem) refuse(problem)
 }
 
 type Refuse = (sentence: string) => never

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { hasSlope, LOSSES, lossSlope, resolveLoss } from './losses.ts'
+import type { TokenLoss } from './losses.ts'
+import { hasSlope, LOSSES, lossesOf, lossSlope, resolveLoss, TOKEN_LOSSES } from './losses.ts'
 
 const golden = JSON.parse(readFileSync(new URL('transformers/goldens/losses.json', import.meta.url), 'utf8'))
 const { current_logprobs: current, logprobs, advantages, weights } = golden.inputs as Record<string, number[]>
@@ -12,7 +13,7 @@ const inputs = (i: number) => ({
 
 describe.each(Object.entries(golden.cases as Record<string, GoldenCase>))('loss case %s', (_, wanted) => {
   const spec = resolveLoss(wanted.loss_fn, wanted.loss_fn_config)
-  const loss = LOSSES[spec.name]
+  const loss = LOSSES[spec.name] as TokenLoss
 
   it('sums to the reference value', () => {
     const sum = (current as number[]).reduce((total, p, i) => total + loss.value(p, inputs(i), spec.config), 0)
@@ -38,13 +39,18 @@ describe('an infinite ratio', () => {
   const x = { weight: 1, old: -1e4, advantage: 0 }
   it.each(['importance_sampling', 'ppo', 'cispo'])('costs nothing under %s when the advantage is 0', (name) => {
     const { config } = resolveLoss(name)
-    expect(LOSSES[name as 'ppo'].value(-1, x, config)).toBeCloseTo(0, 300)
-    expect(hasSlope(LOSSES[name as 'ppo'].numbers(x, config))).toBe(false)
+    expect(TOKEN_LOSSES[name as 'ppo'].value(-1, x, config)).toBeCloseTo(0, 300)
+    expect(hasSlope(TOKEN_LOSSES[name as 'ppo'].numbers(x, config))).toBe(false)
   })
 })
 
 it('a target of weight 0 costs nothing, even one that the model thinks impossible', () => {
-  expect(LOSSES.cross_entropy.value(Number.NEGATIVE_INFINITY, { weight: 0, old: 0, advantage: 0 }, {})).toBe(0)
+  expect(TOKEN_LOSSES.cross_entropy.value(Number.NEGATIVE_INFINITY, { weight: 0, old: 0, advantage: 0 }, {})).toBe(0)
+})
+
+it('names the losses that an engine can compute by their kinds', () => {
+  expect(lossesOf(['sequence'])).toEqual(['gspo'])
+  expect(lossesOf(['token'])).toEqual(['cross_entropy', 'importance_sampling', 'ppo', 'cispo', 'dro'])
 })
 
 describe('resolveLoss', () => {
@@ -56,7 +62,13 @@ describe('resolveLoss', () => {
     })
   })
   it.each([
-    ['an unknown loss', 'gspo', {}, 'UNSUPPORTED_LOSS', /"gspo".*cross_entropy, importance_sampling, ppo, cispo, dro/],
+    [
+      'a loss whose formula is not public',
+      'stable_reinforce',
+      {},
+      'UNSUPPORTED_LOSS',
+      /"stable_reinforce".*dro, gspo$/,
+    ],
     ['a name that every object has', 'toString', {}, 'UNSUPPORTED_LOSS', /"toString"/],
     ['an unknown key', 'ppo', { epsilon: 0.2 }, 'INVALID_INPUT', /"epsilon".*clip_low_threshold, clip_high_threshold/],
     ['any key where there is none', 'cross_entropy', { beta: 1 }, 'INVALID_INPUT', /"beta"; it takes none/],

@@ -1,12 +1,15 @@
 // The catalogue of losses. All are sums over targets, never means. With p the current log-probability of a target, q that
-// of the policy that sampled it, A its advantage, w its weight and r = exp(p - q), each loss is a value and a derivative of
-// p alone; the formulas are those of the Tinker documentation. Knows numbers; knows nothing of tokens, graphs or tensors.
+// of the policy that sampled it, A its advantage, w its weight and r = exp(p - q), a token loss is a value and a derivative
+// of p alone; the formulas are those of the Tinker documentation. Losses that look at more than one target at once stand in
+// sequence-losses.ts. Knows numbers; knows nothing of tokens, graphs or tensors.
 
-import type { LossName, LossSpec } from './backend.ts'
+import type { LossKind, LossName, LossSpec, TrainingDatum } from './backend.ts'
 import { engineError } from './engine-errors.ts'
+import { clamp, clipLimits, finiteExp } from './ratios.ts'
+import { SEQUENCE_LOSSES, type SequenceLossName } from './sequence-losses.ts'
 
 /** The tensors, besides the targets, that a loss may read. */
-export type LossInput = 'weights' | 'logprobs' | 'advantages'
+export type LossInput = 'weights' | 'logprobs' | 'advantages' | 'sequence_ratio_mask'
 
 /** What a loss knows of one target. Inputs that the loss does not read are not looked at. */
 interface TargetInputs {
@@ -22,36 +25,57 @@ interface TargetInputs {
 export const LOSS_NUMBERS = ['old', 'linear', 'ratio', 'low', 'high', 'gateLow', 'gateHigh', 'pull'] as const
 export type LossNumbers = Readonly<Record<(typeof LOSS_NUMBERS)[number], number>>
 
-export interface Loss {
+interface LossTraits {
   readonly name: LossName
+  readonly kind: LossKind
   readonly required: readonly LossInput[]
   readonly optional: readonly LossInput[]
   /** Targets may be (N, K): several per position. */
   readonly soft: boolean
   /** Configuration keys with their defaults; null = must be given. */
   readonly config: Readonly<Record<string, number | null>>
+}
+
+export interface TokenLoss extends LossTraits {
+  readonly kind: 'token'
   /** The loss at one target; a float64. */
   value(p: number, x: TargetInputs, config: LossSpec['config']): number
   numbers(x: TargetInputs, config: LossSpec['config']): LossNumbers
 }
+
+/**
+ * A loss that needs the log-probabilities of many targets before the gradient of any: the operation is scored as a whole,
+ * then `joint` says loss and slopes in float64, then the slopes go backward. However an operation was cut into batches,
+ * `joint` sees all of its datums.
+ */
+export interface JointLoss extends LossTraits {
+  readonly kind: 'sequence'
+  /** What is wrong with a datum beyond sizes and missing tensors: a sentence, or undefined. */
+  problem(datum: TrainingDatum): string | undefined
+  joint(datums: readonly TrainingDatum[], logprobs: readonly Float64Array[], config: LossSpec['config']): JointResult
+}
+
+export interface JointResult {
+  readonly loss: number
+  /** Per datum, of its logprobs' shape: d(-loss)/dp. */
+  readonly slopes: readonly Float64Array[]
+}
+
+export type Loss = TokenLoss | JointLoss
+type TokenLossName = Exclude<LossName, SequenceLossName>
 
 /** Stands for infinity where a product with 0 must be 0. A finite float32. */
 const HUGE = 3e38
 
 const NEUTRAL: LossNumbers = { old: 0, linear: 0, ratio: 0, low: 0, high: HUGE, gateLow: 0, gateHigh: HUGE, pull: 0 }
 
-/** exp(p - q), kept finite: times an advantage of 0 it must give 0. */
-const ratio = (p: number, q: number) => Math.min(Math.exp(p - q), Number.MAX_VALUE)
-const clamp = (x: number, low: number, high: number) => Math.min(Math.max(x, low), high)
-const thresholds = (config: LossSpec['config']) => ({
-  low: config.clip_low_threshold as number,
-  high: config.clip_high_threshold as number,
-})
-const POLICY = { required: ['logprobs', 'advantages'], optional: [], soft: false } as const
+const ratio = (p: number, q: number) => finiteExp(p - q)
+const POLICY = { kind: 'token', required: ['logprobs', 'advantages'], optional: [], soft: false } as const
 
-export const LOSSES: Readonly<Record<LossName, Loss>> = {
+export const TOKEN_LOSSES: Readonly<Record<TokenLossName, TokenLoss>> = {
   cross_entropy: {
     name: 'cross_entropy',
+    kind: 'token',
     required: [],
     optional: ['weights'],
     soft: true,
@@ -71,13 +95,13 @@ export const LOSSES: Readonly<Record<LossName, Loss>> = {
     ...POLICY,
     config: { clip_low_threshold: 0.8, clip_high_threshold: 1.2 },
     value: (p, { old, advantage }, config) => {
-      const { low, high } = thresholds(config)
+      const { low, high } = clipLimits(config)
       const r = ratio(p, old)
       return -Math.min(r * advantage, clamp(r, low, high) * advantage)
     },
     // Beyond the limit that would be gained by, the clipped branch is the smaller one and has no slope.
     numbers: ({ old, advantage }, config) => {
-      const { low, high } = thresholds(config)
+      const { low, high } = clipLimits(config)
       const gate = advantage >= 0 ? { gateHigh: high } : { gateLow: low }
       return { ...NEUTRAL, old, ratio: advantage, ...gate }
     },
@@ -87,10 +111,10 @@ export const LOSSES: Readonly<Record<LossName, Loss>> = {
     ...POLICY,
     config: { clip_low_threshold: 0, clip_high_threshold: 4 },
     value: (p, { old, advantage }, config) => {
-      const { low, high } = thresholds(config)
+      const { low, high } = clipLimits(config)
       return advantage === 0 ? 0 : -clamp(ratio(p, old), low, high) * p * advantage
     },
-    numbers: ({ old, advantage }, config) => ({ ...NEUTRAL, old, ratio: advantage, ...thresholds(config) }),
+    numbers: ({ old, advantage }, config) => ({ ...NEUTRAL, old, ratio: advantage, ...clipLimits(config) }),
   },
   dro: {
     name: 'dro',
@@ -100,6 +124,17 @@ export const LOSSES: Readonly<Record<LossName, Loss>> = {
     numbers: ({ old, advantage }, { beta }) => ({ ...NEUTRAL, old, linear: advantage, pull: beta as number }),
   },
 }
+
+export const LOSSES: Readonly<Record<LossName, Loss>> = { ...TOKEN_LOSSES, ...SEQUENCE_LOSSES }
+
+/** Names of the losses of these kinds. */
+export const lossesOf = (kinds: readonly LossKind[]): LossName[] =>
+  Object.values(LOSSES)
+    .filter((loss) => kinds.includes(loss.kind))
+    .map((loss) => loss.name)
+
+/** The numbers of a target whose slope is known already. */
+export const slopeNumbers = (slope: number): LossNumbers => ({ ...NEUTRAL, linear: slope })
 
 /** d(-loss)/dp at one target, from the numbers that the graph gets. */
 export function lossSlope(p: number, n: LossNumbers): number {

@@ -4,6 +4,7 @@
 import { Command, Option } from 'commander'
 import { FIELDS, type Field, flagOf, SETTINGS, type Setting } from '../server/config-fields.ts'
 import { MANIFEST } from './package.ts'
+import { addTenantCommands } from './tenant-commands.ts'
 
 const CONFIG = ['--config <FILE>', 'settings from a YAML file'] as const
 const JSON_FLAG = ['--json', 'print JSON for machines'] as const
@@ -48,6 +49,28 @@ export function createProgram(): Command {
     .option(...JSON_FLAG)
     .action(async (options) => (await import('./state.ts')).showState(settingsOf(options)))
 
+  addTenantCommands(program, (command) => {
+    addSettings(command, ['stateDir'])
+    return command.option(...CONFIG).option(...JSON_FLAG)
+  })
+
+  const datum = program.command('datum').description('look at training data')
+  const showData = datum
+    .command('show')
+    .description('show tokens, text, targets, weights and advantages side by side, and mark what is commonly wrong')
+    .argument('<FILE|REQUEST_ID>', 'datums as JSON or JSON lines, or a forward_backward of the journal')
+  addSettings(showData, ['stateDir'])
+  showData
+    .option('--model <NAME>', 'whose tokenizer: a served model, a folder, a .gguf file or hf:org/name')
+    .option('--datum <N>', 'only this one, from 0')
+    .option('--datums <N>', 'how many at most (default: 3)')
+    .option('--rows <N>', 'rows of each at most (default: 40)')
+    .option(...CONFIG)
+    .option(...JSON_FLAG)
+    .action(async (from, { model, ...options }) =>
+      (await import('./datum.ts')).showDatum(from, { ...options, ...(model !== undefined && { tokenizer: model }) }),
+    )
+
   program
     .command('version')
     .description('print the version')
@@ -59,7 +82,8 @@ export function createProgram(): Command {
 const SERVE_NOTES = `
 Every setting can also be an environment variable (--state-dir is TWINKLE_STATE_DIR)
 or a key of the file behind --config (state_dir). A flag wins over a variable, a
-variable over the file. API keys are set by TWINKLE_KEYS or \`keys\` in the file.
+variable over the file. API keys are made by \`twinkle keys create\`, or set by
+TWINKLE_KEYS or \`keys\` in the file.
 
 Examples:
   twinkle serve

@@ -14,7 +14,7 @@ export function readyBlock(facts: ReadyFacts): string {
     `Twinkle ${facts.version} is ready at ${facts.url}`,
     `  models  ${facts.models.join(', ')}`,
     `  state   ${facts.stateDir}`,
-    `  keys    ${facts.hasKeys ? 'those of the configuration' : 'any key, each a tenant of its own'}`,
+    `  keys    ${facts.hasKeys ? 'those of `twinkle keys list` and of the configuration' : 'any key, each a tenant of its own'}`,
     '',
     'Run a Tinker script against it:',
     ...environmentLines(facts).map((line) => `  ${line}`),

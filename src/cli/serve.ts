@@ -27,7 +27,7 @@ export async function serve(flags: ServeFlags): Promise<void> {
   const { startServer } = await import('../server/server.ts')
   const server = await startServer(config, log)
   const models = config.models.map(({ name }) => name)
-  const facts = { url: server.url, models, stateDir: config.stateDir, hasKeys: config.keys.length > 0 }
+  const facts = { url: server.url, models, stateDir: config.stateDir, hasKeys: !server.isOpen }
   process.stdout.write(`${readyBlock({ ...facts, version: MANIFEST.version })}\n`)
 
   log.info(`${await stopped}: finishing what is under way`)
@@ -38,6 +38,7 @@ function shown(config: ServerConfig, setting: Setting): string {
   if (setting === 'keys') return `${config.keys.length} hashed`
   if (setting === 'database') return shownDatabase(config.database)
   if (setting === 'models') return config.models.map(({ name, path }) => `${name}=${path}`).join(' ')
+  if (setting === 'limits') return JSON.stringify(config.limits)
   return String(config[setting])
 }
 

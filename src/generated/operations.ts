@@ -1236,7 +1236,7 @@ export const operations = {
     method: 'delete',
     path: '/api/v1/auth/apikey/me',
     koaPath: '/api/v1/auth/apikey/me',
-    planned: true,
+    planned: false,
     needsKey: true,
     hasBody: false,
     requestMedia: [],
@@ -1248,6 +1248,7 @@ export const operations = {
     },
     errors: {
       401: 'Error',
+      403: 'Error',
       default: 'Error',
     },
     queryDefaults: {},

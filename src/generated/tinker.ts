@@ -46,7 +46,10 @@ export interface paths {
         get: operations["getCurrentApiKey"];
         put?: never;
         post?: never;
-        /** Forget this key. */
+        /**
+         * Revoke this key, from now on.
+         * @description Only a key that was made by `twinkle keys create`; one of the configuration stays what it is.
+         */
         delete: operations["revokeCurrentApiKey"];
         options?: never;
         head?: never;
@@ -1434,7 +1437,7 @@ export interface components {
             target: string;
         };
         /**
-         * @description One training example. With N tokens of model input, loss inputs have N elements (or N by K): target_tokens int64 and weights, logprobs, advantages float32, as the loss wants them.
+         * @description One training example. With N tokens of model input, loss inputs have N elements (or N by K): target_tokens int64 and weights, logprobs, advantages and sequence_ratio_mask (gspo) float32, as the loss wants them.
          * @example {
          *       "model_input": {
          *         "chunks": [
@@ -3126,6 +3129,15 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
+        /** @description The caller is known, and may not do this. */
+        Forbidden: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Error"];
+            };
+        };
         /** @description The session is over, or the result is no longer kept. */
         Gone: {
             headers: {
@@ -3320,6 +3332,7 @@ export interface operations {
                 content?: never;
             };
             401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             default: components["responses"]["Unexpected"];
         };
     };

@@ -2,8 +2,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { ConfigError, type ConfigInput, loadConfig } from './config.ts'
+import { ConfigError, type ConfigInput, checkReach, loadConfig } from './config.ts'
 import { EMBEDDED_MODEL, fileKeyOf, flagOf, variableOf } from './config-fields.ts'
+import { NO_LIMITS } from './services/limits.ts'
 
 let folder: string
 beforeEach(() => {
@@ -107,14 +108,18 @@ describe('loadConfig', () => {
     expect(await refusal({ file: 'gone.yaml' })).toMatch(/gone\.yaml does not exist/)
   })
 
-  it.each(['0.0.0.0', '::', '192.168.1.5', 'example.org'])('refuses host %s without keys', async (host) => {
-    expect(await refusal({ flags: { host } })).toMatch(/can be reached from other machines.*--open/)
-  })
+  it.each(['0.0.0.0', '::', '192.168.1.5', 'example.org'])(
+    'lets nobody serve on host %s without keys',
+    async (host) => {
+      const { config } = await loadConfig({ cwd: folder, flags: { host } })
+      expect(() => checkReach(config, true)).toThrow(/can be reached from other machines/)
+      checkReach(config, false)
+    },
+  )
 
-  it('listens beyond this machine with keys, or when told that it is open', async () => {
-    await loadConfig({ cwd: folder, flags: { host: '0.0.0.0' }, env: { TWINKLE_KEYS: 'tml-a' } })
-    await loadConfig({ cwd: folder, flags: { host: '0.0.0.0', open: true } })
-    await loadConfig({ cwd: folder, flags: { host: '127.1.2.3' } })
+  it('serves beyond this machine without keys when told that it is open', () => {
+    checkReach({ host: '0.0.0.0', open: true }, true)
+    checkReach({ host: '127.1.2.3', open: false }, true)
   })
 })
 
@@ -126,4 +131,20 @@ it('names a setting in all its places by one rule', () => {
   ])
   expect(flagOf('models')).toBe('--model')
   expect(flagOf('keys')).toBeNull()
+})
+
+describe('limits', () => {
+  it('reads limits of tenants from a file or a variable, and names the one that it does not know', async () => {
+    const file = yaml('limits:\n  storage_bytes: 10GiB\n  adapters: 4\n  queued_bytes: none\n  weight: 0.5')
+    const { config } = await loadConfig({ cwd: folder, file })
+    expect(config.limits).toEqual({ ...NO_LIMITS, storageBytes: 10 * 2 ** 30, adapters: 4, weight: 0.5 })
+    const env = { TWINKLE_LIMITS: 'concurrent_samples=8, adapters=2' }
+    const byVariable = await loadConfig({ cwd: folder, file, env })
+    expect(byVariable.config.limits).toEqual({ ...NO_LIMITS, concurrentSamples: 8, adapters: 2 })
+    expect(await refusal({ env: { TWINKLE_LIMITS: 'adaptors=2' } })).toMatch(/adaptors is none of them.*adapters/)
+    expect(await refusal({ file: yaml('limits: { adapters: -1 }') })).toMatch(
+      /adapters as a whole number from 1, or none/,
+    )
+    expect(await refusal({ file: yaml('limits: { weight: none }') })).toMatch(/weight as a number from 0.01 to 100/)
+  })
 })

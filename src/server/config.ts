@@ -67,7 +67,7 @@ export async function loadConfig(input: ConfigInput = {}): Promise<LoadedConfig>
     sources.models = sources.models === 'default' ? '--model' : `${sources.models} and --model`
   }
   const config = values as unknown as ServerConfig
-  checkExposure(config)
+  checkModels(config)
   return { config, sources: sources as Record<Setting, string> }
 }
 
@@ -154,17 +154,20 @@ function merged(base: readonly ModelSource[], more: readonly ModelSource[]): rea
   return [...new Map([...base, ...more].map((model) => [model.name, model])).values()]
 }
 
-function checkExposure(config: ServerConfig): void {
-  if (config.models.length === 0) {
-    throw new ConfigError(
-      'No models are configured.',
-      'Name one under models, or leave the key out to serve twinkle/tiny.',
-    )
-  }
-  if (config.open || config.keys.length > 0 || isLoopback(config.host)) return
+function checkModels({ models }: ServerConfig): void {
+  if (models.length > 0) return
   throw new ConfigError(
-    `Host ${config.host} can be reached from other machines, and no keys are configured.`,
-    'Set TWINKLE_KEYS or keys in a configuration file; or say --open if everyone may use it.',
+    'No models are configured.',
+    'Name one under models, or leave the key out to serve twinkle/tiny.',
+  )
+}
+
+/** Throws ConfigError for a server that strangers could use without a key. `isOpen`: any key is welcome. */
+export function checkReach({ host, open }: Pick<ServerConfig, 'host' | 'open'>, isOpen: boolean): void {
+  if (open || !isOpen || isLoopback(host)) return
+  throw new ConfigError(
+    `Host ${host} can be reached from other machines, and there are no keys.`,
+    'Make one with `twinkle keys create --tenant NAME`, or set TWINKLE_KEYS; or say --open if everyone may use it.',
   )
 }
 

@@ -24,7 +24,18 @@ const server = <const M extends string, const N extends string>(status: number, 
 export const ERRORS = {
   // The door
   MISSING_KEY: user(401, 'The request has no API key.', 'Send one in the header X-API-Key.'),
-  WRONG_KEY: user(401, 'This API key is not known here.', 'Use a key that the server was configured with.'),
+  WRONG_KEY: user(401, 'This API key is not known here.', 'Use one of the keys of this server.'),
+  KEY_REVOKED: user(401, 'The API key {key} was revoked.', 'Use another one, or ask the operator for it.'),
+  KEY_EXPIRED: user(401, 'The time of the API key {key} is over.', 'Use another one, or ask the operator for it.'),
+  UNKNOWN_KEY: user(404, 'There is no API key {id}.', 'See `twinkle keys list`.'),
+  KEY_STAYS: user(403, 'This API key cannot be revoked by a request: {reason}.', 'Ask the operator of this server.'),
+  UNKNOWN_TENANT: user(404, 'There is no tenant {name}.', '{tenants~name}'),
+  TENANT_EXISTS: user(400, 'Another tenant is called {name}.', 'Use another name.'),
+  INVALID_TENANT_NAME: user(
+    400,
+    'The tenant name {name} is not possible.',
+    'Use 1 to 64 letters, digits, ".", "_", "@" and "-", the first one a letter or digit; not the id of another tenant.',
+  ),
   TOKEN_OVER: user(401, 'This token is over.', 'Exchange the API key for a new one with auth/token.'),
   NOT_FOUND: user(404, 'There is no {method} {path} here.', '{hint}'),
   METHOD_NOT_ALLOWED: user(405, '{path} does not take {method}.', 'It takes {allowed}.'),
@@ -170,6 +181,19 @@ export const ERRORS = {
     413,
     'Datum {datum}: loss_fn_inputs.{name} brings the sparse tensors of this request to more than {limit} cells.',
     'Send fewer columns or fewer datums in a request.',
+  ),
+
+  // Looking at data
+  INVALID_DATUM_FILE: user(
+    400,
+    '{file} {problem}.',
+    'It takes JSON or JSON lines: datums with model_input and loss_fn_inputs, lists of them, or whole requests.',
+  ),
+  NO_DATUMS: user(400, 'The request {id} is a {kind}, which has no datums.', 'Name a forward or a forward_backward.'),
+  CALL_EXPIRED: user(
+    410,
+    'The call of {id} was kept as long as this server keeps calls, and is gone.',
+    'Look at a newer one; `twinkle state show` says how long calls are kept.',
   ),
 
   // Sampling

@@ -121,6 +121,8 @@ const ATTACKS: Attacks = {
   getAuditLog: [() => ({})],
   getCurrentCheckpointStorage: [() => ({}), () => ({ query: { project_id: 'secret' } })],
   getCurrentApiKey: [() => ({})],
+  // What it does to the caller's own key, tenants.test.ts holds: here it would end Bert's attacks.
+  revokeCurrentApiKey: null,
 }
 
 const server = new TestServer()

@@ -14,14 +14,14 @@ export function operatorHandlers(registry: Registry): Handlers<'liveness' | 'met
   }
 }
 
-export function serverRegistry({ futures, training, sampling, models }: Services): Registry {
+export function serverRegistry({ futures, lanes, draws, models }: Services): Registry {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   const gauge = (name: string, help: string, read: () => number) =>
     new Gauge({ name, help, registers: [registry], collect: gaugeReader(read) })
   gauge('twinkle_futures_pending', 'Acknowledged operations that have not ended.', () => futures.pending)
-  gauge('twinkle_training_waiting', 'Operations on training runs that wait for their turn.', () => training.waiting)
-  gauge('twinkle_samples_running', 'Sample requests in the engines.', () => sampling.running)
+  gauge('twinkle_training_waiting', 'Operations on training runs that wait for their turn.', () => lanes.waiting)
+  gauge('twinkle_samples_running', 'Sample requests in the engines.', () => draws.running)
   engineGauges(registry, models)
   return registry
 }
@@ -51,11 +51,9 @@ function engineGauges(registry: Registry, models: Services['models']): void {
       registers: [registry],
       async collect() {
         for (const model of models.names()) {
-          // An engine that is gone has no numbers until it is opened again.
-          const status = await models
-            .get(model)
-            .engine.status()
-            .catch(() => null)
+          // An engine that is gone, or in another server, has no numbers here.
+          const { engine } = models.get(model)
+          const status = await engine?.status().catch(() => null)
           if (status) this.set({ model }, status[key as keyof typeof kinds])
           else this.remove({ model })
         }

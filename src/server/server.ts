@@ -16,6 +16,8 @@ import { openServices } from './services/services.ts'
 export interface RunningServer {
   /** `http://HOST:PORT`. */
   readonly url: string
+  /** Any key is welcome, each a tenant of its own. */
+  readonly isOpen: boolean
   /** Ends held requests, finishes what was acknowledged and is ready, and closes everything. */
   close(): Promise<void>
 }
@@ -53,7 +55,7 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
     server.closeAllConnections()
     await closed
   }
-  return { url: urlOf(server), close }
+  return { url: urlOf(server), isOpen: services.tenants.isOpen, close }
 }
 
 async function listen(server: Server, { host, port }: ServerConfig): Promise<void> {

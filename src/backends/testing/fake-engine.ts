@@ -23,6 +23,7 @@ import type {
 } from '../backend.ts'
 import { checkDatums } from '../datum-check.ts'
 import { engineError, toFailure } from '../engine-errors.ts'
+import { lossesOf } from '../losses.ts'
 import { checkGeneration } from '../transformers/generation-check.ts'
 import { checkSettings } from '../transformers/optimizer.ts'
 import { Turns } from '../turns.ts'
@@ -73,7 +74,8 @@ export class FakeEngine implements Engine {
       vocabulary: 512,
       maxContext: 512,
       endTokens: [2],
-      losses: ['cross_entropy', 'importance_sampling', 'ppo', 'cispo', 'dro'],
+      losses: lossesOf(['token']),
+      lossKinds: ['token'],
       optimizers: ['adamw'],
       maxRank: 64,
       maxTopK: 64,

@@ -2,6 +2,7 @@
 // table on top. Small enough to compute by hand, true enough that losses fall, gradients add up and samples follow training.
 
 import type { LossSpec, OptimStep, TrainingDatum } from '../backend.ts'
+import { engineError } from '../engine-errors.ts'
 import { LOSSES, lossSlope } from '../losses.ts'
 
 /** Rows of an adapter's table, or of its gradient, by last token; an absent row is zeros. */
@@ -50,7 +51,9 @@ export function scoreDatum(
   gradient: Table | null,
 ): { logprobs: Float32Array; loss: number } {
   const { tokens, targets, width } = datum
-  const { value, numbers } = LOSSES[loss.name]
+  const rule = LOSSES[loss.name]
+  if (rule.kind !== 'token') throw engineError('UNSUPPORTED_LOSS', `the fake engine computes no loss ${loss.name}`)
+  const { value, numbers } = rule
   const logprobs = new Float32Array(tokens.length * width)
   let total = 0
   for (let n = 0; n < tokens.length; n++) {

@@ -31,11 +31,11 @@ export function batchFeeds(
   const share = floats(type, tokens * columns)
   const rows = new Rows(shape, type)
   for (const part of batch.parts) {
-    const { weights, loss } = part.work
+    const { weights } = part.work
     const { rank } = weights.layout
     let { token } = part.place
     rows.begin(part.place)
-    for (const datum of datumsOf(part)) {
+    for (const [at, datum] of datumsOf(part).entries()) {
       const start = token
       datum.tokens.forEach((id, i) => {
         ids[token] = BigInt(id)
@@ -45,7 +45,7 @@ export function batchFeeds(
           token * columns + part.place.column,
           token * columns + part.place.column + rank,
         )
-        rows.add(datum, i, token, targetNumbers(datum, i, loss))
+        rows.add(datum, i, token, targetNumbers(part.work, part.place.first + at, i))
         token++
       })
     }
@@ -185,10 +185,10 @@ export function partLogprobs(
   outputs: Readonly<Record<string, ArrayLike<number>>>,
 ): Float64Array[] {
   let { graded, scored } = part.place
-  return datumsOf(part).map((datum) => {
+  return datumsOf(part).map((datum, at) => {
     const result = new Float64Array(datum.tokens.length * datum.width)
     for (let i = 0; i < datum.tokens.length; i++) {
-      const isGraded = backward && targetNumbers(datum, i, part.work.loss).some(hasSlope)
+      const isGraded = backward && targetNumbers(part.work, part.place.first + at, i).some(hasSlope)
       const values = outputs[isGraded ? 'graded.logprobs' : 'scored.logprobs'] as ArrayLike<number>
       const row = isGraded ? graded++ : scored++
       for (let k = 0; k < datum.width; k++) result[i * datum.width + k] = values[row * width + k] as number

@@ -2,7 +2,7 @@
 // columns are; knows nothing of arrays (batch-arrays.ts) or of why these operations were put together (plan.ts).
 
 import type { LossSpec, TrainingDatum } from '../backend.ts'
-import { hasSlope, LOSSES, type LossNumbers } from '../losses.ts'
+import { hasSlope, LOSSES, type LossNumbers, slopeNumbers } from '../losses.ts'
 import { type AdapterLayout, PROJECTIONS, type Projection } from './adapter-layout.ts'
 import type { GraphKey } from './training-graph.ts'
 import type { Floats } from './training-stacks.ts'
@@ -11,6 +11,8 @@ import type { Floats } from './training-stacks.ts'
 export interface BatchWork {
   readonly datums: readonly TrainingDatum[]
   readonly loss: LossSpec
+  /** Per datum d(-loss)/d(logprob) of each target, where they are known before the pass: those of a joint loss. */
+  readonly slopes?: readonly Float64Array[] | undefined
   readonly weights: { readonly layout: AdapterLayout; readonly params: Floats; readonly alpha: number }
 }
 
@@ -51,9 +53,13 @@ export interface Batch<W extends BatchWork = BatchWork> {
 export const graphKeyOf = ({ projections, backward }: BatchShape): GraphKey => ({ projections, backward })
 
 /** What the loss says of one position's targets; the position has a gradient if any of them has. */
-export function targetNumbers(datum: TrainingDatum, position: number, loss: LossSpec): LossNumbers[] {
-  const { numbers } = LOSSES[loss.name]
-  return Array.from({ length: datum.width }, (_, k) => numbers(targetInputs(datum, position, k), loss.config))
+export function targetNumbers({ datums, loss, slopes }: BatchWork, index: number, position: number): LossNumbers[] {
+  const datum = datums[index] as TrainingDatum
+  const rule = LOSSES[loss.name]
+  return Array.from({ length: datum.width }, (_, k) => {
+    if (rule.kind === 'token') return rule.numbers(targetInputs(datum, position, k), loss.config)
+    return slopeNumbers(slopes?.[index]?.[position * datum.width + k] ?? 0)
+  })
 }
 
 export function targetInputs(datum: TrainingDatum, position: number, k: number) {
@@ -77,8 +83,8 @@ export function packBatch<W extends BatchWork>(
   let [token, graded, scored, column, width] = [0, 0, 0, 0, 1]
   for (const { work, first, count } of ranges) {
     parts.push({ work, place: { first, count, token, graded, scored, column } })
-    for (const datum of work.datums.slice(first, first + count)) {
-      const withSlope = backward ? gradedPositions(datum, work.loss) : 0
+    for (const [i, datum] of work.datums.slice(first, first + count).entries()) {
+      const withSlope = backward ? gradedPositions(work, first + i) : 0
       lengths.push(datum.tokens.length)
       token += datum.tokens.length
       graded += withSlope
@@ -101,9 +107,10 @@ export function packBatch<W extends BatchWork>(
   return { shape, parts }
 }
 
-function gradedPositions(datum: TrainingDatum, loss: LossSpec): number {
+function gradedPositions(work: BatchWork, index: number): number {
+  const { tokens } = work.datums[index] as TrainingDatum
   let count = 0
-  for (let i = 0; i < datum.tokens.length; i++) if (targetNumbers(datum, i, loss).some(hasSlope)) count++
+  for (let i = 0; i < tokens.length; i++) if (targetNumbers(work, index, i).some(hasSlope)) count++
   return count
 }
 

@@ -41,7 +41,8 @@ describe('the embedded engine', () => {
       vocabulary: 512,
       maxContext: 512,
       endTokens: [2],
-      losses: ['cross_entropy', 'importance_sampling', 'ppo', 'cispo', 'dro'],
+      losses: ['cross_entropy', 'importance_sampling', 'ppo', 'cispo', 'dro', 'gspo'],
+      lossKinds: ['token', 'sequence'],
       maxRank: 128,
     })
     expect(info.runtime).toMatch(/^onnxruntime-node 1\.30\.0, .*threads 2/)

@@ -18,7 +18,7 @@ import type {
   GenerationEvent,
   GenerationRequest,
   LoraConfig,
-  LossName,
+  LossKind,
   ModelSource,
   OptimResult,
   OptimStep,
@@ -28,7 +28,7 @@ import type {
   TrainingResult,
 } from '../backend.ts'
 import { cancelled, engineError, toFailure } from '../engine-errors.ts'
-import { LOSSES } from '../losses.ts'
+import { lossesOf } from '../losses.ts'
 import { Turns } from '../turns.ts'
 import { Adapter } from './adapter.ts'
 import { readIntoAdapter, readSnapshot, writeAdapterFolder } from './adapter-files.ts'
@@ -45,6 +45,7 @@ import { mappedWeights } from './weights.ts'
 
 /** Highest rank that can be trained and sampled. */
 const MAX_RANK = MAX_COLUMNS
+const LOSS_KINDS: readonly LossKind[] = ['token', 'sequence']
 /** Layers up to which all graphs are made in a blink. */
 const SHALLOW = 8
 
@@ -118,7 +119,8 @@ class TransformersEngine implements Engine {
       vocabulary,
       maxContext,
       endTokens: eosTokenIds,
-      losses: Object.keys(LOSSES) as LossName[],
+      losses: lossesOf(LOSS_KINDS),
+      lossKinds: LOSS_KINDS,
       optimizers: ['adamw'],
       maxRank: MAX_RANK,
       maxTopK: Math.min(MAX_TOP_K, vocabulary),

@@ -1,12 +1,13 @@
-// One training operation on its way: which datums are done, its own gradient, loss, log-probabilities and plan. What it
-// gathered reaches the adapter when it is whole, or never. Knows one operation; knows nothing of its neighbours.
+// One training operation on its way: which datums are done in which pass, its own gradient, loss, log-probabilities and plan.
+// What it gathered reaches the adapter when it is whole, or never. A token loss takes one pass over the datums, a joint loss
+// with a gradient two: the first one scores, the second takes the slopes backward. Knows nothing of its neighbours.
 
 import type { EngineFailure, LossSpec, Outcome, TrainingDatum, TrainingItem, TrainingResult } from '../backend.ts'
 import { checkDatums, type DatumLimits } from '../datum-check.ts'
 import { engineError, toFailure } from '../engine-errors.ts'
-import { LOSSES } from '../losses.ts'
+import { LOSSES, type TokenLoss } from '../losses.ts'
 import type { Adapter } from './adapter.ts'
-import { type Batch, datumsOf, type Part, targetInputs } from './batch.ts'
+import { type Batch, type Part, targetInputs } from './batch.ts'
 import { partLogprobs } from './batch-arrays.ts'
 import { type BatchRecord, batchRecord, checkPlan, PLAN_VERSION, type PlannedWork, recordedBatch } from './plan.ts'
 import { addGradient, type Floats } from './training-stacks.ts'
@@ -14,14 +15,18 @@ import { addGradient, type Floats } from './training-stacks.ts'
 export class Operation implements PlannedWork {
   readonly datums: readonly TrainingDatum[]
   readonly loss: LossSpec
-  readonly backward: boolean
   readonly weights: Adapter
   next = 0
+  slopes: readonly Float64Array[] | undefined
+  /** The passes over the datums: whether each computes a gradient. */
+  readonly #passes: readonly boolean[]
+  #pass = 0
   #failure: EngineFailure | undefined
   readonly #item: TrainingItem
   readonly #runtime: string
   readonly #gradient: Float32Array | null
-  readonly #logprobs: Float32Array[] = []
+  /** Of the first pass, in the graph's precision. */
+  readonly #logprobs: Float64Array[] = []
   readonly #records: BatchRecord[] = []
   #lossSum = 0
 
@@ -29,7 +34,7 @@ export class Operation implements PlannedWork {
     this.#item = item
     this.datums = item.datums
     this.loss = item.loss
-    this.backward = item.backward
+    this.#passes = item.backward && LOSSES[item.loss.name].kind !== 'token' ? [false, true] : [item.backward]
     this.weights = adapter
     this.#runtime = runtime
     this.#gradient = item.backward ? new Float32Array(adapter.layout.size) : null
@@ -38,18 +43,21 @@ export class Operation implements PlannedWork {
   get id(): string {
     return this.#item.operation
   }
+  get backward(): boolean {
+    return this.#passes[this.#pass] ?? false
+  }
   get alone(): boolean {
     return this.weights.isolated || this.#item.plan !== undefined
   }
   get isDone(): boolean {
-    return this.#failure !== undefined || this.next === this.datums.length
+    return this.#failure !== undefined || this.#pass === this.#passes.length
   }
 
   /** Refuses what cannot be computed, before anything is. */
   check(limits: DatumLimits): void {
     try {
       checkDatums(this.datums, this.loss, limits)
-      if (this.#item.plan) checkPlan(this.#item.plan, this.#runtime, this)
+      if (this.#item.plan) checkPlan(this.#item.plan, this.#runtime, this, this.#passes)
     } catch (error) {
       this.fail(toFailure(error))
     }
@@ -81,15 +89,35 @@ export class Operation implements PlannedWork {
   /** Takes in the outputs of a run, all of which are finite. */
   take({ shape }: Batch<Operation>, part: Part<Operation>, outputs: Readonly<Record<string, Floats>>): void {
     const { place } = part
-    const logprobs = partLogprobs(part, shape, outputs)
-    datumsOf(part).forEach((datum, i) => {
-      this.#lossSum += lossSum(datum, logprobs[i] as Float64Array, this.loss)
-    })
-    this.#logprobs.push(...logprobs.map((p) => Float32Array.from(p)))
-    if (this.#gradient)
+    if (this.#pass === 0) this.#logprobs.push(...partLogprobs(part, shape, outputs))
+    if (this.#gradient && shape.backward)
       addGradient(this.#gradient, outputs, shape.columns, { weights: this.weights, column: place.column })
     this.#records.push(batchRecord(shape, place))
     this.next = place.first + place.count
+    if (this.next === this.datums.length) this.#endPass()
+  }
+
+  #endPass(): void {
+    if (this.#pass === 0) this.#evaluate()
+    this.#pass++
+    if (this.#pass < this.#passes.length) this.next = 0
+  }
+
+  /** The loss of all datums, and the slopes that the next pass takes backward. */
+  #evaluate(): void {
+    const { config, name } = this.loss
+    const rule = LOSSES[name]
+    if (rule.kind === 'token') {
+      this.datums.forEach((datum, i) => {
+        this.#lossSum += tokenLossSum(datum, this.#logprobs[i] as Float64Array, rule, config)
+      })
+      return
+    }
+    const { loss, slopes } = rule.joint(this.datums, this.#logprobs, config)
+    this.#lossSum = loss
+    this.slopes = slopes
+    const areFinite = slopes.every((row) => row.every(Number.isFinite))
+    if (!areFinite) this.poison(0, this.datums.length)
   }
 
   /** Ends the operation: its gradient is the adapter's from now on, or nothing happened. */
@@ -99,17 +127,22 @@ export class Operation implements PlannedWork {
     if (this.#failure) return { operation, error: this.#failure }
     if (this.#gradient) this.weights.addGradient(this.#gradient)
     const plan = { version: PLAN_VERSION, runtime: this.#runtime, batches: this.#records }
-    return { operation, result: { logprobs: this.#logprobs, loss: this.#lossSum, plan } }
+    const logprobs = this.#logprobs.map((p) => Float32Array.from(p))
+    return { operation, result: { logprobs, loss: this.#lossSum, plan } }
   }
 }
 
-/** Sum of the loss over a datum's targets. */
-function lossSum(datum: TrainingDatum, logprobs: Float64Array, loss: LossSpec): number {
-  const { value } = LOSSES[loss.name]
+/** Sum of a token loss over a datum's targets. */
+function tokenLossSum(
+  datum: TrainingDatum,
+  logprobs: Float64Array,
+  rule: TokenLoss,
+  config: LossSpec['config'],
+): number {
   let sum = 0
   for (let i = 0; i < logprobs.length; i++) {
     const inputs = targetInputs(datum, Math.floor(i / datum.width), i % datum.width)
-    sum += value(logprobs[i] as number, inputs, loss.config)
+    sum += rule.value(logprobs[i] as number, inputs, config)
   }
   return sum
 }

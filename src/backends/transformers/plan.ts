@@ -20,8 +20,9 @@ export interface Budget {
 }
 
 export interface PlannedWork extends BatchWork {
+  /** Whether the present pass over the datums computes a gradient. */
   readonly backward: boolean
-  /** Datums that are done or under way. */
+  /** Datums that this pass has done or under way. */
   readonly next: number
   /** Its batches hold nobody else's datums. */
   readonly alone: boolean
@@ -120,22 +121,27 @@ export function recordedBatch<W extends BatchWork>(record: BatchRecord, work: W)
   }
 }
 
-/** Throws EngineError PLAN_MISMATCH when `plan` is not of this runtime or not of this operation. */
-export function checkPlan(plan: TrainingPlan, runtime: string, work: BatchWork & { readonly backward: boolean }): void {
+/**
+ * Throws EngineError PLAN_MISMATCH when `plan` is not of this runtime or not of this operation, whose passes over its
+ * datums compute a gradient or not, as in `passes`.
+ */
+export function checkPlan(plan: TrainingPlan, runtime: string, work: BatchWork, passes: readonly boolean[]): void {
   const refuse: (reason: string) => never = (reason) => {
     throw engineError('PLAN_MISMATCH', `the recorded plan cannot be repeated bit for bit: ${reason}`)
   }
   if (plan.version !== PLAN_VERSION) refuse(`it is of version ${plan.version}, this engine writes ${PLAN_VERSION}`)
   if (plan.runtime !== runtime) refuse(`it was made by "${plan.runtime}", this engine is "${runtime}"`)
-  let next = 0
+  let [next, pass] = [0, 0]
   for (const record of plan.batches) {
     if (!isBatchRecord(record)) refuse('a record of it is damaged')
     const { shape, parts } = recordedBatch(record, work)
     const { first = -1, count = 0, token = 0, column = 0 } = parts[0]?.place ?? {}
     const length = work.datums.slice(first, first + count).reduce((sum, d) => sum + d.tokens.length, 0)
     const fits = token + length <= shape.tokens && column + work.weights.layout.rank <= shape.columns
-    if (first !== next || !fits || shape.backward !== work.backward) refuse('it is of another operation')
+    if (first !== next || !fits || shape.backward !== passes[pass]) refuse('it is of another operation')
     next = first + count
+    if (next === work.datums.length) [next, pass] = [0, pass + 1]
   }
-  if (next !== work.datums.length) refuse(`it covers ${next} datums, the operation has ${work.datums.length}`)
+  const [covered, whole] = [pass * work.datums.length + next, passes.length * work.datums.length]
+  if (covered !== whole) refuse(`it covers ${covered} datums, the operation has ${whole}`)
 }

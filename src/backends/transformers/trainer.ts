@@ -79,11 +79,12 @@ export class Trainer {
     let open = work.map(({ item, adapter }) => new Operation(item, adapter, this.runtime))
     for (const operation of open) operation.check(this.#executor.limits)
     for (;;) {
-      for (const operation of open) if (operation.isDone) yield operation.finish()
-      open = open.filter((operation) => !operation.isDone)
+      const done = inAdapterOrder(open)
+      for (const operation of done) yield operation.finish()
+      open = open.filter((operation) => !done.includes(operation))
       if (open.length === 0) return
       if (signal?.aborted) for (const o of open) o.fail(cancelled(`operation ${o.id}`))
-      else await this.#advance(open)
+      else await this.#advance(open.filter((operation) => !operation.isDone))
     }
   }
 
@@ -136,6 +137,15 @@ export class Trainer {
         'send shorter sequences or use a lower rank',
     )
   }
+}
+
+/** Those that are done and have nothing of the same adapter before them: gradients are added in the order of the items. */
+function inAdapterOrder(open: readonly Operation[]): Operation[] {
+  const busy = new Set<Adapter>()
+  return open.filter((operation) => {
+    if (!operation.isDone) busy.add(operation.weights)
+    return !busy.has(operation.weights)
+  })
 }
 
 const isAllFinite = (outputs: Readonly<Record<string, Floats>>) => Object.values(outputs).every((x) => allFinite(x))

@@ -3,7 +3,7 @@
 
 import { describe, expect, it } from 'vitest'
 import type { TrainingDatum } from '../backend.ts'
-import { LOSSES, lossSlope, resolveLoss } from '../losses.ts'
+import { LOSSES, lossSlope, resolveLoss, type TokenLoss } from '../losses.ts'
 import { type AdapterLayout, adapterLayout, PROJECTIONS, type Projection } from './adapter-layout.ts'
 import { type Batch, type BatchWork, packBatch, targetInputs } from './batch.ts'
 import { partLogprobs } from './batch-arrays.ts'
@@ -101,7 +101,7 @@ function objective(batch: Batch, outputs: Record<string, Floats>, start: Record<
     const now = partLogprobs(part, batch.shape, outputs)
     const then = partLogprobs(part, batch.shape, start)
     return datums.reduce((sum, d, i) => {
-      const { value, numbers } = LOSSES[loss.name]
+      const { value, numbers } = LOSSES[loss.name] as TokenLoss
       return (now[i] as Float64Array).reduce((s, p, at) => {
         const x = targetInputs(d, Math.floor(at / d.width), at % d.width)
         if (loss.name !== 'cispo') return s + value(p, x, loss.config)

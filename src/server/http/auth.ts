@@ -4,13 +4,13 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { serviceError } from '../errors.ts'
 import type { Tenant } from '../services/tenants.ts'
 
-export type Authenticate = (key: string) => Tenant | null
+export type Authenticate = (key: string) => Promise<Tenant | null>
 
-/** Throws MISSING_KEY or WRONG_KEY. */
-export function tenantOf(headers: IncomingHttpHeaders, authenticate: Authenticate): Tenant {
+/** Throws MISSING_KEY, WRONG_KEY, KEY_REVOKED, KEY_EXPIRED or TOKEN_OVER. */
+export async function tenantOf(headers: IncomingHttpHeaders, authenticate: Authenticate): Promise<Tenant> {
   const key = headers['x-api-key']
   if (typeof key !== 'string' || key === '') throw serviceError('MISSING_KEY')
-  const tenant = authenticate(key)
+  const tenant = await authenticate(key)
   if (tenant === null) throw serviceError('WRONG_KEY')
   return tenant
 }

@@ -60,7 +60,7 @@ beforeEach(async () => {
     }
   }
   const parts: RouterParts = {
-    authenticate: (key) => (key === KEY ? { id: 'tenant-1' } : null),
+    authenticate: async (key) => (key === KEY ? { id: 'tenant-1', role: 'member', key: 'key-1' } : null),
     budget,
     maxBodyBytes: MAX_BODY,
     maxJsonBytes: MAX_JSON,
@@ -115,7 +115,10 @@ describe('a good request', () => {
     expect(status).toBe(200)
     expect(body).toEqual({ session_id: 's', type: 'create_session' })
     expect(headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/)
-    expect(calls[0]).toMatchObject({ tenant: { id: 'tenant-1' }, body: { sdk_version: '0.38.0' } })
+    expect(calls[0]).toMatchObject({
+      tenant: { id: 'tenant-1', role: 'member', key: 'key-1' },
+      body: { sdk_version: '0.38.0' },
+    })
   })
 
   it('may have colons in its path', async () => {
@@ -211,7 +214,11 @@ describe('a bad request', () => {
   it('is reported with its body, so that its sequence number can count as used', async () => {
     await post('forward_backward', '{"model_id":"m","seq_id":7}')
     expect(refused).toEqual([
-      { operation: 'forwardBackward', tenant: { id: 'tenant-1' }, body: { model_id: 'm', seq_id: 7 } },
+      {
+        operation: 'forwardBackward',
+        tenant: { id: 'tenant-1', role: 'member', key: 'key-1' },
+        body: { model_id: 'm', seq_id: 7 },
+      },
     ])
     expect(calls).toEqual([])
   })
@@ -375,6 +382,6 @@ describe('what is seen of requests', () => {
 })
 
 it('a router does not start with a handler missing', () => {
-  const parts = { authenticate: () => null, budget, maxBodyBytes: 1, maxJsonBytes: 1 }
+  const parts = { authenticate: async () => null, budget, maxBodyBytes: 1, maxJsonBytes: 1 }
   expect(() => createRouter({ liveness: operations.liveness }, {}, parts)).toThrow(/liveness has no handler/)
 })

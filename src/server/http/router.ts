@@ -80,7 +80,7 @@ async function answer(
   parts: RouterParts,
 ): Promise<void> {
   const needsKey = parts.needsKey?.(operation) ?? operation.needsKey
-  const tenant = needsKey ? tenantOf(ctx.req.headers, parts.authenticate) : null
+  const tenant = needsKey ? await tenantOf(ctx.req.headers, parts.authenticate) : null
   if (tenant) ctx.state.tenant = tenant.id
   if (!handler) {
     const { id, method, path } = operation

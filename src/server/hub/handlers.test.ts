@@ -26,7 +26,7 @@ let url: string
 beforeAll(async () => {
   const { hubModel, hubFile, hubFileHead } = operations
   const handlers = hubHandlers({ names: () => [...MODELS.keys()], files: (name) => MODELS.get(name) ?? null })
-  const parts = { authenticate: () => null, budget: new BodyBudget(0), maxBodyBytes: 0, maxJsonBytes: 0 }
+  const parts = { authenticate: async () => null, budget: new BodyBudget(0), maxBodyBytes: 0, maxJsonBytes: 0 }
   const app = new Koa<RequestState>()
   app
     .use(requestId())

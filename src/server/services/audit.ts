@@ -1,4 +1,4 @@
-// Who did what to a tenant's checkpoints and projects. An entry is written in the transaction of what it tells of, so the log
+// Who did what to a tenant's checkpoints, projects, keys and limits. An entry is written in the transaction of what it tells of, so the log
 // neither lacks nor invents anything. Entries are named RESOURCE_ACTION.
 
 import type { Kysely } from 'kysely'
@@ -12,6 +12,10 @@ export type AuditEvent =
   | 'checkpoint_expire'
   | 'checkpoint_copy'
   | 'project_assign_session'
+  | 'api_key_create'
+  | 'api_key_revoke'
+  | 'api_key_rotate'
+  | 'tenant_set'
 
 export interface AuditEntry {
   /** Milliseconds since 1970. */
@@ -22,7 +26,7 @@ export interface AuditEntry {
 
 const DAY_MS = 86_400_000
 
-/** Part of the transaction that does what it tells of. `actor` is a tenant, or `server`. */
+/** Part of the transaction that does what it tells of. `actor` is a tenant, `server`, or `operator` (the command line). */
 export async function writeAudit(
   db: Kysely<Database>,
   tenant: string,

@@ -1,96 +1,90 @@
-// The base models that this server serves, each with its engine. An engine that dies is opened again, until that works or
-// the server closes; whoever had work in it asks for its successor. Knows names and engines, not adapters.
+// The base models that this server serves: their names, their files, what their engines can do, and the engines that are in
+// this server. Where servers share a database, a model's engine may be in another one; what it can do is known here too.
 
-import type { Backend, BackendOptions, Engine, ModelSource } from '../../backends/backend.ts'
-import { engineError } from '../../backends/engine-errors.ts'
+import type { Backend, BackendOptions, Engine, EngineInfo, ModelSource } from '../../backends/backend.ts'
 import { openModelSource } from '../../formats/model-folder.ts'
 import { serviceError } from '../errors.ts'
-import { isEngineLoss } from './engine-loss.ts'
+import { CLOSED, HostedEngine } from './hosted-engine.ts'
 
 export interface ServedModel {
   readonly name: string
-  readonly engine: Engine
+  readonly info: EngineInfo
+  /** Null: in another server. It may be gone, and is opened again then. */
+  readonly engine: Engine | null
 }
 
 interface Entry {
   readonly source: ModelSource
   readonly files: Record<string, Uint8Array>
-  readonly engine: Engine
-  /** Set when the engine is known to be gone. */
-  successor: Promise<Engine> | null
-  /** Tells the successor to whoever asks before anybody knows that there must be one. */
-  readonly next: Deferred<Engine>
+  info: EngineInfo | null
+  hosted: HostedEngine | null
 }
-
-/** Between two attempts at opening an engine again. */
-const REOPEN_MS = { first: 100, most: 10_000 }
-/** At the start of the server; afterwards there is no limit. */
-const OPEN_ATTEMPTS = 3
 
 export class BaseModels {
   readonly #backend: Backend
   readonly #options: BackendOptions
-  readonly #served = new Map<string, Entry>()
+  readonly #entries = new Map<string, Entry>()
   readonly #listeners: ((name: string) => void)[] = []
-  readonly #closing = new AbortController()
+  /** Engines that are being opened. */
+  readonly #opening = new Map<string, AbortController>()
+  #isClosing = false
 
   constructor(backend: Backend, options: BackendOptions) {
     this.#backend = backend
     this.#options = options
   }
 
-  /** Opens all of them, or none: what was opened beside one that cannot be is closed again. */
-  async open(sources: readonly ModelSource[]): Promise<void> {
-    const opened = await Promise.allSettled(
-      sources.map(async (source) => {
-        const files = openModelSource(source.path).tokenizerFiles()
-        this.#serve(source, files, await this.#opened(source, OPEN_ATTEMPTS))
-      }),
-    )
+  /** Throws for files that are no model. */
+  load(sources: readonly ModelSource[]): void {
+    for (const source of sources) {
+      const files = openModelSource(source.path).tokenizerFiles()
+      this.#entries.set(source.name, { source, files, info: null, hosted: null })
+    }
+  }
+
+  /** Opens the engines of all of them, or of none: what was opened beside one that cannot be is closed again. */
+  async openAll(): Promise<void> {
+    const opened = await Promise.allSettled(this.names().map((name) => this.open(name)))
     const failed = opened.find((result) => result.status === 'rejected')
     if (!failed) return
     await this.close()
     throw failed.reason
   }
 
-  #serve(source: ModelSource, files: Record<string, Uint8Array>, engine: Engine): Entry {
-    const entry: Entry = { source, files, engine, successor: null, next: withResolvers() }
-    entry.next.promise.catch(() => {})
-    this.#served.set(source.name, entry)
-    void engine.closed.then((cause) => {
-      if (this.#closing.signal.aborted) return entry.next.reject(CLOSED)
-      entry.successor = entry.next.promise
-      for (const listener of this.#listeners) listener(source.name)
-      this.#options.log(`engine of ${source.name} is gone (${cause?.message ?? 'closed'}), opening it again`)
-      void this.#succeed(entry)
-    })
-    return entry
+  /** Throws what the backend throws, or ENGINE_CLOSED when it is dismissed meanwhile. */
+  async open(name: string): Promise<EngineInfo> {
+    const entry = this.#entry(name)
+    const dismissed = new AbortController()
+    this.#opening.set(name, dismissed)
+    const hosted = await HostedEngine.open({
+      name,
+      open: (signal) => this.#backend.open(entry.source, this.#options, AbortSignal.any([signal, dismissed.signal])),
+      log: this.#options.log,
+      onLost: () => {
+        for (const listener of this.#listeners) listener(name)
+      },
+    }).finally(() => this.#opening.delete(name))
+    if (dismissed.signal.aborted || this.#isClosing) {
+      await hosted.close()
+      throw CLOSED
+    }
+    entry.hosted = hosted
+    entry.info = hosted.current.info
+    return entry.info
   }
 
-  async #succeed({ source, files, next }: Entry): Promise<void> {
-    try {
-      next.resolve(this.#serve(source, files, await this.#opened(source, Number.POSITIVE_INFINITY)).engine)
-    } catch {
-      next.reject(CLOSED)
-    }
+  /** Closes the engine in this server; the model is served on by another one. */
+  async dismiss(name: string): Promise<void> {
+    this.#opening.get(name)?.abort()
+    const entry = this.#entry(name)
+    const { hosted } = entry
+    entry.hosted = null
+    await hosted?.close()
   }
 
-  /** A process that was killed while it opened is not the model's fault: it is tried again, ever more slowly. */
-  async #opened(source: ModelSource, attempts: number): Promise<Engine> {
-    const { signal } = this.#closing
-    for (let attempt = 1; ; attempt++) {
-      try {
-        const engine = await this.#backend.open(source, this.#options, signal)
-        if (!signal.aborted) return engine
-        await engine.close()
-        throw CLOSED
-      } catch (cause) {
-        const isFinal = !isEngineLoss(cause) && Number.isFinite(attempts)
-        if (signal.aborted || attempt >= attempts || isFinal) throw cause
-        this.#options.log(`engine of ${source.name} could not be opened: ${(cause as Error).message}`)
-        await pause(Math.min(REOPEN_MS.first * 2 ** (attempt - 1), REOPEN_MS.most), signal)
-      }
-    }
+  /** What the engine can do that another server has. */
+  learn(name: string, info: EngineInfo): void {
+    this.#entry(name).info = info
   }
 
   /** Told when an engine is gone, before it is opened again. */
@@ -99,72 +93,52 @@ export class BaseModels {
   }
 
   names(): string[] {
-    return [...this.#served.keys()]
+    return [...this.#entries.keys()]
   }
 
   has(name: string): boolean {
-    return this.#served.has(name)
+    return this.#entries.has(name)
   }
 
-  /** Throws UNKNOWN_BASE_MODEL. The engine may be gone; its `info` holds for its successor too. */
+  isKnown(name: string): boolean {
+    return this.#entries.get(name)?.info != null
+  }
+
+  /** Throws UNKNOWN_BASE_MODEL. */
   get(name: string): ServedModel {
-    return { name, engine: this.#entry(name).engine }
+    const { hosted, info: known } = this.#entry(name)
+    const info = hosted?.current.info ?? known
+    if (!info) throw new Error(`${name} is served before anybody has opened it`)
+    return { name, info, engine: hosted?.current ?? null }
   }
 
-  /** An engine that works, other than `dead`; waits until it is open. Throws ENGINE_CLOSED when the server closes. */
+  /** An engine that works, other than `dead`; waits until it is open. Throws ENGINE_CLOSED when this server lets go of it. */
   async ready(name: string, dead?: Engine): Promise<Engine> {
-    const { engine, successor, next } = this.#entry(name)
-    return successor ?? (engine === dead ? next.promise : engine)
+    const { hosted } = this.#entry(name)
+    if (!hosted) throw CLOSED
+    return hosted.ready(dead)
   }
 
   #entry(name: string): Entry {
-    const entry = this.#served.get(name)
+    const entry = this.#entries.get(name)
     if (!entry) throw serviceError('UNKNOWN_BASE_MODEL', { name, models: this.names() })
     return entry
   }
 
   /** What a hub would hold of this model besides weights: tokenizer, configuration, chat template. */
   files(name: string): Record<string, Uint8Array> | null {
-    return this.#served.get(name)?.files ?? null
+    return this.#entries.get(name)?.files ?? null
   }
 
   /** From now on nobody waits for an engine that is gone. */
   stopReopening(): void {
-    this.#closing.abort()
-    for (const { successor, next } of this.#served.values()) if (successor) next.reject(CLOSED)
+    this.#isClosing = true
+    for (const dismissed of this.#opening.values()) dismissed.abort()
+    for (const { hosted } of this.#entries.values()) hosted?.stopReopening()
   }
 
   async close(): Promise<void> {
     this.stopReopening()
-    await Promise.all([...this.#served.values()].map(({ engine }) => engine.close()))
+    await Promise.all([...this.#entries.values()].map(({ hosted }) => hosted?.close()))
   }
-}
-
-const CLOSED = engineError('ENGINE_CLOSED', 'the server closes its engines')
-interface Deferred<T> {
-  readonly promise: Promise<T>
-  readonly resolve: (value: T) => void
-  readonly reject: (reason: unknown) => void
-}
-
-function withResolvers<T>(): Deferred<T> {
-  let resolve!: Deferred<T>['resolve']
-  let reject!: Deferred<T>['reject']
-  const promise = new Promise<T>((yes, no) => {
-    resolve = yes
-    reject = no
-  })
-  return { promise, resolve, reject }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', end)
-      resolve()
-    }
-    const timer = setTimeout(end, ms)
-    signal.addEventListener('abort', end)
-  })
 }

@@ -5,6 +5,7 @@
 import { type Engine, EngineError } from '../../backends/backend.ts'
 import { serviceError } from '../errors.ts'
 import type { BaseModels } from './base-models.ts'
+import { TenureOver } from './tenure.ts'
 
 /** Engines that one operation may lose before it is taken for the cause. */
 const MAX_LOSSES = 3
@@ -17,9 +18,12 @@ export function isEngineLoss(cause: unknown): boolean {
   return cause instanceof EngineError && cause.code === 'ENGINE_LOST'
 }
 
-/** The server closes: what was not done stays in the journal for its next start. */
-export function isEngineClosed(cause: unknown): boolean {
-  return cause instanceof EngineError && cause.code === 'ENGINE_CLOSED'
+/**
+ * The server closes, or lets go of the model: what was not done stays in the journal, for its next start or for the server
+ * that has the model now. Nobody is told anything.
+ */
+export function staysInJournal(cause: unknown): boolean {
+  return cause instanceof TenureOver || (cause instanceof EngineError && cause.code === 'ENGINE_CLOSED')
 }
 
 export class Survival {

@@ -1,12 +1,16 @@
 // Futures: what a client gets for a submitted operation. Waiting is an event: whoever waits is woken in the tick in which
-// the result became durable. The only timer is the limit of one held request.
+// the result became durable, or in which this server hears that another one made it so. The only timer is the limit of one
+// held request.
 
 import { setTimeout } from 'node:timers/promises'
 import type { EngineFailure } from '../../backends/backend.ts'
 import type { Reply } from '../calls.ts'
 import { serviceError, toServiceError } from '../errors.ts'
 import type { Finished, Journal, OperationRow } from '../store/journal.ts'
+import type { Signals } from '../store/signals.ts'
 import { encodeReply } from '../wire/reply.ts'
+import { type Tenure, TenureOver } from './tenure.ts'
+import { Watch } from './watch.ts'
 
 export type FutureState =
   | { readonly state: 'pending' }
@@ -20,18 +24,23 @@ type Also = Parameters<Journal['finish']>[1]
 
 export class Futures {
   readonly #journal: Journal
-  /** Operations that have not ended, with the wake-up calls of those who wait. */
-  readonly #live = new Map<string, Set<() => void>>()
+  /** Operations that this server is to end, and the time within which it may. */
+  readonly #open = new Map<string, Tenure>()
+  /** Whoever waits for an operation, whichever server ends it. */
+  readonly #watches = new Map<string, Set<Watch>>()
   readonly #enders: ((id: string) => void)[] = []
   readonly #stop = new AbortController()
   readonly #log: (cause: unknown, id: string) => void
-  constructor(journal: Journal, log: (cause: unknown, id: string) => void) {
+  #isEnding = false
+  constructor(journal: Journal, signals: Signals, log: (cause: unknown, id: string) => void) {
     this.#journal = journal
     this.#log = log
+    signals.on('ended', (id) => this.#tell(id))
+    signals.onGap(() => this.#wakeAll())
   }
 
   get pending(): number {
-    return this.#live.size
+    return this.#open.size
   }
 
   /** Called when an operation's end is durable, before those who wait are woken. */
@@ -39,9 +48,16 @@ export class Futures {
     this.#enders.push(listener)
   }
 
-  /** Makes an acknowledged operation awaitable. */
-  open(id: string): void {
-    this.#live.set(id, new Set())
+  /** This server takes up an acknowledged operation. False when it has done so already. */
+  open(id: string, tenure: Tenure): boolean {
+    if (this.#open.has(id)) return false
+    this.#open.set(id, tenure)
+    return true
+  }
+
+  /** What has not ended is another server's to end. */
+  abandon(tenure: Tenure): void {
+    for (const [id, of] of this.#open) if (of === tenure) this.#open.delete(id)
   }
 
   async resolve(id: string, reply: Reply, plan?: unknown, also?: Also): Promise<void> {
@@ -64,25 +80,36 @@ export class Futures {
    * disk fails, whoever waits goes on waiting.
    */
   async #settle(finished: Finished, also?: Also): Promise<void> {
+    const tenure = this.#open.get(finished.id)
+    if (!tenure) return
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(LONGEST_PAUSE_MS, 2 * pauseMs)) {
       try {
-        await this.#journal.finish(finished, also)
+        await this.#journal.finish(finished, also, tenure)
         break
       } catch (cause) {
+        if (cause instanceof TenureOver) return
         this.#log(cause, finished.id)
         if (this.#stop.signal.aborted) return
         await setTimeout(pauseMs, undefined, { ref: false, signal: this.#stop.signal }).catch(() => {})
       }
     }
-    for (const listener of this.#enders) listener(finished.id)
-    const waiters = this.#live.get(finished.id)
-    this.#live.delete(finished.id)
-    for (const wake of waiters ?? []) wake()
+    this.#open.delete(finished.id)
+    this.#tell(finished.id)
+  }
+
+  #tell(id: string): void {
+    for (const listener of this.#enders) listener(id)
+    for (const watch of this.#watches.get(id) ?? []) watch.wake()
   }
 
   /** Answers everybody who waits that it is not done yet; the server is closing. */
   endWaiting(): void {
-    for (const waiters of this.#live.values()) for (const wake of [...waiters]) wake()
+    this.#isEnding = true
+    this.#wakeAll()
+  }
+
+  #wakeAll(): void {
+    for (const watches of this.#watches.values()) for (const watch of watches) watch.wake()
   }
 
   /**
@@ -90,23 +117,31 @@ export class Futures {
    * Unknown ids, and those of other tenants, throw UNKNOWN_FUTURE.
    */
   async retrieve(tenant: string, id: string, holdMs: number, signal: AbortSignal): Promise<FutureState> {
-    const row = await this.#row(tenant, id)
-    const waiters = this.#live.get(id)
-    if (!waiters) return this.#ended(row.finished_at === null ? await this.#row(tenant, id) : row)
-    await new Promise<void>((resolve) => {
-      const done = () => {
-        clearTimeout(timer)
-        signal.removeEventListener('abort', done)
-        waiters.delete(done)
-        resolve()
+    const watch = this.#watch(id)
+    const limit = performance.now() + holdMs
+    try {
+      for (;;) {
+        const row = await this.#row(tenant, id)
+        if (row.finished_at !== null) return await this.#ended(row)
+        if (this.#isEnding || !(await watch.sleep(limit - performance.now(), signal))) return { state: 'pending' }
       }
-      const timer = globalThis.setTimeout(done, holdMs)
-      signal.addEventListener('abort', done)
-      waiters.add(done)
-      if (signal.aborted) done()
-    })
-    if (this.#live.has(id)) return { state: 'pending' }
-    return this.#ended(await this.#row(tenant, id))
+    } finally {
+      this.#unwatch(id, watch)
+    }
+  }
+
+  #watch(id: string): Watch {
+    const watch = new Watch()
+    const others = this.#watches.get(id)
+    if (others) others.add(watch)
+    else this.#watches.set(id, new Set([watch]))
+    return watch
+  }
+
+  #unwatch(id: string, watch: Watch): void {
+    const watches = this.#watches.get(id)
+    watches?.delete(watch)
+    if (watches?.size === 0) this.#watches.delete(id)
   }
 
   async #row(tenant: string, id: string): Promise<OperationRow> {
@@ -117,11 +152,10 @@ export class Futures {
 
   async #ended(row: OperationRow): Promise<FutureState> {
     if (row.result_type === 'expired') throw serviceError('ANSWER_EXPIRED', { id: row.id })
-    if (row.finished_at !== null && row.delivered_at === null) this.#journal.delivered(row.id)
+    if (row.delivered_at === null) this.#journal.delivered(row.id)
     if (row.state === 'done') {
       return { state: 'done', type: row.result_type ?? 'json', bytes: await this.#journal.resultOf(row) }
     }
-    if (row.state !== 'failed') return { state: 'pending' }
     return {
       state: 'failed',
       error: {

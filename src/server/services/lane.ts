@@ -19,6 +19,7 @@ export class Lane {
   readonly #ended = new Set<string>()
   readonly #carry: Carry
   #isWorking = false
+  #isStopped = false
   /**
    * The run whose operation is over the budget of a batch. It runs beside the others, whose micro-batches the engine takes
    * in turn with its own; one at a time.
@@ -69,6 +70,12 @@ export class Lane {
     return new Promise((resolve) => this.#whenIdle.push(resolve))
   }
 
+  /** Nothing more is carried out. Settles when what is under way has ended. */
+  stop(): Promise<void> {
+    this.#isStopped = true
+    return this.idle()
+  }
+
   #isIdle(): boolean {
     return !this.#isWorking && this.#large === null
   }
@@ -101,6 +108,7 @@ export class Lane {
   }
 
   #next(): RunOperation[] {
+    if (this.#isStopped) return []
     const mayRun = (run: string, operation: RunOperation) =>
       this.#large === null || (run !== this.#large && !isLarge(operation))
     return nextBatch(this.#turns, BATCH_TOKENS, mayRun)

@@ -449,7 +449,7 @@ describe('restart points', () => {
     await training.train('anna', pass(modelId, 1))
     const refused = await training.optimStep('anna', modelId, 2, { ...ADAMW, beta1: 2 })
     expect(await outcome(house, refused.requestId)).toMatchObject({ state: 'failed' })
-    await training.drain()
+    await house.services.lanes.drain()
     const after = await killed()
     const steps = []
     for (const at of [house, after]) {
@@ -466,7 +466,7 @@ describe('restart points', () => {
     expect(readdirSync(folder)).toHaveLength(1)
     const { requestId } = await house.services.training.unload('anna', `${session}:train:0`)
     await outcome(house, requestId)
-    await house.services.training.drain()
+    await house.services.lanes.drain()
     expect(readdirSync(folder)).toEqual([])
   })
 })

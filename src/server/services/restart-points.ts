@@ -16,10 +16,12 @@ const MOST_STEPS = 100
 
 export interface RestartPoint {
   /** Part of the transaction that ends the operation, or after it. */
-  record(trx?: Transaction<Database>): Promise<void>
+  record(trx: Transaction<Database>): Promise<void>
   /** Once it is recorded. */
   removeOlder(): Promise<void>
 }
+
+type Transact = (write: (trx: Transaction<Database>) => Promise<void>) => Promise<void>
 
 interface Account {
   /** Milliseconds that the last point took, and that were spent on the run since. */
@@ -48,10 +50,10 @@ export class RestartPoints {
     return account.spent >= WORK_PER_POINT * account.cost || account.steps >= MOST_STEPS
   }
 
-  /** Writes one as of the end of `operation`, records it and removes the one before. */
-  async take(engine: Engine, run: string, operation: string): Promise<void> {
+  /** Writes one as of the end of `operation`, records it in a transaction of the caller's and removes the one before. */
+  async take(engine: Engine, run: string, operation: string, transact: Transact): Promise<void> {
     const point = await this.write(engine, run, operation)
-    await point.record()
+    await transact((trx) => point.record(trx))
     await point.removeOlder()
   }
 

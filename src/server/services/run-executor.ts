@@ -9,16 +9,19 @@ import type { Journal } from '../store/journal.ts'
 import type { Database } from '../store/schema.ts'
 import { transact } from '../store/transact.ts'
 import { type Checkpoints, tinkerPath } from './checkpoints.ts'
-import { isEngineClosed, isEngineLoss, type Survival } from './engine-loss.ts'
+import { isEngineLoss, type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
 import type { LiveAdapters } from './live-adapters.ts'
 import type { RestartPoints } from './restart-points.ts'
 import type { RunOperation, RunWork } from './run-operation.ts'
 import type { Run, Runs } from './runs.ts'
+import type { Tenure } from './tenure.ts'
 import { trainingMetrics } from './training-metrics.ts'
 import { writeUsage } from './usage.ts'
 
 export interface ExecutorParts {
+  /** In which all its work belongs. */
+  readonly tenure: Tenure
   readonly db: Kysely<Database>
   readonly journal: Journal
   readonly futures: Futures
@@ -62,10 +65,13 @@ export class RunExecutor {
   async carry(batch: readonly RunOperation[]): Promise<void> {
     const [first] = batch
     if (!first) return
-    const { survival, journal } = this.#parts
+    const { survival, journal, tenure } = this.#parts
     const open = new Set(batch)
     try {
-      await journal.start(batch.flatMap((o) => o.id ?? []))
+      await journal.start(
+        batch.flatMap((o) => o.id ?? []),
+        tenure,
+      )
       const lost = await survival.carry(first.run.base_model, (engine) => this.#unlessLost(engine, open))
       if (!lost) return
       for (const operation of [...open]) {
@@ -121,9 +127,11 @@ export class RunExecutor {
   async #keep(engine: Engine, run: Run, operation: string | null): Promise<void> {
     const { restartPoints, log } = this.#parts
     if (operation === null || !restartPoints.isDue(run.id)) return
-    await restartPoints.take(engine, run.id, operation).catch((cause) => {
-      if (!isEngineLoss(cause)) log(cause, operation)
-    })
+    await restartPoints
+      .take(engine, run.id, operation, (write) => this.#fenced(write))
+      .catch((cause) => {
+        if (!isEngineLoss(cause) && !staysInJournal(cause)) log(cause, operation)
+      })
   }
 
   async #train(engine: Engine, open: Set<RunOperation>): Promise<void> {
@@ -194,15 +202,23 @@ export class RunExecutor {
       return
     }
     if (operation.id) await this.#parts.futures.resolve(operation.id, done.reply, undefined, done.also)
-    else if (done.also) await transact(this.#parts.db, done.also)
+    else if (done.also) await this.#fenced(done.also)
     open.delete(operation)
     // The answer is out: what is tidied up after it cannot change it.
     await done.after?.().catch((cause) => this.#parts.log(cause, operation.id))
   }
 
-  /** Never throws. What a closing server has not done is done at its next start. */
+  /** For what is written beside the end of an operation. */
+  async #fenced(write: NonNullable<Also>): Promise<void> {
+    await transact(this.#parts.db, async (trx) => {
+      await this.#parts.tenure.check(trx)
+      await write(trx)
+    })
+  }
+
+  /** Never throws. */
   async #reject(operation: RunOperation, cause: unknown, also?: Also): Promise<void> {
-    if (isEngineClosed(cause)) return
+    if (staysInJournal(cause)) return
     if (operation.id) await this.#parts.futures.reject(operation.id, cause, also)
     else this.#parts.log(cause, null)
   }

@@ -1,51 +1,68 @@
-// The start of a server on the journal of an earlier one: every run that is not over gets its queue back, with the numbers
-// that had their turn and the operations that had not ended, in their order. Adapters come later, when they are needed.
+// A server that gets the engine of a base model begins on the journal of the one that had it: every run that is not over
+// gets its queue back, with the numbers that had their turn and the operations that had not ended, in their order. Adapters
+// come later, when they are needed.
 
 import { serviceError } from '../errors.ts'
-import type { OperationRow } from '../store/journal.ts'
+import type { Journal, OperationRow } from '../store/journal.ts'
+import type { Futures } from './futures.ts'
 import { journalledWork } from './journalled-work.ts'
-import type { Lane } from './lane.ts'
-import { runOperation } from './run-operation.ts'
-import type { Run } from './runs.ts'
-import type { TrainingParts } from './training.ts'
+import type { RunLanes } from './run-lanes.ts'
+import type { Run, Runs } from './runs.ts'
+import type { Sessions } from './sessions.ts'
+import type { Tenure } from './tenure.ts'
 
-type Parts = Pick<TrainingParts, 'journal' | 'futures' | 'runs' | 'sessions' | 'models'>
-type LaneOf = (baseModel: string) => Lane
-
-/** `unfinished` is what had been acknowledged and not done, as the journal orders it. */
-export async function takeUpRuns(parts: Parts, laneOf: LaneOf, unfinished: readonly OperationRow[]): Promise<void> {
-  const runs = new Map((await parts.runs.live()).map((run) => [run.id, run]))
-  const byRun = new Map<string, OperationRow[]>()
-  for (const row of unfinished) {
-    const id = row.subject ?? ''
-    const rows = byRun.get(id)
-    if (rows) rows.push(row)
-    else if (runs.has(id)) byRun.set(id, [row])
-    else await parts.futures.reject(row.id, gone(id))
-  }
-  for (const run of runs.values()) await takeUp(parts, laneOf, run, byRun.get(run.id) ?? [])
+interface Parts {
+  readonly journal: Journal
+  readonly futures: Futures
+  readonly runs: Runs
+  readonly sessions: Sessions
+  readonly lanes: RunLanes
 }
 
-async function takeUp(parts: Parts, laneOf: LaneOf, run: Run, rows: readonly OperationRow[]): Promise<void> {
-  const { journal, futures, models } = parts
-  for (const { id } of rows) futures.open(id)
-  // A model that is left out today may be served again tomorrow.
-  if (!models.has(run.base_model)) return
-  const lane = laneOf(run.base_model)
+/** `rows` is what had been acknowledged and not done, as the journal orders it. */
+export async function takeUpRuns(
+  parts: Parts,
+  baseModel: string,
+  tenure: Tenure,
+  rows: readonly OperationRow[],
+): Promise<void> {
+  const runs = new Map((await parts.runs.live(baseModel)).map((run) => [run.id, run]))
+  const byRun = new Map<string, OperationRow[]>()
+  for (const row of rows) {
+    const id = row.subject ?? ''
+    const others = byRun.get(id)
+    if (others) others.push(row)
+    else if (runs.has(id)) byRun.set(id, [row])
+    else if (parts.futures.open(row.id, tenure)) await parts.futures.reject(row.id, gone(id))
+  }
+  for (const run of runs.values()) await takeUp(parts, run, tenure, byRun.get(run.id) ?? [])
+}
+
+async function takeUp(parts: Parts, run: Run, tenure: Tenure, rows: readonly OperationRow[]): Promise<void> {
+  const { journal, lanes } = parts
   const waiting = new Set(rows.filter((row) => row.position === null).map(({ seq }) => Number(seq)))
-  for (const seq of await journal.usedNumbers(run.id)) if (!waiting.has(seq)) lane.skip(run.id, seq)
+  for (const seq of await journal.usedNumbers(run.id)) if (!waiting.has(seq)) lanes.skip(run, seq)
   for (const row of rows) {
     // What had been started was ready; its number has had its turn.
-    const hasStarted = row.position !== null
-    if (hasStarted && row.seq !== null) lane.skip(run.id, Number(row.seq))
-    try {
-      const work = journalledWork(row, await journal.payloadOf(row))
-      lane.push(runOperation(row.id, run, work), hasStarted ? 0 : Number(row.seq ?? 0))
-    } catch (cause) {
-      await futures.reject(row.id, cause)
-    }
+    if (row.position !== null && row.seq !== null) lanes.skip(run, Number(row.seq))
+    await takeUpOne(parts, run, tenure, row)
   }
-  if (await isSessionOver(parts, run)) lane.push(runOperation(null, run, { kind: 'unload_model' }), 0)
+  if (await isSessionOver(parts, run)) lanes.release(run)
+}
+
+/** Work of a live run, from its row in the journal. */
+export async function takeUpOne(
+  { journal, futures, lanes }: Pick<Parts, 'journal' | 'futures' | 'lanes'>,
+  run: Run,
+  tenure: Tenure,
+  row: OperationRow,
+): Promise<void> {
+  try {
+    const work = journalledWork(row, await journal.payloadOf(row))
+    await lanes.take(row.id, run, work, row.position === null ? Number(row.seq ?? 0) : 0)
+  } catch (cause) {
+    if (futures.open(row.id, tenure)) await futures.reject(row.id, cause)
+  }
 }
 
 async function isSessionOver({ sessions }: Parts, run: Run): Promise<boolean> {

@@ -87,9 +87,14 @@ export class Runs {
     return row?.restart_folder ?? null
   }
 
-  /** Every tenant's, of the states in which an adapter is due. */
-  async live(): Promise<Run[]> {
-    return this.#db.selectFrom('runs').selectAll().where('state', 'in', ['creating', 'ready']).execute()
+  /** Every tenant's on a base model, of the states in which an adapter is due. */
+  async live(baseModel: string): Promise<Run[]> {
+    return this.#db
+      .selectFrom('runs')
+      .selectAll()
+      .where('base_model', '=', baseModel)
+      .where('state', 'in', ['creating', 'ready'])
+      .execute()
   }
 
   async setState(id: string, state: Run['state'], trx: Kysely<Database> = this.#db): Promise<void> {

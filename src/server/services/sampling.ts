@@ -1,30 +1,25 @@
-// Sampling sessions and samples. A sampling session draws from weights that were frozen when it was made: a checkpoint's or
-// an ephemeral save's files, loaded into the engine on first use and shared by content.
+// Sampling sessions and samples from the outside: submissions are checked and journalled, then carried out by draws.ts. A
+// sampling session draws from weights that were frozen when it was made: a checkpoint's or an ephemeral save's files.
 
 import type { Kysely, Selectable } from 'kysely'
-import type { Engine, GenerationRequest, SnapshotId } from '../../backends/backend.ts'
+import type { GenerationRequest } from '../../backends/backend.ts'
 import { checkGeneration } from '../../backends/transformers/generation-check.ts'
-import type { SampleCall, SampleReply } from '../calls.ts'
+import type { SampleCall } from '../calls.ts'
 import { serviceError } from '../errors.ts'
-import { TurnTaking } from '../scheduler/turn-taking.ts'
 import type { Journal, OperationRow } from '../store/journal.ts'
 import type { Database, SamplingSessionTable } from '../store/schema.ts'
 import { decodeSampleCall, encodeSampleCall } from '../wire/sample.ts'
 import type { BaseModels } from './base-models.ts'
-import { type Checkpoints, unreadable } from './checkpoints.ts'
-import { isEngineClosed, type Survival } from './engine-loss.ts'
+import type { Checkpoints } from './checkpoints.ts'
+import type { Draw, Draws, Payer } from './draws.ts'
 import type { Futures } from './futures.ts'
-import { drawSeed } from './new-run.ts'
+import { generationRequest } from './generation-request.ts'
 import type { Sessions } from './sessions.ts'
-import { Snapshots } from './snapshots.ts'
-import { writeUsage } from './usage.ts'
+import type { Tenure } from './tenure.ts'
 
 export type SamplingSession = Selectable<SamplingSessionTable>
 /** What a request draws from. */
 type Source = Pick<SamplingSession, 'base_model' | 'folder'>
-/** Whose tokens they are. */
-type Payer = Pick<OperationRow, 'tenant' | 'session'>
-
 export interface SamplingParts {
   readonly db: Kysely<Database>
   readonly journal: Journal
@@ -32,44 +27,16 @@ export interface SamplingParts {
   readonly sessions: Sessions
   readonly models: BaseModels
   readonly checkpoints: Checkpoints
-  readonly survival: Survival
+  readonly draws: Draws
   readonly log: (cause: unknown, id: string | null) => void
 }
 
-/** An acknowledged request on its way to the engine. */
-interface Draw {
-  readonly id: string
-  readonly payer: Payer
-  readonly source: Source
-  readonly call: SampleCall
-  readonly request: GenerationRequest
-}
-
-/** Sequences that are in the engines at once: enough for a full batch there and the next ones to fill it up. */
-const SEQUENCES = 96
-
 export class Sampling {
   readonly #parts: SamplingParts
-  readonly #snapshots: Snapshots
-  /** Acknowledged and not in an engine yet: tenants take turns. */
-  readonly #waiting = new TurnTaking<Draw>()
-  readonly #running = new Set<Promise<void>>()
-  #sequences = 0
-  /** By request id. */
-  readonly #cancels = new Map<string, AbortController>()
 
   constructor(parts: SamplingParts) {
     this.#parts = parts
-    const log = (cause: unknown) => parts.log(cause, null)
-    this.#snapshots = new Snapshots(log)
-    parts.sessions.onEnd((session) => void this.#release(session).catch(log))
-  }
-
-  get running(): number {
-    return this.#running.size
-  }
-  get waiting(): number {
-    return this.#waiting.size
+    parts.sessions.onEnd((session) => void this.#release(session).catch((cause) => parts.log(cause, null)))
   }
 
   /** Repeating a session's sequence number gives the same sampling session. */
@@ -150,7 +117,7 @@ export class Sampling {
     const session = call.samplingSessionId === undefined ? null : await this.find(tenant, call.samplingSessionId)
     if (session) await this.#parts.sessions.require(tenant, session.session)
     const source = session ?? (await this.#source(tenant, call.baseModel, call.modelPath))
-    const { info } = this.#parts.models.get(source.base_model).engine
+    const { info } = this.#parts.models.get(source.base_model)
     const request = generationRequest(call, info)
     checkGeneration(request, info)
     const identity = session && call.seqId !== undefined ? `sample:${session.id}:${call.seqId}` : null
@@ -163,19 +130,9 @@ export class Sampling {
       payload: encodeSampleCall({ ...call, seed: request.seed }),
       digest: encodeSampleCall(call),
     })
-    if (isNew) {
-      this.#parts.futures.open(id)
-      const payer = { tenant, session: session?.session ?? null }
-      this.#admit({ id, payer, source, call, request: { ...request, operation: id } })
-      this.#dispatch()
-    }
+    if (isNew) this.#parts.draws.take(drawOf(id, { tenant, session: session?.session ?? null }, source, call, request))
     const prefix = session && call.seqId !== undefined ? `${session.id}:${call.seqId}` : id
     return { requestId: id, sequenceIds: Array.from({ length: call.samples }, (_, i) => `${prefix}:${i}`) }
-  }
-
-  #admit(draw: Draw): void {
-    this.#cancels.set(draw.id, new AbortController())
-    this.#waiting.push(draw.payer.tenant, draw)
   }
 
   /**
@@ -184,52 +141,7 @@ export class Sampling {
    */
   async cancel(tenant: string, id: string): Promise<void> {
     if (!(await this.#parts.journal.find(tenant, id))) throw serviceError('UNKNOWN_FUTURE', { id })
-    this.#cancels.get(id)?.abort()
-  }
-
-  /** Gives the engines as much as they work on at once; the rest waits here, where tenants take turns. */
-  #dispatch(): void {
-    while (this.#sequences < SEQUENCES) {
-      const draw = this.#waiting.next()
-      if (!draw) return
-      const cost = Math.max(1, draw.request.samples)
-      this.#sequences += cost
-      const run = this.#run(draw).finally(() => {
-        this.#running.delete(run)
-        this.#cancels.delete(draw.id)
-        this.#sequences -= cost
-        this.#dispatch()
-      })
-      this.#running.add(run)
-    }
-  }
-
-  /** Never throws. */
-  async #run({ id, payer, source, call, request }: Draw): Promise<void> {
-    const signal = this.#cancels.get(id)?.signal
-    try {
-      signal?.throwIfAborted()
-      await this.#parts.journal.start([id])
-      const value = await this.#parts.survival.carry(source.base_model, (engine) => {
-        const draw = (snapshot: SnapshotId | null) => collect(engine, { ...request, snapshot }, call, signal)
-        return source.folder === null ? draw(null) : this.#frozen(engine, source.folder, draw)
-      })
-      await this.#parts.futures.resolve(id, { type: 'sample', value }, undefined, async (trx) => {
-        const used = { ...payer, baseModel: source.base_model }
-        const drawn = value.sequences.reduce((sum, sequence) => sum + sequence.tokens.length, 0)
-        await writeUsage(trx, { ...used, kind: 'sampling_prefill', tokens: request.prompt.length })
-        await writeUsage(trx, { ...used, kind: 'sampling_sample', tokens: drawn })
-      })
-    } catch (thrown) {
-      const cause = signal?.aborted ? serviceError('CANCELLED', { what: 'The sample' }) : thrown
-      // What a closing server has not done is done at its next start.
-      if (isEngineClosed(cause)) return
-      await this.#parts.futures.reject(id, unreadable(cause, call.modelPath ?? call.samplingSessionId ?? ''))
-    }
-  }
-
-  #frozen<T>(engine: Engine, folder: string, work: (id: SnapshotId) => Promise<T>): Promise<T> {
-    return this.#snapshots.use(engine, this.#parts.checkpoints.absolute(folder), work)
+    this.#parts.draws.cancel(id)
   }
 
   /** What only a session that is over has sampled from, and no checkpoint names, is removed. */
@@ -244,79 +156,32 @@ export class Sampling {
     for (const { folder } of rows) await this.#parts.checkpoints.removeUnused(folder as string)
   }
 
-  /** Takes up what an earlier run of this server had acknowledged and not done: the same seeds, so the same tokens. */
-  async recover(unfinished: readonly OperationRow[]): Promise<void> {
-    const { journal, futures, models } = this.#parts
-    for (const row of unfinished) {
-      futures.open(row.id)
+  /** Takes up what was acknowledged and not done, for a model whose engine is here: the same seeds, so the same tokens. */
+  async takeUp(baseModel: string, tenure: Tenure, rows: readonly OperationRow[]): Promise<void> {
+    const { journal, futures, models, draws } = this.#parts
+    const { info } = models.get(baseModel)
+    for (const row of rows) {
       try {
         const call = decodeSampleCall(await journal.payloadOf(row))
         const source =
           row.subject === null
             ? await this.#source(row.tenant, call.baseModel, call.modelPath)
             : await this.find(row.tenant, row.subject)
-        // A model that is left out today may be served again tomorrow.
-        if (!models.has(source.base_model)) continue
-        const request = generationRequest(call, models.get(source.base_model).engine.info)
-        const payer = { tenant: row.tenant, session: row.session }
-        this.#admit({ id: row.id, payer, source, call, request: { ...request, operation: row.id } })
+        if (source.base_model !== baseModel) continue
+        draws.take(drawOf(row.id, row, source, call, generationRequest(call, info)))
       } catch (cause) {
-        await futures.reject(row.id, cause)
+        if (futures.open(row.id, tenure)) await futures.reject(row.id, cause)
       }
     }
-    this.#dispatch()
-  }
-
-  /** Settles when nothing waits or runs. */
-  async drain(): Promise<void> {
-    while (this.#running.size) await Promise.all(this.#running)
   }
 }
 
-async function collect(
-  engine: Engine,
+function drawOf(
+  id: string,
+  { tenant, session }: Payer,
+  { base_model: baseModel, folder }: Source,
+  call: SampleCall,
   request: GenerationRequest,
-  call: SampleCall,
-  signal: AbortSignal | undefined,
-): Promise<SampleReply> {
-  const sequences: SampleReply['sequences'][number][] = new Array(request.samples)
-  let scores: Pick<SampleReply, 'promptLogprobs' | 'promptTopk'> = {}
-  for await (const event of engine.generate(request, signal)) {
-    if (event.type === 'prompt') {
-      const { logprobs, topk } = event
-      scores = { ...(logprobs && { promptLogprobs: lastOnly(logprobs, call) }), ...(topk && { promptTopk: topk }) }
-    } else {
-      const { index, type: _, ...sequence } = event
-      sequences[index] = sequence
-    }
-  }
-  return { sequences, ...scores, promptCacheHitTokens: 0 }
-}
-
-function generationRequest(
-  call: SampleCall,
-  info: { endTokens: readonly number[]; maxContext: number },
-): GenerationRequest {
-  return {
-    operation: '',
-    snapshot: null,
-    prompt: call.prompt,
-    samples: call.samples,
-    maxTokens: call.maxTokens ?? Math.max(0, info.maxContext - call.prompt.length),
-    temperature: call.temperature,
-    topK: call.topK,
-    topP: call.topP,
-    seed: BigInt.asUintN(64, BigInt(call.seed ?? drawSeed())).toString(),
-    stopTokens: call.stop?.tokens ?? info.endTokens,
-    stopStrings: call.stop?.strings ?? [],
-    promptLogprobs: call.promptLogprobs,
-    topkPromptLogprobs: call.topkPromptLogprobs,
-    topkSampleLogprobs: call.topkSampleLogprobs,
-  }
-}
-
-/** prompt_logprobs_last_n: what was not asked for is NaN on the wire. */
-function lastOnly(logprobs: Float32Array, { promptLogprobsLastN: n }: SampleCall): Float32Array {
-  if (n === undefined) return logprobs
-  return logprobs.map((p, i) => (i < logprobs.length - n ? Number.NaN : p))
+): Draw {
+  return { id, payer: { tenant, session }, baseModel, folder, call, request: { ...request, operation: id } }
 }

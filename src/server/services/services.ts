@@ -5,23 +5,29 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Backend } from '../../backends/backend.ts'
-import type { ServerConfig } from '../config.ts'
+import { checkReach, type ServerConfig } from '../config.ts'
 import { toServiceError } from '../errors.ts'
 import { Compaction } from '../store/compaction.ts'
 import { openDatabase } from '../store/database.ts'
 import { Journal } from '../store/journal.ts'
+import { ALONE } from '../store/signals.ts'
 import { lockStateDir } from '../store/state-lock.ts'
 import { Audit } from './audit.ts'
 import { BaseModels } from './base-models.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { Downloads } from './downloads.ts'
+import { Draws } from './draws.ts'
+import { EngineHosts } from './engine-hosts.ts'
 import { Survival } from './engine-loss.ts'
 import { Futures } from './futures.ts'
 import { Housekeeping } from './housekeeping.ts'
+import { Keyring } from './keyring.ts'
+import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
 import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
+import { RunLanes } from './run-lanes.ts'
 import { Runs } from './runs.ts'
 import { SampleEvents } from './sample-events.ts'
 import { Sampling } from './sampling.ts'
@@ -29,6 +35,7 @@ import { SessionCatalog } from './session-catalog.ts'
 import { Sessions } from './sessions.ts'
 import { addressSecret, SignedAddresses } from './signed-addresses.ts'
 import { Tenants } from './tenants.ts'
+import { FOR_EVER } from './tenure.ts'
 import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
 import { Training } from './training.ts'
@@ -40,6 +47,7 @@ const DRAIN_LIMIT_MS = 60_000
 
 export interface Services {
   readonly tenants: Tenants
+  readonly keys: Keys
   readonly tokens: Tokens
   readonly models: BaseModels
   readonly sessions: Sessions
@@ -56,6 +64,8 @@ export interface Services {
   readonly weightCopies: WeightCopies
   readonly training: Training
   readonly sampling: Sampling
+  readonly lanes: RunLanes
+  readonly draws: Draws
   readonly sampleEvents: SampleEvents
   readonly futures: Futures
   /** How long a request may wait for its future. */
@@ -77,59 +87,70 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
       throw cause
     },
   )
-  const journal = new Journal(db, stateDir)
+  const signals = ALONE
+  const journal = new Journal(db, stateDir, signals)
   const runs = new Runs(db)
 
+  const logFailure = (cause: unknown, id: string | null) => {
+    const { cause: inner } = toServiceError(cause)
+    log.error({ err: inner ?? cause, future: id }, 'an operation failed')
+  }
+  const secret = addressSecret(stateDir)
+  const tokens = new Tokens(secret)
+  const keyring = new Keyring(db, (cause) => logFailure(cause, null))
+  const tenants = new Tenants(config.keys, config.limits, keyring, tokens)
   const models = new BaseModels(backend, {
     cacheDir: join(stateDir, 'cache'),
     threads: config.threads,
     log: (line) => log.info(line),
   })
-  await models.open(config.models).catch(async (cause) => {
+  try {
+    await keyring.refresh()
+    checkReach(config, tenants.isOpen)
+    models.load(config.models)
+    await models.openAll()
+  } catch (cause) {
     await db.destroy()
     lock?.release()
     throw cause
-  })
-  const logFailure = (cause: unknown, id: string | null) => {
-    const { cause: inner } = toServiceError(cause)
-    log.error({ err: inner ?? cause, future: id }, 'an operation failed')
   }
-  const futures = new Futures(journal, logFailure)
-  const sessions = new Sessions(db, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
-  await sessions.restore()
+  const futures = new Futures(journal, signals, logFailure)
+  const sessions = new Sessions(db, signals, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
   const checkpoints = new Checkpoints(db, stateDir)
-  const secret = addressSecret(stateDir)
   const addresses = new SignedAddresses(secret)
-  const tokens = new Tokens(secret)
   const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
   await retention.start()
-  const survival = new Survival(models)
-  const parts = { db, journal, futures, sessions, models, checkpoints, survival, log: logFailure }
+  const parts = { db, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
   const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
-  const training = new Training({ ...parts, runs, adapters, restartPoints: new RestartPoints(runs, checkpoints) })
-  const sampling = new Sampling(parts)
+  const survival = new Survival(models)
+  const restartPoints = new RestartPoints(runs, checkpoints)
+  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints })
+  const draws = new Draws({ ...parts, survival })
+  const training = new Training({ ...parts, lanes })
+  const sampling = new Sampling({ ...parts, draws })
   const housekeeping = new Housekeeping(new Compaction(db, stateDir, isShared), (cause) => logFailure(cause, null))
   await housekeeping.start()
-  const unfinished = await journal.unfinished()
-  await training.recover(unfinished.filter(({ kind }) => kind !== 'sample'))
-  await sampling.recover(unfinished.filter(({ kind }) => kind === 'sample'))
+  const hosts = new EngineHosts({ ...parts, lanes, draws, sampling })
+  for (const name of models.names()) await hosts.begin(name, FOR_EVER)
   const close = async () => {
-    sessions.close()
+    await sessions.close()
     await retention.close()
     await housekeeping.close()
     models.stopReopening()
-    const drained = Promise.all([training.drain(), sampling.drain()])
+    const drained = Promise.all([lanes.drain(), draws.drain()])
     const limit = setTimeout(DRAIN_LIMIT_MS, 'limit', { ref: false })
     if ((await Promise.race([drained, limit])) === 'limit')
       log.warn('the rest of the acknowledged work waits for the next start')
     futures.stopRecording()
     await models.close()
     await journal.writeDelivered()
+    await signals.close()
     await db.destroy()
     lock?.release()
   }
   return {
-    tenants: new Tenants(config.keys, tokens),
+    tenants,
+    keys: new Keys(db),
     tokens,
     models,
     sessions,
@@ -146,7 +167,9 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     weightCopies: new WeightCopies(db, checkpoints, sessions),
     training,
     sampling,
-    sampleEvents: new SampleEvents(db, futures, sessions),
+    lanes,
+    draws,
+    sampleEvents: new SampleEvents(db, futures, sessions, signals),
     futures,
     holdMs: config.holdSeconds * 1000,
     log,

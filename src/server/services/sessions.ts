@@ -1,11 +1,14 @@
 // Client sessions: opened by create_session, kept by heartbeats, ended by finish or by silence. A session owns training
-// runs and sampling sessions; whoever holds something for it registers with `onEnd`.
+// runs and sampling sessions; whoever holds something for it registers with `onEnd`. Signs of life are in the database, so
+// it does not matter which of several servers gets them.
 
 import { randomUUID } from 'node:crypto'
 import type { Kysely } from 'kysely'
 import { serviceError } from '../errors.ts'
 import type { Database } from '../store/schema.ts'
+import type { Signals } from '../store/signals.ts'
 import { transact } from '../store/transact.ts'
+import { Alarm } from './alarm.ts'
 import { writeAudit } from './audit.ts'
 
 export interface NewSession {
@@ -16,28 +19,29 @@ export interface NewSession {
   readonly displayName: string | null
 }
 
+/** After a look for silent sessions that failed. */
+const RETRY_MS = 10_000
+
 export class Sessions {
   readonly #db: Kysely<Database>
+  readonly #signals: Signals
   readonly #timeoutMs: number
   readonly #log: (cause: unknown) => void
-  /** Last sign of life of the sessions that are active. */
-  readonly #alive = new Map<string, number>()
   readonly #enders: ((session: string) => void)[] = []
-  #timer: NodeJS.Timeout | undefined
+  readonly #alarm = new Alarm(() => this.#look())
+  #looking: Promise<number> = Promise.resolve(0)
 
-  constructor(db: Kysely<Database>, timeoutMs: number, log: (cause: unknown) => void) {
+  /** Sessions of an earlier run of the server get a whole timeout to come back. */
+  constructor(db: Kysely<Database>, signals: Signals, timeoutMs: number, log: (cause: unknown) => void) {
     this.#db = db
+    this.#signals = signals
     this.#timeoutMs = timeoutMs
     this.#log = log
+    signals.on('session', (id) => this.#tell(id))
+    this.#alarm.at(Date.now() + timeoutMs)
   }
 
-  /** Takes up the sessions of an earlier run of the server; their clients get a whole timeout to come back. */
-  async restore(): Promise<void> {
-    const rows = await this.#db.selectFrom('sessions').select('id').where('state', '=', 'active').execute()
-    for (const { id } of rows) this.#alive.set(id, Date.now())
-    this.#schedule()
-  }
-
+  /** Called when a session is over, whichever server ended it. */
   onEnd(listener: (session: string) => void): void {
     this.#enders.push(listener)
   }
@@ -60,7 +64,6 @@ export class Sessions {
         state: 'active',
       })
       .execute()
-    this.#touch(id)
     return id
   }
 
@@ -78,7 +81,6 @@ export class Sessions {
 
   async heartbeat(tenant: string, id: string): Promise<void> {
     await this.require(tenant, id)
-    this.#touch(id)
     await this.#db.updateTable('sessions').set({ heartbeat_at: Date.now() }).where('id', '=', id).execute()
   }
 
@@ -91,7 +93,7 @@ export class Sessions {
       .where('tenant', '=', tenant)
       .executeTakeFirst()
     if (!row) throw serviceError('UNKNOWN_SESSION', { id })
-    if (row.state === 'active') await this.#end(id, 'finished', reason, detail)
+    if (row.state === 'active') await this.#end(id, { state: 'finished', finish_reason: reason, finish_detail: detail })
   }
 
   /** Puts it into a project, or into none. Throws UNKNOWN_SESSION. */
@@ -108,46 +110,53 @@ export class Sessions {
     })
   }
 
-  async #end(id: string, state: 'finished' | 'expired', reason: string | null, detail: string | null): Promise<void> {
-    this.#alive.delete(id)
-    await this.#db
-      .updateTable('sessions')
-      .set({ state, finish_reason: reason, finish_detail: detail })
-      .where('id', '=', id)
-      .where('state', '=', 'active')
-      .execute()
+  /** Ends it unless somebody else has, or it gave a sign of life after `heardBefore`. */
+  async #end(id: string, end: End, heardBefore = Number.MAX_SAFE_INTEGER): Promise<void> {
+    const isEnded = await transact(this.#db, async (trx) => {
+      const { numUpdatedRows } = await trx
+        .updateTable('sessions')
+        .set(end)
+        .where('id', '=', id)
+        .where('state', '=', 'active')
+        .where('heartbeat_at', '<=', heardBefore)
+        .executeTakeFirst()
+      if (numUpdatedRows > 0n) await this.#signals.send(trx, 'session', id)
+      return numUpdatedRows > 0n
+    })
+    if (isEnded) this.#tell(id)
+  }
+
+  #tell(id: string): void {
     for (const listener of this.#enders) listener(id)
   }
 
-  #touch(id: string): void {
-    this.#alive.delete(id)
-    this.#alive.set(id, Date.now())
-    if (!this.#timer) this.#schedule()
+  #look(): Promise<number> {
+    this.#looking = this.#expire().catch((cause) => {
+      this.#log(cause)
+      return Date.now() + RETRY_MS
+    })
+    return this.#looking
   }
 
-  /** One timer, for the session that has been silent longest: the map is ordered by sign of life. */
-  #schedule(): void {
-    clearTimeout(this.#timer)
-    this.#timer = undefined
-    const oldest = this.#alive.values().next().value
-    if (oldest === undefined) return
-    this.#timer = setTimeout(
-      () => void this.#expire().catch(this.#log),
-      Math.max(0, oldest + this.#timeoutMs - Date.now()),
-    )
-    this.#timer.unref()
-  }
-
-  async #expire(): Promise<void> {
+  /** Gives the time of the next look: what is opened from now on is not due before a whole timeout has passed. */
+  async #expire(): Promise<number> {
     const limit = Date.now() - this.#timeoutMs
-    for (const [id, at] of [...this.#alive]) {
-      if (at > limit) break
-      await this.#end(id, 'expired', null, null)
+    const active = this.#db.selectFrom('sessions').where('state', '=', 'active')
+    for (const { id } of await active.select('id').where('heartbeat_at', '<=', limit).execute()) {
+      await this.#end(id, { state: 'expired', finish_reason: null, finish_detail: null }, limit)
     }
-    this.#schedule()
+    const next = await active.select(({ fn }) => fn.min('heartbeat_at').as('oldest')).executeTakeFirst()
+    return Number(next?.oldest ?? Date.now()) + this.#timeoutMs
   }
 
-  close(): void {
-    clearTimeout(this.#timer)
+  async close(): Promise<void> {
+    this.#alarm.close()
+    await this.#looking
   }
+}
+
+interface End {
+  readonly state: 'finished' | 'expired'
+  readonly finish_reason: string | null
+  readonly finish_detail: string | null
 }

@@ -1,32 +1,113 @@
-// Who is behind an API key. Keys are known by their hash only; every key is a tenant of its own.
+// Who is behind an API key, and what they may use. Keys are known by their hash only: a plain SHA-256, since keys are random
+// and long enough that nobody finds one by trying, which slow hashes are for; and every request is hashed. Keys of the
+// configuration are tenants of their own; those of the database (keys.ts) belong to the tenant that they were made for.
 
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { createHash } from 'node:crypto'
+import { serviceError } from '../errors.ts'
+import type { ApiKey, Keyring } from './keyring.ts'
+import type { TenantLimits } from './limits.ts'
 import type { Tokens } from './tokens.ts'
 
+export type Role = ApiKey['role']
+
 export interface Tenant {
-  /** Derived from the key, not secret. */
+  /** Not secret. */
   readonly id: string
+  /** Of the key. An admin sees what belongs to all tenants where the documentation says so; it owns no more than others. */
+  readonly role: Role
+  /** The key that was used, by its id. */
+  readonly key: string
 }
 
 export class Tenants {
-  readonly #hashes: readonly Buffer[]
+  readonly #keyring: Keyring
   readonly #tokens: Tokens
-  /** @param keys `sha256:<64 hex digits>` each. Empty: any key is welcome (a loopback server without configuration). */
-  constructor(keys: readonly string[], tokens: Tokens) {
+  /** Tenants of the configuration's keys by hash. */
+  readonly #configured: ReadonlyMap<string, string>
+  readonly #defaults: TenantLimits
+  readonly #limits = new Map<string, TenantLimits>()
+
+  /** @param keys `sha256:<64 hex digits>` each. */
+  constructor(keys: readonly string[], defaults: TenantLimits, keyring: Keyring, tokens: Tokens) {
+    const hashes = keys.map((key) => key.slice('sha256:'.length))
+    this.#configured = new Map(hashes.map((hash) => [hash, tenantOfHash(hash)]))
+    this.#defaults = defaults
+    this.#keyring = keyring
     this.#tokens = tokens
-    this.#hashes = keys.map((key) => Buffer.from(key.slice('sha256:'.length), 'hex'))
+    keyring.onChange(() => this.#limits.clear())
   }
 
-  /** By a key, or by a token that was given for one that is still known. Throws TOKEN_OVER. */
-  authenticate(key: string): Tenant | null {
-    const id = key.startsWith('eyJ') ? this.#tokens.tenantOf(key) : null
-    if (id !== null) return this.#hashes.length && !this.#hashes.some((hash) => idOf(hash) === id) ? null : { id }
-    const hash = createHash('sha256').update(key).digest()
-    if (this.#hashes.length && !this.#hashes.some((known) => timingSafeEqual(known, hash))) return null
-    return { id: idOf(hash) }
+  /** Any key is welcome: nobody has made or configured one. */
+  get isOpen(): boolean {
+    return this.#configured.size === 0 && !this.#keyring.hasKeys
+  }
+
+  /** By a key, or by a token that was given for one that is still good. Throws KEY_REVOKED, KEY_EXPIRED and TOKEN_OVER. */
+  async authenticate(given: string): Promise<Tenant | null> {
+    await this.#keyring.refresh()
+    const claims = given.startsWith('eyJ') ? this.#tokens.read(given) : null
+    if (claims) return this.#byId(claims)
+    const hash = createHash('sha256').update(given).digest('hex')
+    const key = this.#keyring.byHash(hash)
+    if (key) return this.#owner(key)
+    const id = this.isOpen ? tenantOfHash(hash) : this.#configured.get(hash)
+    return id === undefined ? null : keyless(id)
+  }
+
+  #byId({ tenant, key: id }: { tenant: string; key: string }): Tenant | null {
+    const key = this.#keyring.byId(id)
+    if (key) return key.tenant === tenant ? this.#owner(key) : null
+    // A key without a row is its tenant's only one and has its name.
+    const isKnown = this.isOpen || [...this.#configured.values()].includes(id)
+    return isKnown && id === tenant ? keyless(id) : null
+  }
+
+  #owner(key: ApiKey): Tenant {
+    const { id, tenant, role, revoked_at, expires_at } = key
+    if (revoked_at !== null) throw serviceError('KEY_REVOKED', { key: id })
+    if (expires_at !== null && expires_at <= Date.now()) throw serviceError('KEY_EXPIRED', { key: id })
+    this.#keyring.used(key)
+    return { id: tenant, role, key: id }
+  }
+
+  /** What people know of the key that was used. */
+  keyFacts({ key, role }: Tenant): { label: string; role: Role } {
+    return { label: this.#keyring.byId(key)?.label ?? '', role }
+  }
+
+  /** Why the key that was used cannot be revoked here; null where it can. */
+  whyItStays({ key }: Tenant): string | null {
+    if (this.#keyring.byId(key)) return null
+    return this.isOpen ? 'this server takes any key' : 'it stands in the configuration of the server'
+  }
+
+  /** As the latest request of anybody found them in the database. */
+  limitsOf(tenant: string): TenantLimits {
+    const known = this.#limits.get(tenant)
+    if (known) return known
+    const row = this.#keyring.tenant(tenant)
+    if (!row) return this.#defaults
+    const limits = { ...this.#defaults, ...row.limits }
+    this.#limits.set(tenant, limits)
+    return limits
+  }
+
+  /** Called when the limits of some tenant may have changed. */
+  onLimits(listener: () => void): void {
+    this.#keyring.onChange(listener)
+  }
+
+  /** What people call it. */
+  nameOf(tenant: string): string {
+    return this.#keyring.tenant(tenant)?.name ?? tenant
   }
 }
 
-function idOf(hash: Buffer): string {
-  return hash.toString('hex', 0, 12)
+function keyless(id: string): Tenant {
+  return { id, role: 'member', key: id }
+}
+
+/** What a tenant without a row is called; tenants of the configuration own their things under it. */
+function tenantOfHash(hash: string): string {
+  return hash.slice(0, 24)
 }

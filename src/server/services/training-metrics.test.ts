@@ -35,6 +35,15 @@ describe('trainingMetrics', () => {
     expect(found['kl_sample_train:mean']).toBeCloseTo((0.5 - Math.log(2)) / 4, 5)
   })
 
+  it('looks at the ratio of the sequence where the loss does', () => {
+    // Tokens became 4 and 1/2 times as likely: sqrt(2) on average, which is the ratio of both.
+    const current = [-9, -2 + Math.log(4), -2 - Math.log(2)]
+    const found = metrics(resolveLoss('gspo'), [0, -2, -2], [0, 1, 1], current)
+    expect(found['ratio_max:max']).toBeCloseTo(Math.SQRT2, 5)
+    expect(found['clip_fraction:mean']).toBe(1)
+    expect(found['kl_sample_train:mean']).toBeCloseTo(-Math.log(2) / 2, 5)
+  })
+
   it('stays finite where the sampling policy found a token all but impossible', () => {
     const found = metrics(resolveLoss('ppo'), [-1000], [1], [0])
     expect(Number.isFinite(found['ratio_max:max'])).toBe(true)

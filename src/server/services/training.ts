@@ -1,26 +1,19 @@
-// Training runs from the outside: submissions are checked, journalled and put into the order of their adapter; the answer
+// Training runs from the outside: submissions are checked and journalled, then carried out by run-lanes.ts; the answer
 // comes through the future. Everything that can be refused is refused here, before anything is written.
 
-import type { Kysely } from 'kysely'
 import type { OptimStep } from '../../backends/backend.ts'
 import { checkDatums } from '../../backends/datum-check.ts'
 import { resolveLoss } from '../../backends/losses.ts'
 import type { TrainingCall } from '../calls.ts'
 import { isFinal, serviceError } from '../errors.ts'
-import type { Journal, OperationRow } from '../store/journal.ts'
-import type { Database, OperationKind } from '../store/schema.ts'
+import type { Journal } from '../store/journal.ts'
+import type { OperationKind } from '../store/schema.ts'
 import { encodeTrainingCall } from '../wire/training.ts'
 import type { BaseModels } from './base-models.ts'
 import { type Checkpoint, type Checkpoints, checkName, checkTtl, type NewCheckpoint } from './checkpoints.ts'
-import type { Survival } from './engine-loss.ts'
-import type { Futures } from './futures.ts'
-import { Lane } from './lane.ts'
-import type { LiveAdapters } from './live-adapters.ts'
 import { type NewRun, newRun, type ResumedRun, resumedRun } from './new-run.ts'
-import type { RestartPoints } from './restart-points.ts'
-import { RunExecutor } from './run-executor.ts'
-import { type RunWork, runOperation } from './run-operation.ts'
-import { takeUpRuns } from './run-recovery.ts'
+import type { RunLanes } from './run-lanes.ts'
+import type { RunWork } from './run-operation.ts'
 import type { Run, Runs } from './runs.ts'
 import type { Sessions } from './sessions.ts'
 
@@ -36,16 +29,11 @@ export interface SamplerSave {
 
 export interface TrainingParts {
   readonly journal: Journal
-  readonly futures: Futures
   readonly runs: Runs
   readonly sessions: Sessions
   readonly models: BaseModels
   readonly checkpoints: Checkpoints
-  readonly db: Kysely<Database>
-  readonly survival: Survival
-  readonly adapters: LiveAdapters
-  readonly restartPoints: RestartPoints
-  readonly log: (cause: unknown, id: string | null) => void
+  readonly lanes: RunLanes
 }
 
 export interface Submitted {
@@ -55,22 +43,13 @@ export interface Submitted {
 
 export class Training {
   readonly #parts: TrainingParts
-  readonly #lanes = new Map<string, Lane>()
-  readonly #executor: RunExecutor
-
   constructor(parts: TrainingParts) {
     this.#parts = parts
-    this.#executor = new RunExecutor({ ...parts, onUnloaded: (run) => this.#end(run) })
-    parts.sessions.onEnd((session) => void this.#release(session).catch((cause) => parts.log(cause, null)))
-  }
-
-  get waiting(): number {
-    return [...this.#lanes.values()].reduce((sum, lane) => sum + lane.waiting, 0)
   }
 
   async createModel(tenant: string, call: NewRun): Promise<Submitted> {
     await this.#parts.sessions.require(tenant, call.sessionId)
-    const { info } = this.#parts.models.get(call.baseModel).engine
+    const { info } = this.#parts.models.get(call.baseModel)
     const { modelSeqId: _, ...same } = call
     return this.#submitRun(newRun(tenant, call, info.maxRank), { kind: 'create_model' }, same)
   }
@@ -99,16 +78,13 @@ export class Training {
       },
       (trx) => this.#parts.runs.insert(trx, run),
     )
-    if (isNew) {
-      this.#parts.futures.open(id)
-      this.#lane(run.base_model).push(runOperation(id, run, work), 0)
-    }
+    if (isNew) await this.#parts.lanes.take(id, run, work, 0)
     return { requestId: id, modelId: run.id }
   }
 
   async train(tenant: string, call: TrainingCall): Promise<Submitted> {
     return this.#inOrder(tenant, call.modelId, call.seqId, async (run) => {
-      const { info } = this.#parts.models.get(run.base_model).engine
+      const { info } = this.#parts.models.get(run.base_model)
       const loss = resolveLoss(call.lossName, call.lossConfig)
       // The catalogue's losses are not every engine's.
       if (!info.losses.includes(loss.name)) {
@@ -216,7 +192,6 @@ export class Training {
     prepare: (run: Run) => Promise<Prepared>,
   ): Promise<Submitted> {
     const run = await this.#parts.runs.require(tenant, modelId)
-    const lane = this.#lane(run.base_model)
     try {
       await this.#parts.sessions.require(tenant, run.session)
       const { kind, payload, digest, work } = await prepare(run)
@@ -233,13 +208,7 @@ export class Training {
         },
         (trx) => this.#parts.runs.take(trx, run),
       )
-      if (isNew) {
-        this.#parts.futures.open(id)
-        const pushed = lane.push(runOperation(id, run, work(id)), seqId)
-        if (pushed === 'taken') {
-          await this.#parts.futures.reject(id, serviceError('SEQ_TAKEN', { seq: seqId, id: modelId }))
-        } else if (pushed === 'ended') await this.#parts.futures.reject(id, gone(run))
-      }
+      if (isNew) await this.#parts.lanes.take(id, run, work(id), seqId)
       return { requestId: id, modelId: run.id }
     } catch (cause) {
       if (isFinal(cause)) await this.#skip(run, seqId)
@@ -250,50 +219,13 @@ export class Training {
   /** Recorded before the refusal is answered: after a restart, too, nobody waits for this number. */
   async #skip(run: Run, seqId: number): Promise<void> {
     if (seqId > 0) await this.#parts.journal.refuse(run.id, seqId)
-    this.#lane(run.base_model).skip(run.id, seqId)
+    this.#parts.lanes.skip(run, seqId)
   }
 
   /** Marks the number of a request that could not even be read as done, where its owner and number are known. */
   async refuse(tenant: string, modelId: string, seqId: number): Promise<void> {
     const run = await this.#parts.runs.require(tenant, modelId).catch(() => null)
     if (run) await this.#skip(run, seqId)
-  }
-
-  #lane(baseModel: string): Lane {
-    let lane = this.#lanes.get(baseModel)
-    if (!lane) {
-      lane = new Lane((batch) => this.#executor.carry(batch))
-      this.#lanes.set(baseModel, lane)
-    }
-    return lane
-  }
-
-  /** The runs of a session that is over give their adapters back, after what was acknowledged has been done. */
-  async #release(session: string): Promise<void> {
-    for (const run of await this.#parts.runs.ofSession(session)) {
-      if (run.state !== 'creating' && run.state !== 'ready') continue
-      const lane = this.#lane(run.base_model)
-      for (const { id } of lane.takeEarly(run.id)) {
-        if (id) await this.#parts.futures.reject(id, serviceError('SESSION_OVER', { id: session }))
-      }
-      lane.push(runOperation(null, run, { kind: 'unload_model' }), 0)
-    }
-  }
-
-  async #end(run: Run): Promise<void> {
-    for (const { id } of this.#lane(run.base_model).end(run.id)) {
-      if (id) await this.#parts.futures.reject(id, gone(run))
-    }
-  }
-
-  /** Takes up what an earlier run of this server had acknowledged and not done. Before anything is submitted. */
-  async recover(unfinished: readonly OperationRow[]): Promise<void> {
-    await takeUpRuns(this.#parts, (baseModel) => this.#lane(baseModel), unfinished)
-  }
-
-  /** Settles when all that was ready has been carried out. */
-  async drain(): Promise<void> {
-    await Promise.all([...this.#lanes.values()].map((lane) => lane.idle()))
   }
 }
 
@@ -304,9 +236,6 @@ interface Prepared {
   readonly digest?: Uint8Array
   readonly work: (operation: string) => RunWork
 }
-
-const gone = ({ id }: Pick<Run, 'id'>) =>
-  serviceError('MODEL_GONE', { id, reason: 'it was unloaded or its session is over' })
 
 function mismatch(run: Run, checkpoint: Checkpoint): string | null {
   for (const key of ['base_model', 'rank', 'train_attention', 'train_mlp', 'train_unembed'] as const) {

@@ -1,10 +1,12 @@
 // Opens the database of a server: a file of its state directory, or one of a PostgreSQL server, which several servers may
 // share. Everybody else gets a Kysely and need not know which one it is.
 
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Kysely } from 'kysely'
 import type { ServerConfig } from '../config-fields.ts'
+import { shownDatabase } from '../config-values.ts'
+import { serviceError } from '../errors.ts'
 import { migrate } from './migrate.ts'
 import { connectPostgres } from './postgres.ts'
 import type { Database } from './schema.ts'
@@ -17,7 +19,7 @@ type Log = (cause: unknown) => void
 
 /** Opens it with all tables of this version. Throws DATABASE_UNREACHABLE, DATABASE_UNFIT, DATABASE_NEWER. */
 export async function openDatabase(place: DatabasePlace, log?: Log): Promise<Kysely<Database>> {
-  const db = await connectDatabase(place, log)
+  const db = await connect(place, log)
   try {
     await migrate(db)
     return db
@@ -27,11 +29,25 @@ export async function openDatabase(place: DatabasePlace, log?: Log): Promise<Kys
   }
 }
 
-/** Opens it as it is. */
-export async function connectDatabase(
-  { database, stateDir }: DatabasePlace,
-  log: Log = () => {},
-): Promise<Kysely<Database>> {
+/** One that a server has used, as it is: for looking into it, also while a server works on it. Throws STORAGE. */
+export async function readDatabase(place: DatabasePlace): Promise<Kysely<Database>> {
+  checkUsed(place)
+  const db = await connect(place)
+  const tables = await db.introspection.getTables()
+  if (tables.some(({ name }) => name === 'operations')) return db
+  await db.destroy()
+  throw unused(shownDatabase(place.database))
+}
+
+/** Throws STORAGE where no server has kept its state, as far as a look at the state directory tells. */
+export function checkUsed({ database, stateDir }: DatabasePlace): void {
+  const file = sqliteFile(stateDir)
+  if (database === 'sqlite' && !existsSync(file)) throw unused(file)
+}
+
+const unused = (place: string) => serviceError('STORAGE', { action: 'read', problem: `no server has used ${place}` })
+
+async function connect({ database, stateDir }: DatabasePlace, log: Log = () => {}): Promise<Kysely<Database>> {
   if (database !== 'sqlite') return connectPostgres(database, log)
   mkdirSync(stateDir, { recursive: true })
   return connectSqlite(sqliteFile(stateDir))

@@ -107,7 +107,7 @@ describe('Journal', () => {
     await journal.start([ids[2] as string, ids[1] as string])
     await journal.finish({ id: ids[2] as string, result: { type: 'json', bytes: bytes('{}') } })
     await reopen()
-    expect((await journal.unfinished()).map(({ id }) => id)).toEqual([ids[1], ids[0], ids[3]])
+    expect((await journal.unfinished('tiny')).map(({ id }) => id)).toEqual([ids[1], ids[0], ids[3]])
   })
 
   it('repeats what changed an adapter, in the order in which that was carried out', async () => {

@@ -9,6 +9,7 @@ import { isPostgres } from './dialect.ts'
 import { isAway } from './postgres-driver.ts'
 import { newRequestId } from './request-ids.ts'
 import type { Database, OperationKind, OperationTable } from './schema.ts'
+import { ALONE, type Signals } from './signals.ts'
 import { transact } from './transact.ts'
 
 export type OperationRow = Selectable<OperationTable>
@@ -34,6 +35,12 @@ export interface Finished {
   readonly plan?: unknown
 }
 
+/** Whether the writer may still write about the work of a model: throws in the transaction when it may not. */
+export interface Fence {
+  check(trx: Transaction<Database>): Promise<void>
+}
+const NO_FENCE: Fence = { check: async () => {} }
+
 /** How long deliveries are gathered before they are written, and how many go into one statement. */
 const DELIVERED_MS = 1000
 const MOST_IDS = 500
@@ -41,12 +48,14 @@ const MOST_IDS = 500
 export class Journal {
   readonly #db: Kysely<Database>
   readonly #blobs: Blobs
+  readonly #signals: Signals
   readonly #delivered = new Set<string>()
   /** By identity, the operations of which nobody knows whether the database has them: their callers send them again. */
   readonly #inDoubt = new Map<string, string>()
   #writing: NodeJS.Timeout | undefined
-  constructor(db: Kysely<Database>, stateDir: string) {
+  constructor(db: Kysely<Database>, stateDir: string, signals: Signals = ALONE) {
     this.#db = db
+    this.#signals = signals
     this.#blobs = new Blobs(stateDir)
   }
 
@@ -107,26 +116,31 @@ export class Journal {
   }
 
   /** Records that these are carried out now, in this order, after everything that was started before. */
-  async start(ids: readonly string[]): Promise<void> {
+  async start(ids: readonly string[], fence = NO_FENCE): Promise<void> {
     if (!ids.length) return
-    await transact(this.#db, (trx) => this.#start(trx, ids), { isRepeatable: true })
-  }
-
-  async #start(trx: Transaction<Database>, ids: readonly string[]): Promise<void> {
-    const positions = await nextPositions(trx, ids.length)
-    for (const [i, id] of ids.entries()) {
-      await trx
-        .updateTable('operations')
-        .set({ state: 'running', started_at: Date.now(), position: positions[i] as number })
-        .where('id', '=', id)
-        .execute()
+    const write = async (trx: Transaction<Database>) => {
+      await fence.check(trx)
+      const positions = await nextPositions(trx, ids.length)
+      for (const [i, id] of ids.entries()) {
+        await trx
+          .updateTable('operations')
+          .set({ state: 'running', started_at: Date.now(), position: positions[i] as number })
+          .where('id', '=', id)
+          .execute()
+      }
     }
+    await transact(this.#db, write, { isRepeatable: true })
   }
 
   /** Records how an operation ended, and whatever `also` writes, in one transaction. */
-  async finish(finished: Finished, also?: (trx: Transaction<Database>) => Promise<unknown>): Promise<void> {
+  async finish(
+    finished: Finished,
+    also?: (trx: Transaction<Database>) => Promise<unknown>,
+    fence = NO_FENCE,
+  ): Promise<void> {
     const stored = finished.result ? await this.#blobs.put(finished.result.bytes) : { inline: null, file: null }
     const write = async (trx: Transaction<Database>) => {
+      await fence.check(trx)
       const { numUpdatedRows } = await trx
         .updateTable('operations')
         .set({
@@ -144,7 +158,9 @@ export class Journal {
         // An answer that was given stays, and so does what belongs to it.
         .where('state', 'in', ['queued', 'running'])
         .executeTakeFirst()
-      if (numUpdatedRows > 0n) await also?.(trx)
+      if (numUpdatedRows === 0n) return
+      await also?.(trx)
+      await this.#signals.send(trx, 'ended', finished.id)
     }
     await transact(this.#db, write, { isRepeatable: true })
   }
@@ -189,14 +205,26 @@ export class Journal {
     return (await this.#blobs.get({ inline: row.payload, file: row.payload_file })) ?? new Uint8Array()
   }
 
-  /** What was acknowledged and has not ended: first what had been started, in that order, then in order of arrival. */
-  async unfinished(): Promise<OperationRow[]> {
+  /**
+   * What was acknowledged and has not ended: first what had been started, in that order, then in order of arrival. Of runs
+   * and samplers of one base model, and all whose base model only their payload tells.
+   */
+  async unfinished(baseModel: string): Promise<OperationRow[]> {
     const rows = await this.#db
       .selectFrom('operations')
-      .selectAll()
-      .where('state', 'in', ['queued', 'running'])
-      .orderBy('created_at')
-      .orderBy('id')
+      .leftJoin('runs', 'runs.id', 'operations.subject')
+      .leftJoin('sampling_sessions', 'sampling_sessions.id', 'operations.subject')
+      .selectAll('operations')
+      .where('operations.state', 'in', ['queued', 'running'])
+      .where(({ or, and, eb }) =>
+        or([
+          eb('runs.base_model', '=', baseModel),
+          eb('sampling_sessions.base_model', '=', baseModel),
+          and([eb('runs.id', 'is', null), eb('sampling_sessions.id', 'is', null)]),
+        ]),
+      )
+      .orderBy('operations.created_at')
+      .orderBy('operations.id')
       .execute()
     const place = (row: OperationRow) => row.position ?? Number.POSITIVE_INFINITY
     return rows.sort((a, b) => (place(a) === place(b) ? 0 : place(a) - place(b)))

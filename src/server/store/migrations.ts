@@ -176,6 +176,36 @@ const migrations: Record<string, Migration> = {
         .execute()
     },
   },
+  '006-keys': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .createTable('tenants')
+        .addColumn('id', 'text', (c) => c.primaryKey())
+        .addColumn('name', 'text', (c) => c.notNull().unique())
+        .addColumn('limits', 'text', (c) => c.notNull())
+        .addColumn('created_at', 'bigint', (c) => c.notNull())
+        .execute()
+      await db.schema
+        .createTable('api_keys')
+        .addColumn('id', 'text', (c) => c.primaryKey())
+        .addColumn('tenant', 'text', (c) => c.notNull())
+        .addColumn('hash', 'text', (c) => c.notNull().unique())
+        .addColumn('label', 'text', (c) => c.notNull())
+        .addColumn('role', 'text', (c) => c.notNull())
+        .addColumn('created_at', 'bigint', (c) => c.notNull())
+        .addColumn('expires_at', 'bigint')
+        .addColumn('revoked_at', 'bigint')
+        .addColumn('last_used_at', 'bigint')
+        .execute()
+      await db.schema.createIndex('api_keys_tenant').on('api_keys').column('tenant').execute()
+      await db.schema
+        .createTable('key_changes')
+        .addColumn('id', 'integer', (c) => c.primaryKey())
+        .addColumn('version', 'bigint', (c) => c.notNull())
+        .execute()
+      await sql`insert into key_changes (id, version) values (1, 0)`.execute(db)
+    },
+  },
   '009-postgres': {
     async up(db: Kysely<unknown>) {
       // SQLite has one writer, which counts by looking; these are handed out to several (journal.ts).

@@ -13,6 +13,9 @@ export interface Database {
   weight_copies: WeightCopyTable
   audit: AuditTable
   usage: UsageTable
+  tenants: TenantTable
+  api_keys: ApiKeyTable
+  key_changes: KeyChangesTable
 }
 
 export interface SessionTable {
@@ -176,4 +179,34 @@ export interface UsageTable {
   base_model: string
   kind: 'training' | 'sampling_prefill' | 'sampling_sample'
   tokens: number
+}
+
+/** Tenants that were given a name, a key or limits; a tenant that only stands behind a key of the configuration has no row. */
+export interface TenantTable {
+  id: string
+  name: string
+  /** JSON: what differs from the limits of the configuration. */
+  limits: string
+  created_at: number
+}
+
+/** API keys that were made by `twinkle keys`. Only the key's hash is known. */
+export interface ApiKeyTable {
+  id: string
+  tenant: string
+  /** SHA-256, hexadecimal. */
+  hash: string
+  label: string
+  role: 'admin' | 'member'
+  created_at: number
+  expires_at: number | null
+  revoked_at: number | null
+  /** Rounded to minutes: it is written now and then. */
+  last_used_at: number | null
+}
+
+/** One row: a number that grows with every change of tenants and keys, so that servers see when to read them again. */
+export interface KeyChangesTable {
+  id: number
+  version: number
 }

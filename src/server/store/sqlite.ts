@@ -25,10 +25,8 @@ export async function connectSqlite(file: string): Promise<Kysely<Database>> {
   const database = await openDriver(file)
   // FULL: an acknowledged row survives power loss too. The setting belongs to the connection and there is one.
   database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000')
-  return new Kysely<Database>({
-    dialect: new SqliteDialect({ database: withoutExtras(database) as never }),
-    plugins: [emptyLists],
-  })
+  const dialect = new SqliteDialect({ database: withoutExtras(database) as never })
+  return new Kysely<Database>({ dialect, plugins: [emptyLists] })
 }
 
 export async function openDriver(file: string): Promise<SqliteDriver> {
@@ -41,7 +39,8 @@ export async function openDriver(file: string): Promise<SqliteDriver> {
 /** libsql adds a `_metadata` key to rows and gives blobs as ArrayBuffer; neither may leave this file. */
 function withoutExtras(driver: SqliteDriver): SqliteDriver {
   const prepare: SqliteDriver['prepare'] = (sql) => {
-    const statement = driver.prepare(sql)
+    // A transaction that reads first and writes then would fail, without waiting, where another process wrote in between.
+    const statement = driver.prepare(sql === 'begin' ? 'begin immediate' : sql)
     const all = statement.all.bind(statement)
     statement.all = (parameters) => all(parameters).map((row) => cleanRow(row as Record<string, unknown>))
     return statement

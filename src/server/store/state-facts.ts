@@ -1,13 +1,10 @@
 // What a state directory holds, in numbers: for its operator, from the database and the files alone, also while a server
 // works on it. It changes nothing.
 
-import { existsSync } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Kysely, type RawBuilder, sql } from 'kysely'
-import { shownDatabase } from '../config-values.ts'
-import { serviceError } from '../errors.ts'
-import { connectDatabase, type DatabasePlace, sqliteFile } from './database.ts'
+import { type DatabasePlace, readDatabase, sqliteFile } from './database.ts'
 import { isPostgres } from './dialect.ts'
 import type { Database } from './schema.ts'
 
@@ -24,23 +21,12 @@ export interface StateFacts {
 
 /** Throws STORAGE where no server has kept its state. */
 export async function stateFacts(place: DatabasePlace): Promise<StateFacts> {
-  const { database, stateDir } = place
-  const file = sqliteFile(stateDir)
-  if (database === 'sqlite' && !existsSync(file)) throw nothingIn(file)
-  const db = await connectDatabase(place)
+  const db = await readDatabase(place)
   try {
-    if (!(await hasTables(db))) throw nothingIn(database === 'sqlite' ? file : shownDatabase(database))
-    return { ...(await rows(db)), bytes: await sizes(db, stateDir) }
+    return { ...(await rows(db)), bytes: await sizes(db, place.stateDir) }
   } finally {
     await db.destroy()
   }
-}
-
-const nothingIn = (place: string) => serviceError('STORAGE', { action: 'read', problem: `no server has used ${place}` })
-
-async function hasTables(db: Kysely<Database>): Promise<boolean> {
-  const tables = await db.introspection.getTables()
-  return tables.some(({ name }) => name === 'operations')
 }
 
 async function rows(db: Kysely<Database>): Promise<Omit<StateFacts, 'bytes'>> {

@@ -10,8 +10,9 @@ import { problemWithAnswer } from '../../../openapi/answers.ts'
 import { registerBackend } from '../../backends/registry.ts'
 import { type FakeBackend, fakeBackend } from '../../backends/testing/fake-backend.ts'
 import { type OperationId, operations } from '../../generated/operations.ts'
-import { loadConfig } from '../config.ts'
+import { loadConfig, type ServerConfig } from '../config.ts'
 import { type RunningServer, startServer } from '../server.ts'
+import type { DatabasePlace } from '../store/database.ts'
 import { newDatabase, type TestDatabase } from '../store/testing/databases.ts'
 
 const CHECKPOINT = join(import.meta.dirname, '../../backends/transformers/goldens/llama-tied/checkpoint')
@@ -31,8 +32,13 @@ export interface Sent {
 export class TestServer {
   readonly stateDir = mkdtempSync(join(tmpdir(), 'twinkle-rest-'))
   readonly backend: FakeBackend = fakeBackend()
+  readonly #settings: Partial<ServerConfig>
   #server!: RunningServer
   #database: TestDatabase | undefined
+
+  constructor(settings: Partial<ServerConfig> = {}) {
+    this.#settings = settings
+  }
 
   async start(): Promise<void> {
     registerBackend(this.backend)
@@ -40,7 +46,13 @@ export class TestServer {
     const flags = { stateDir: this.stateDir, port: 0, database: this.#database.url, models: [`org/tiny=${CHECKPOINT}`] }
     const { config } = await loadConfig({ flags, env: {} })
     const models = config.models.filter((m) => m.name === 'org/tiny')
-    this.#server = await startServer({ ...config, models, backend: 'fake', holdSeconds: 20 }, pino({ level: 'silent' }))
+    const settings = { ...config, models, backend: 'fake', holdSeconds: 20, ...this.#settings }
+    this.#server = await startServer(settings, pino({ level: 'silent' }))
+  }
+
+  /** For looking into its database, or for what the command line does to it. */
+  get place(): DatabasePlace {
+    return { database: this.#database?.url ?? 'sqlite', stateDir: this.stateDir }
   }
 
   get url(): string {

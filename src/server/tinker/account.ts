@@ -19,20 +19,28 @@ const RESOURCES = {
   organizations: 'organization',
 } as const
 
-export function accountHandlers({ audit, catalog, ledger, tokens }: Services) {
+export function accountHandlers({ audit, catalog, keys, ledger, tenants, tokens }: Services) {
   return {
     authToken: async ({ tenant, request }) => {
       // A token that begot tokens would never end.
       if (`${request.headers['x-api-key']}`.startsWith('eyJ')) throw serviceError('WRONG_KEY')
-      return { jwt: tokens.issue(tenant.id) }
+      return { jwt: tokens.issue({ tenant: tenant.id, key: tenant.key }) }
     },
-    // Keys have neither names nor owners here: all that can be told is which one it is.
-    getCurrentApiKey: async ({ tenant }) => ({
-      key_id: keyNumber(tenant.id),
-      name: `key ${tenant.id.slice(0, 8)}`,
-      note: null,
-      details: { org_details: { name: null }, user_details: { email: null } },
-    }),
+    // The SDK insists on a note; nobody has an address here.
+    getCurrentApiKey: async ({ tenant }) => {
+      const { label, role } = tenants.keyFacts(tenant)
+      return {
+        key_id: keyNumber(tenant.key),
+        name: label === '' ? `key ${tenant.key.slice(0, 12)}` : label,
+        note: role,
+        details: { org_details: { name: tenants.nameOf(tenant.id) }, user_details: { email: null } },
+      }
+    },
+    revokeCurrentApiKey: async ({ tenant }) => {
+      const reason = tenants.whyItStays(tenant)
+      if (reason !== null) throw serviceError('KEY_STAYS', { reason })
+      await keys.revoke(tenant.key, tenant.id)
+    },
     getCurrentCheckpointStorage: async ({ tenant, query }) => {
       const rows = await catalog.storage(tenant.id, query.project_id)
       return {
@@ -91,9 +99,9 @@ function sessionRecord({ session, userMetadata }: UsageRecord) {
   return session === null ? [] : [[session, { user_metadata: JSON.parse(userMetadata ?? '{}') }] as const]
 }
 
-/** Stands for the key in a client's list of keys; not secret, as the tenant's id is not. */
-function keyNumber(tenant: string): number {
-  return createHash('sha256').update(tenant).digest().readUIntBE(0, 6)
+/** Stands for the key in a client's list of keys; not secret, as the key's id is not. */
+function keyNumber(key: string): number {
+  return createHash('sha256').update(key).digest().readUIntBE(0, 6)
 }
 
 function entryRecord({ time, event, details }: AuditEntry) {

@@ -25,7 +25,7 @@ export function clientHandlers({ models, log }: Services) {
     getServerCapabilities: async () => ({
       supported_models: models.names().map((name) => ({
         model_name: name,
-        max_context_length: models.get(name).engine.info.maxContext,
+        max_context_length: models.get(name).info.maxContext,
         trainable: true,
         sampleable: true,
       })),

@@ -25,7 +25,7 @@ export function modelHandlers({ models, runs, training }: Services) {
     },
     getInfo: async ({ tenant, body }) => {
       const run = await runs.find(tenant.id, body.model_id)
-      const { info } = models.get(run.base_model).engine
+      const { info } = models.get(run.base_model)
       return {
         type: 'get_info',
         model_id: run.id,

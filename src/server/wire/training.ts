@@ -28,7 +28,7 @@ export { type Peeked, peekTraining } from './scan.ts'
 const { ForwardBackwardRequest, DType } = tinker_public
 
 /** What loss_fn_inputs may hold besides target_tokens. */
-const FLOATS = ['weights', 'logprobs', 'advantages'] as const
+const FLOATS = ['weights', 'logprobs', 'advantages', 'sequence_ratio_mask'] as const
 /** Sent by some training scripts for their own use; it means nothing to a loss. */
 const IGNORED = ['mask']
 

@@ -88,6 +88,33 @@ def dro() -> None:
     refused(lambda: forward_backward(training, data, "dro"), "beta")
 
 
+@case("C36-gspo")
+def gspo() -> None:
+    ones = np.ones_like(ADVANTAGES)
+    training = lora()
+    now = on_policy(training)
+    # Tokens 2 and 1/2 times as likely in turn, the first one 1.1 times: only the sequence's mean ratio counts.
+    shifts = np.log(2) * np.where(np.arange(len(now)) % 2, 1, -1)
+    shifts[0] = np.log(1.1)
+    s = np.exp(shifts.mean())
+    output = forward_backward(training, [policy_datum(TOKENS, now - shifts, ones)], "gspo")
+    near(loss_of(output), -s * len(ones), 1e-3)
+    near(output.metrics["ratio_max:max"], s, 1e-4)
+    near(output.metrics["clip_fraction:mean"], 0.0)
+    near(output.metrics["kl_sample_train:mean"], -shifts.mean(), 1e-4)
+    near(
+        after_one_step([policy_datum(TOKENS, now - shifts, ADVANTAGES)], "gspo"),
+        after_one_step([datum(TOKENS, weights=s * ADVANTAGES)], "cross_entropy"),
+        5e-3,
+    )
+    # Masked to the first token, whose ratio is beyond the threshold: no token of the sequence has a gradient.
+    mask = np.zeros_like(ADVANTAGES)
+    mask[0] = 1
+    clipped = datum(TOKENS, logprobs=now - shifts, advantages=ones, sequence_ratio_mask=mask)
+    near(after_one_step([clipped], "gspo", {"clip_low_threshold": 0.95, "clip_high_threshold": 1.05}), now, 1e-5)
+    differ(after_one_step([clipped], "gspo"), now)
+
+
 @case("C38")
 def config_of_cross_entropy() -> None:
     training = lora()

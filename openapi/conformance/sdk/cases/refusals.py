@@ -106,6 +106,21 @@ def absurd_learning_rate() -> None:
     differ(logprobs_of(training, data)[0], before)
 
 
+@case("C97")
+def what_is_not_public() -> None:
+    service, training = client(), lora()
+    dimuon = types.DimuonOptimizerConfig()
+    refused(lambda: lora(service, optimizer=dimuon), "dimuon", "adamw")
+    refused(lambda: done(training.optim_step(types.DimuonParams(learning_rate=1e-3))), "dimuon", "adamw")
+    refused_then_served(
+        training,
+        lambda: forward_backward(training, [policy_datum(GOOD, -np.ones(7), np.ones(7))], "stable_reinforce"),
+        "stable_reinforce",
+        "gspo",
+    )
+    lora(service)
+
+
 @case("C42")
 def image_for_a_text_model() -> None:
     image = types.ImageChunk(data=b"\x89PNG\r\n\x1a\n" + bytes(24), format="png", expected_tokens=4)

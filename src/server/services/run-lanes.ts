@@ -1,0 +1,101 @@
+// Carries out acknowledged work on training runs: a lane for each base model whose engine this server has. Whoever submits
+// hands work over here, or leaves it to the server that has the engine. training.ts knows what may be asked for, lane.ts the
+// order, run-executor.ts what is done.
+
+import { serviceError } from '../errors.ts'
+import type { OperationRow } from '../store/journal.ts'
+import { Lane } from './lane.ts'
+import { type ExecutorParts, RunExecutor } from './run-executor.ts'
+import { type RunWork, runOperation } from './run-operation.ts'
+import { takeUpRuns } from './run-recovery.ts'
+import type { Run } from './runs.ts'
+import type { Sessions } from './sessions.ts'
+import type { Tenure } from './tenure.ts'
+
+export interface RunLaneParts extends Omit<ExecutorParts, 'tenure' | 'onUnloaded'> {
+  readonly sessions: Sessions
+}
+
+interface Open {
+  readonly lane: Lane
+  readonly tenure: Tenure
+}
+
+export class RunLanes {
+  readonly #parts: RunLaneParts
+  /** By base model. */
+  readonly #lanes = new Map<string, Open>()
+
+  constructor(parts: RunLaneParts) {
+    this.#parts = parts
+    parts.sessions.onEnd((session) => void this.#release(session).catch((cause) => parts.log(cause, null)))
+  }
+
+  get waiting(): number {
+    return [...this.#lanes.values()].reduce((sum, { lane }) => sum + lane.waiting, 0)
+  }
+
+  /** From now on this server carries out what is done on a base model's runs. */
+  begin(baseModel: string, tenure: Tenure): void {
+    const executor = new RunExecutor({ ...this.#parts, tenure, onUnloaded: (run) => this.#end(run) })
+    this.#lanes.set(baseModel, { lane: new Lane((batch) => executor.carry(batch)), tenure })
+  }
+
+  /** Settles when nothing of the base model is carried out. What waits is left to the journal. The engine is closed. */
+  async end(baseModel: string): Promise<void> {
+    const lane = this.#lanes.get(baseModel)?.lane
+    this.#lanes.delete(baseModel)
+    await lane?.stop()
+  }
+
+  /** Takes up what was acknowledged, unless it has it already or another server has the engine. */
+  async take(id: string, run: Run, work: RunWork, seq: number): Promise<void> {
+    const { futures } = this.#parts
+    const open = this.#lanes.get(run.base_model)
+    if (!open || !futures.open(id, open.tenure)) return
+    const pushed = open.lane.push(runOperation(id, run, work), seq)
+    if (pushed === 'taken') await futures.reject(id, serviceError('SEQ_TAKEN', { seq, id: run.id }))
+    else if (pushed === 'ended') await futures.reject(id, gone(run))
+  }
+
+  /** A request with this number was refused: later ones need not wait for it. */
+  skip(run: Run, seq: number): void {
+    this.#lanes.get(run.base_model)?.lane.skip(run.id, seq)
+  }
+
+  /** The runs of a session that is over give their adapters back, after what was acknowledged has been done. */
+  async #release(session: string): Promise<void> {
+    for (const run of await this.#parts.runs.ofSession(session)) {
+      if (run.state !== 'creating' && run.state !== 'ready') continue
+      const lane = this.#lanes.get(run.base_model)?.lane
+      for (const { id } of lane?.takeEarly(run.id) ?? []) {
+        if (id) await this.#parts.futures.reject(id, serviceError('SESSION_OVER', { id: session }))
+      }
+      this.release(run)
+    }
+  }
+
+  /** Nobody uses this run any more. */
+  release(run: Run): void {
+    this.#lanes.get(run.base_model)?.lane.push(runOperation(null, run, { kind: 'unload_model' }), 0)
+  }
+
+  async #end(run: Run): Promise<void> {
+    for (const { id } of this.#lanes.get(run.base_model)?.lane.end(run.id) ?? []) {
+      if (id) await this.#parts.futures.reject(id, gone(run))
+    }
+  }
+
+  /** Takes up what was acknowledged and not done, for a model whose engine is here. */
+  async takeUp(baseModel: string, tenure: Tenure, rows: readonly OperationRow[]): Promise<void> {
+    await takeUpRuns({ ...this.#parts, lanes: this }, baseModel, tenure, rows)
+  }
+
+  /** Settles when all that was ready has been carried out. */
+  async drain(): Promise<void> {
+    await Promise.all([...this.#lanes.values()].map(({ lane }) => lane.idle()))
+  }
+}
+
+export const gone = ({ id }: Pick<Run, 'id'>) =>
+  serviceError('MODEL_GONE', { id, reason: 'it was unloaded or its session is over' })
