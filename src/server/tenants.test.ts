@@ -2,7 +2,6 @@
 // the same database.
 
 import { createHash } from 'node:crypto'
-import { join } from 'node:path'
 import type { Kysely } from 'kysely'
 import sinon from 'sinon'
 import { afterEach, describe, expect, it } from 'vitest'

@@ -36,16 +36,16 @@ export async function readDatabase(place: DatabasePlace): Promise<Kysely<Databas
   const tables = await db.introspection.getTables()
   if (tables.some(({ name }) => name === 'operations')) return db
   await db.destroy()
-  throw unused(shownDatabase(place.database))
+  throw unread(`no server has used ${shownDatabase(place.database)}`)
 }
 
 /** Throws STORAGE where no server has kept its state, as far as a look at the state directory tells. */
 export function checkUsed({ database, stateDir }: DatabasePlace): void {
   const file = sqliteFile(stateDir)
-  if (database === 'sqlite' && !existsSync(file)) throw unused(file)
+  if (database === 'sqlite' && !existsSync(file)) throw unread(`${file} does not exist`)
 }
 
-const unused = (place: string) => serviceError('STORAGE', { action: 'read', problem: `no server has used ${place}` })
+const unread = (problem: string) => serviceError('STORAGE', { action: 'read', problem })
 
 async function connect({ database, stateDir }: DatabasePlace, log: Log = () => {}): Promise<Kysely<Database>> {
   if (database !== 'sqlite') return connectPostgres(database, log)
