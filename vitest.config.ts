@@ -4,11 +4,14 @@ import { canStartPostgres } from './src/server/store/testing/postgres-server.ts'
 /** What works on a database is tested on both kinds. */
 const ON_DATABASES = ['src/server/*.test.ts', 'src/server/{store,services,tinker,datums}/*.test.ts']
 const POSTGRES_ONLY = ['src/server/store/postgres.test.ts']
-/** Those have no database, or are about SQLite: two-servers.test.ts tells one server of another's uncommitted work. */
+/**
+ * Those have no database, or are about SQLite: two-servers.test.ts tells one server of another's uncommitted work, and the
+ * clock of retention.test.ts leaps over hours, in which pg gives its connections up.
+ */
 const SQLITE_ONLY = [
   'src/server/{config,errors}.test.ts',
   'src/server/store/state-lock.test.ts',
-  'src/server/services/two-servers.test.ts',
+  'src/server/services/{two-servers,retention}.test.ts',
 ]
 
 const sqlite = {

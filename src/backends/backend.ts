@@ -3,6 +3,8 @@
 // process, in a child process or on other machines (see remote-engine.ts and frames.ts).
 // `backend.conformance.ts` is the executable half of this contract.
 
+import type { Share } from './fair-queue.ts'
+
 /** Names of one trainable LoRA adapter, of frozen adapter weights, and of one journalled operation. Chosen by the caller. */
 export type AdapterId = string
 export type SnapshotId = string
@@ -62,6 +64,11 @@ export interface TrainingItem {
   readonly datums: readonly TrainingDatum[]
   /** The plan of an earlier run of this operation: computing by it gives the same bits, whoever shared the batch then. */
   readonly plan?: TrainingPlan
+  /**
+   * On whose behalf. Parties get tokens in the ratio of their weights, adapters of one party equal parts, and nobody waits
+   * for more than one micro-batch of each other. Absent: the adapter is a party of its own, of weight 1.
+   */
+  readonly share?: Share
 }
 
 /**

@@ -37,6 +37,11 @@ export const ERRORS = {
     'Use 1 to 64 letters, digits, ".", "_", "@" and "-", the first one a letter or digit; not the id of another tenant.',
   ),
   TOKEN_OVER: user(401, 'This token is over.', 'Exchange the API key for a new one with auth/token.'),
+  READER_KEY: user(
+    403,
+    'A weights access token does not open {operation}: as a key it is good for weights_info alone.',
+    'Send a key of your own, and the token as weights_access_token.',
+  ),
   NOT_FOUND: user(404, 'There is no {method} {path} here.', '{hint}'),
   METHOD_NOT_ALLOWED: user(405, '{path} does not take {method}.', 'It takes {allowed}.'),
   PLANNED_OPERATION: user(
@@ -47,6 +52,11 @@ export const ERRORS = {
   BUSY: server(
     429,
     'The server holds as many request bytes as it may ({limit} bytes).',
+    'Send the request again after a second.',
+  ),
+  TENANT_BUSY: server(
+    429,
+    'The requests that this tenant is sending hold as many bytes as those of one tenant may ({limit} bytes).',
     'Send the request again after a second.',
   ),
   SHUTTING_DOWN: server(503, 'The server is shutting down.', 'Send the request again when it is back.'),
@@ -218,6 +228,16 @@ export const ERRORS = {
   ),
   CHECKPOINT_EXISTS: user(400, 'The checkpoint {path} is there already.', 'Use another name, or overwrite=true.'),
   CHECKPOINT_NOT_FOUND: user(404, 'There is no checkpoint {path}.', 'Save it first, or check its run, kind and name.'),
+  WEIGHTS_TOKEN_REFUSED: user(
+    403,
+    'The weights access token does not open {path}: it is for another checkpoint, its time is over, or one of them is gone.',
+    'Ask the owner for a new one.',
+  ),
+  INVALID_TOKEN_LIFE: user(
+    400,
+    'ttl_seconds = {ttl} is not possible for a token.',
+    'It must be a whole number of seconds from {min} to {max}.',
+  ),
   DOWNLOAD_REFUSED: user(
     403,
     'The address of this download is not valid, or its time is over.',
@@ -235,6 +255,16 @@ export const ERRORS = {
     500,
     'The files of checkpoint {path} cannot be used.',
     'Save it again or use another one; the log of the server says what is wrong with them.',
+  ),
+  ADAPTER_REFUSED: user(
+    400,
+    'The adapter cannot be used: {problem}.',
+    'Send a tar archive of a folder that PEFT saved, with plain LoRA for this base model.',
+  ),
+  ADAPTER_TASK_RUNNING: server(
+    429,
+    'An import or a merge of yours is still running.',
+    'Send the request again when it has ended: one at a time is done for each tenant.',
   ),
   NO_OPTIMIZER_STATE: user(
     400,

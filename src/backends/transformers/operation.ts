@@ -5,6 +5,7 @@
 import type { EngineFailure, LossSpec, Outcome, TrainingDatum, TrainingItem, TrainingResult } from '../backend.ts'
 import { checkDatums, type DatumLimits } from '../datum-check.ts'
 import { engineError, toFailure } from '../engine-errors.ts'
+import type { Share } from '../fair-queue.ts'
 import { LOSSES, type TokenLoss } from '../losses.ts'
 import type { Adapter } from './adapter.ts'
 import { type Batch, type Part, targetInputs } from './batch.ts'
@@ -24,7 +25,8 @@ export class Operation implements PlannedWork {
   #failure: EngineFailure | undefined
   readonly #item: TrainingItem
   readonly #runtime: string
-  readonly #gradient: Float32Array | null
+  /** Made when the first datum has a gradient: what waits takes no memory for it. */
+  #gradient: Float32Array | null = null
   /** Of the first pass, in the graph's precision. */
   readonly #logprobs: Float64Array[] = []
   readonly #records: BatchRecord[] = []
@@ -37,11 +39,17 @@ export class Operation implements PlannedWork {
     this.#passes = item.backward && LOSSES[item.loss.name].kind !== 'token' ? [false, true] : [item.backward]
     this.weights = adapter
     this.#runtime = runtime
-    this.#gradient = item.backward ? new Float32Array(adapter.layout.size) : null
   }
 
   get id(): string {
     return this.#item.operation
+  }
+  get adapter(): string {
+    return this.#item.adapter
+  }
+  /** Work that comes without a share is nobody's but its adapter's. */
+  get share(): Share {
+    return this.#item.share ?? { party: `adapter ${this.adapter}`, weight: 1 }
   }
   get backward(): boolean {
     return this.#passes[this.#pass] ?? false
@@ -90,8 +98,10 @@ export class Operation implements PlannedWork {
   take({ shape }: Batch<Operation>, part: Part<Operation>, outputs: Readonly<Record<string, Floats>>): void {
     const { place } = part
     if (this.#pass === 0) this.#logprobs.push(...partLogprobs(part, shape, outputs))
-    if (this.#gradient && shape.backward)
+    if (shape.backward) {
+      this.#gradient ??= new Float32Array(this.weights.layout.size)
       addGradient(this.#gradient, outputs, shape.columns, { weights: this.weights, column: place.column })
+    }
     this.#records.push(batchRecord(shape, place))
     this.next = place.first + place.count
     if (this.next === this.datums.length) this.#endPass()

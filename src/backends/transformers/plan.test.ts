@@ -58,6 +58,12 @@ describe('nextBatch', () => {
     expect(nextBatch([alone, backward], BUDGET, free).shape.tokens).toBe(5)
     expect(nextBatch([backward, alone, work([7])], BUDGET, free).shape.tokens).toBe(4)
   })
+
+  it('lets no work overtake one of its own adapter that is of another kind', () => {
+    const [leader, forward] = [work([4]), work([3], { backward: false })]
+    const later = { ...work([5]), weights: forward.weights }
+    expect(nextBatch([leader, forward, later, work([6])], BUDGET, free).shape.tokens).toBe(10)
+  })
 })
 
 describe('a batch', () => {

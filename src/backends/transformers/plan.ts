@@ -28,19 +28,28 @@ export interface PlannedWork extends BatchWork {
   readonly alone: boolean
 }
 
-/** The next batch: as many datums, in order, from the first works of one kind as the budget holds; at least one datum. */
+/**
+ * The next batch: as many datums, in order, from the first works of one kind as the budget holds; at least one datum. No
+ * work overtakes one of its own adapter. Works are read no further than needed.
+ */
 export function nextBatch<W extends PlannedWork>(
-  works: readonly W[],
+  works: Iterable<W>,
   budget: Budget,
   estimate: (shape: BatchSize) => number,
 ): Batch<W> {
-  const [leader] = works
-  if (!leader) throw new RangeError('no work to plan')
   const ranges: { work: W; first: number; count: number }[] = []
-  let size: BatchSize = { tokens: 0, longest: 0, columns: 0, width: 1, backward: leader.backward }
-  const company = leader.alone ? [leader] : works.filter((w) => w.backward === leader.backward)
-  for (const work of company) {
-    if (work.alone && work !== leader) break
+  const passedOver = new Set<W['weights']>()
+  let leader: W | undefined
+  let size: BatchSize = { tokens: 0, longest: 0, columns: 0, width: 1, backward: false }
+  for (const work of works) {
+    if (leader === undefined) {
+      leader = work
+      size = { ...size, backward: work.backward }
+    } else {
+      if (leader.alone || work.alone) break
+      if (work.backward !== leader.backward) passedOver.add(work.weights)
+      if (passedOver.has(work.weights)) continue
+    }
     const columns = size.columns + work.weights.layout.rank
     let count = 0
     for (const { tokens, width } of work.datums.slice(work.next)) {
@@ -60,6 +69,7 @@ export function nextBatch<W extends PlannedWork>(
     if (count > 0) ranges.push({ work, first: work.next, count })
     if (work.next + count < work.datums.length) break
   }
+  if (!leader) throw new RangeError('no work to plan')
   return packBatch(ranges, leader.backward)
 }
 

@@ -267,13 +267,13 @@ describe('an operation', () => {
 })
 
 it('a micro-batch that cannot be computed is tried again in parts: who can be computed alone, is', async () => {
-  const compute = new Compute()
-  const poor = await goldenTrainer(MODEL, { compute })
-  const run = sinon.stub(compute, 'run').callThrough()
+  const poor = await goldenTrainer(MODEL)
+  const run = sinon.stub(Executor.prototype, 'run').callThrough()
   run.onFirstCall().rejects(new Error('bad_alloc'))
   run.onThirdCall().rejects(new Error('bad_alloc'))
   const work = [3, 4].map((length) => ({ adapter: liveAdapter(MODEL), item: item(datums(length)) }))
   const [first, second] = await outcomes(poor, work)
+  run.restore()
   expect(first).toMatchObject({ operation: work[0]?.item.operation, result: {} })
   expect(second).toMatchObject({ error: { category: 'server', code: 'INTERNAL', message: 'bad_alloc' } })
   expect(work.map(({ adapter }) => adapter.gradient === null)).toEqual([false, true])

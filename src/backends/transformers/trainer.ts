@@ -1,15 +1,18 @@
-// Training on one base model: computes operations of any adapters in packed micro-batches and hands out each result when
-// its last datum is done. Numbers that are not finite stay with the adapter that made them. Knows operations and batches;
-// knows nothing of tenants, files or processes.
+// Training on one base model: computes operations of any adapters and calls in packed micro-batches and hands out each
+// result when its last datum is done. What goes into a micro-batch is decided when its time has come, so that a small
+// operation waits for no more than the one that runs. Numbers that are not finite stay with the adapter that made them.
+// Knows operations, shares and batches; knows nothing of tenants, files or processes.
 
 import { cpus, totalmem } from 'node:os'
 import { arch, constrainedMemory } from 'node:process'
 import type { Outcome, TrainingItem, TrainingResult } from '../backend.ts'
 import { cancelled, engineError, toFailure } from '../engine-errors.ts'
+import { EventQueue } from '../event-queue.ts'
+import { FairQueue } from '../fair-queue.ts'
 import type { Adapter } from './adapter.ts'
 import { INIT_VERSION } from './adapter-init.ts'
 import { PROJECTIONS } from './adapter-layout.ts'
-import { type Batch, type Part, packBatch } from './batch.ts'
+import { type Batch, datumsOf, type Part, packBatch } from './batch.ts'
 import type { Compute } from './compute.ts'
 import { Executor, type TrainableModel } from './executor.ts'
 import { estimateBytes } from './memory.ts'
@@ -36,6 +39,15 @@ export interface TrainingWork {
   readonly adapter: Adapter
 }
 
+type Attempt = { readonly outputs: Readonly<Record<string, Floats>> } | { readonly error: unknown }
+
+/** A call of `train` under way. */
+interface Call {
+  /** Operations that are not done. */
+  open: number
+  readonly outcomes: EventQueue<Outcome<TrainingResult>>
+}
+
 const SESSIONS = 6
 const BUDGET = { tokens: 1024, columns: 128 }
 /** Share of the memory of this machine or container that one run may take. */
@@ -48,6 +60,10 @@ export class Trainer {
   readonly #compute: Compute
   readonly #budget: Budget
   readonly #estimate: (size: BatchSize) => number
+  /** What is not done, of all calls. */
+  readonly #queue = new FairQueue<Operation>()
+  readonly #calls = new Map<Operation, Call>()
+  #isWorking = false
 
   private constructor(model: TrainableModel, weights: Weights, options: TrainerOptions) {
     const { threads, compute, cache = SESSIONS, budget } = options
@@ -73,19 +89,64 @@ export class Trainer {
 
   /**
    * Outcomes come as operations are done. Gradients of backward items are added to their adapters, for one adapter in the
-   * order of its items. Aborting, between two micro-batches, ends what is not done as CANCELLED.
+   * order of its items. Parties, then adapters of one party, take turns by micro-batches: see `Share`. Aborting, between
+   * two micro-batches, ends what is not done as CANCELLED; leaving the iteration drops it.
    */
-  async *train(work: readonly TrainingWork[], signal?: AbortSignal): AsyncGenerator<Outcome<TrainingResult>> {
-    let open = work.map(({ item, adapter }) => new Operation(item, adapter, this.runtime))
-    for (const operation of open) operation.check(this.#executor.limits)
-    for (;;) {
-      const done = inAdapterOrder(open)
-      for (const operation of done) yield operation.finish()
-      open = open.filter((operation) => !done.includes(operation))
-      if (open.length === 0) return
-      if (signal?.aborted) for (const o of open) o.fail(cancelled(`operation ${o.id}`))
-      else await this.#advance(open.filter((operation) => !operation.isDone))
+  train(work: readonly TrainingWork[], signal?: AbortSignal): AsyncIterableIterator<Outcome<TrainingResult>> {
+    const operations = work.map(({ item, adapter }) => new Operation(item, adapter, this.runtime))
+    const abort = () => {
+      for (const operation of operations) operation.fail(cancelled(`operation ${operation.id}`))
+      this.#settle(operations)
     }
+    const call: Call = {
+      open: operations.length,
+      outcomes: new EventQueue(() => {
+        signal?.removeEventListener('abort', abort)
+        for (const operation of operations) this.#remove(operation)
+      }),
+    }
+    for (const operation of operations) {
+      operation.check(this.#executor.limits)
+      this.#calls.set(operation, call)
+      this.#queue.push(operation, operation.share, operation.adapter)
+    }
+    if (signal?.aborted) abort()
+    signal?.addEventListener('abort', abort, { once: true })
+    this.#settle(operations)
+    if (operations.length === 0) call.outcomes.end()
+    void this.#work()
+    return call.outcomes
+  }
+
+  /** Hands out those that are done. One of a micro-batch that runs goes as well: what it still gets is thrown away. */
+  #settle(operations: readonly Operation[]): void {
+    for (const operation of operations) {
+      const call = this.#calls.get(operation)
+      if (!call || !operation.isDone) continue
+      this.#remove(operation)
+      call.outcomes.push(operation.finish())
+      if (--call.open === 0) call.outcomes.end()
+    }
+  }
+
+  #remove(operation: Operation): void {
+    this.#queue.remove(operation)
+    this.#calls.delete(operation)
+  }
+
+  /** Runs while there is anything to compute. */
+  async #work(): Promise<void> {
+    if (this.#isWorking) return
+    this.#isWorking = true
+    while (this.#queue.size) {
+      try {
+        await this.#advance()
+      } catch (error) {
+        for (const operation of this.#queue.inOrder()) operation.fail(toFailure(error))
+        this.#settle([...this.#queue.inOrder()])
+      }
+    }
+    this.#isWorking = false
   }
 
   async close(): Promise<void> {
@@ -96,31 +157,55 @@ export class Trainer {
    * Computes the next micro-batch. When it fails, or anything in it is not finite (0 times infinity is NaN, so then all of
    * it is in doubt), its operations are computed once more, each by itself: one's trouble is never its neighbours'.
    */
-  async #advance(open: readonly Operation[]): Promise<void> {
-    const [leader] = open as [Operation]
-    const batch = leader.replayed() ?? nextBatch(open, this.#budget, this.#estimate)
-    if (batch.parts.length === 1) return this.#alone(batch)
-    const outputs = await this.#run(batch).catch(() => null)
-    if (outputs && isAllFinite(outputs)) for (const part of batch.parts) part.work.take(batch, part, outputs)
-    else for (const { work, place } of batch.parts) await this.#alone(packBatch([{ work, ...place }], work.backward))
+  async #advance(): Promise<void> {
+    const run = await this.#compute.run(async () => {
+      const batch = this.#plan()
+      return batch && { batch, attempt: await this.#attempt(batch) }
+    })
+    if (!run) return
+    const { batch, attempt } = run
+    if (batch.parts.length === 1 || isSound(attempt)) this.#conclude(batch, attempt)
+    else {
+      for (const { work, place } of batch.parts) {
+        const lone = packBatch([{ work, ...place }], work.backward)
+        this.#conclude(lone, await this.#compute.run(() => this.#attempt(lone)))
+      }
+    }
+    this.#settle(batch.parts.map((part) => part.work))
   }
 
-  /** A batch of one operation: what goes wrong is its own fault. */
-  async #alone(batch: Batch<Operation>): Promise<void> {
-    const [part] = batch.parts as [Part<Operation>]
-    const { work, place } = part
+  /** What is computed next; whoever is in it is charged for it. Null when nobody wants anything any more. */
+  #plan(): Batch<Operation> | null {
+    const [leader] = this.#queue.inOrder()
+    if (!leader) return null
+    const batch = leader.replayed() ?? nextBatch(this.#queue.inOrder(), this.#budget, this.#estimate)
+    for (const part of batch.parts) this.#queue.charge(part.work, this.#costOf(part))
+    return batch
+  }
+
+  /** In tokens. Adapter columns run out as tokens do, so that a high rank costs as many as it keeps others from. */
+  #costOf(part: Part<Operation>): number {
+    const tokens = datumsOf(part).reduce((sum, datum) => sum + datum.tokens.length, 0)
+    return Math.max(tokens, (part.work.weights.layout.rank * this.#budget.tokens) / this.#budget.columns)
+  }
+
+  async #attempt(batch: Batch<Operation>): Promise<Attempt> {
     try {
       this.#checkMemory(batch)
-      const outputs = await this.#run(batch)
-      if (isAllFinite(outputs)) work.take(batch, part, outputs)
-      else work.poison(place.first, place.count)
+      return { outputs: await this.#executor.run(batch) }
     } catch (error) {
-      work.fail(toFailure(error))
+      return { error }
     }
   }
 
-  #run(batch: Batch<Operation>): Promise<Record<string, Floats>> {
-    return this.#compute.run(() => this.#executor.run(batch))
+  /** In a batch of one operation, what went wrong is its own fault. */
+  #conclude(batch: Batch<Operation>, attempt: Attempt): void {
+    for (const part of batch.parts) {
+      const { work, place } = part
+      if ('error' in attempt) work.fail(toFailure(attempt.error))
+      else if (isSound(attempt)) work.take(batch, part, attempt.outputs)
+      else work.poison(place.first, place.count)
+    }
   }
 
   /** The planner splits what is too big for memory; a lone sequence cannot be split. */
@@ -139,16 +224,7 @@ export class Trainer {
   }
 }
 
-/** Those that are done and have nothing of the same adapter before them: gradients are added in the order of the items. */
-function inAdapterOrder(open: readonly Operation[]): Operation[] {
-  const busy = new Set<Adapter>()
-  return open.filter((operation) => {
-    if (!operation.isDone) busy.add(operation.weights)
-    return !busy.has(operation.weights)
-  })
-}
-
-const isAllFinite = (outputs: Readonly<Record<string, Floats>>) => Object.values(outputs).every((x) => allFinite(x))
+const isSound = (attempt: Attempt) => 'outputs' in attempt && Object.values(attempt.outputs).every((x) => allFinite(x))
 const mebibytes = (bytes: number) => Math.ceil(bytes / 2 ** 20)
 
 function availableMemory(): number {

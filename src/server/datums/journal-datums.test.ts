@@ -25,6 +25,7 @@ describe('an operation of the journal', () => {
     const [datum] = shown.datums
     expect(Array.from(datum!.tokens)).toEqual([1, 2])
     expect(Array.from(datum!.inputs.advantages!.values)).toEqual([1, -1])
+    expect(await journalDatums(server.place, model_id)).toEqual(shown)
     expect(Array.from(datum!.computed!.values)).toEqual(loss_fn_outputs[0].logprobs.data.map(Math.fround))
   })
 
@@ -33,6 +34,7 @@ describe('an operation of the journal', () => {
     const step = await server.call('optimStep', { body: { model_id, seq_id: 1 } })
     await expect(journalDatums(server.place, step.request_id)).rejects.toMatchObject({ code: 'NO_DATUMS' })
     await expect(journalDatums(server.place, 'req-none')).rejects.toMatchObject({ code: 'UNKNOWN_FUTURE' })
+    await expect(journalDatums(server.place, 's:train:0')).rejects.toMatchObject({ code: 'UNKNOWN_MODEL_ID' })
     await expect(journalDatums({ database: 'sqlite', stateDir: '/nowhere' }, 'req-none')).rejects.toMatchObject({
       code: 'STORAGE',
     })

@@ -12,6 +12,8 @@ export interface BodyLimits {
   /** Of one body, as received and decoded. */
   readonly maxBytes: number
   readonly budget: BodyBudget
+  /** Whose share of the budget it takes. */
+  readonly owner: string
   /** Gets the first bytes of a body that is too large, before it is refused. */
   readonly onTooLarge?: (head: Uint8Array) => unknown
 }
@@ -32,10 +34,10 @@ const DECODERS: Readonly<Record<string, (bytes: Uint8Array, maxBytes: number) =>
 /** Of a refused body, so many bytes are read and thrown away; a client that sends more is cut off. */
 const DISCARD_BYTES = 2 ** 30
 
-/** Throws BODY_TOO_LARGE, DECODED_BODY_TOO_LARGE, BODY_INCOMPLETE, BUSY, or why it could not be decoded. */
+/** Throws BODY_TOO_LARGE, DECODED_BODY_TOO_LARGE, BODY_INCOMPLETE, BUSY, TENANT_BUSY, or why it could not be decoded. */
 export async function readBody(request: IncomingMessage, limits: BodyLimits): Promise<Body> {
-  const { maxBytes, budget } = limits
-  const lease = budget.lease()
+  const { maxBytes, budget, owner } = limits
+  const lease = budget.lease(owner)
   try {
     const encoding = encodingOf(request)
     const raw = await collect(request, limits, lease)
@@ -149,7 +151,8 @@ function growingSink(lease: Lease): Sink {
   }
 }
 
-function discard(request: IncomingMessage): void {
+/** Reads and throws away what is left of a body. */
+export function discard(request: IncomingMessage): void {
   if (request.readableEnded || request.destroyed) return
   let left = DISCARD_BYTES
   request.on('error', () => {})

@@ -47,7 +47,7 @@ let refused: unknown[]
 let retrieve: (call: Call<'retrieveFuture'>) => Promise<Result<'retrieveFuture'>>
 
 beforeEach(async () => {
-  budget = new BodyBudget(200_000)
+  budget = new BodyBudget(200_000, 150_000)
   registry = new Registry()
   lines = []
   calls = []
@@ -300,11 +300,24 @@ describe('bodies over the limits', () => {
   })
 
   it('are asked to come again where they are only too many together', async () => {
-    const lease = budget.lease(budget.limit - 10)
+    const other = budget.lease('tenant-2', budget.share)
+    const lease = budget.lease('tenant-3', budget.limit - budget.share - 10)
     const { status, body, headers } = await post('create_session', session)
     expect([status, body.code, headers.get('retry-after')]).toEqual([429, 'BUSY', '1'])
     lease.release()
+    other.release()
     expect((await post('create_session', session)).status).toBe(200)
+  })
+
+  it('of one tenant do not take what is left for the others', async () => {
+    const lease = budget.lease('tenant-1', budget.share - 10)
+    const { status, body, headers } = await post('create_session', session)
+    expect([status, body.code, headers.get('retry-after')]).toEqual([429, 'TENANT_BUSY', '1'])
+    budget.lease('tenant-2', budget.limit - budget.share).release()
+    expect(() => budget.lease('tenant-2', budget.share).release()).toThrow(/as many request bytes as it may/)
+    lease.release()
+    expect((await post('create_session', session)).status).toBe(200)
+    expect(budget.used).toBe(0)
   })
 
   it('give their share back when the client goes away halfway', async () => {

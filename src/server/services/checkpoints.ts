@@ -53,6 +53,12 @@ function isOver({ expires_at }: Checkpoint): boolean {
   return expires_at !== null && expires_at <= Date.now()
 }
 
+/** The run that a checkpoint is of, as far as it says what the files are. */
+export type CheckpointOwner = Pick<
+  Run,
+  'id' | 'tenant' | 'base_model' | 'rank' | 'alpha' | 'train_attention' | 'train_mlp' | 'train_unembed'
+>
+
 export interface NewCheckpoint {
   readonly kind: CheckpointKind
   readonly name: string
@@ -141,7 +147,7 @@ export class Checkpoints {
   /** Part of the transaction that ends the save: the row and the answer become visible together. */
   async register(
     trx: Transaction<Database>,
-    run: Run,
+    run: CheckpointOwner,
     checkpoint: NewCheckpoint,
     folder: string,
     files: readonly AdapterFile[],

@@ -112,7 +112,8 @@ export class Draws {
     const signal = this.#cancels.get(id)?.signal
     try {
       signal?.throwIfAborted()
-      await this.#parts.journal.start([id], tenure)
+      const [started] = await this.#parts.journal.start([id], tenure)
+      if (!started) return this.#parts.futures.drop(id)
       const value = await this.#parts.survival.carry(baseModel, (engine) => {
         const draw = (snapshot: SnapshotId | null) => collect(engine, { ...request, snapshot }, call, signal)
         return folder === null ? draw(null) : this.#frozen(engine, folder, draw)

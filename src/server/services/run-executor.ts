@@ -65,13 +65,10 @@ export class RunExecutor {
   async carry(batch: readonly RunOperation[]): Promise<void> {
     const [first] = batch
     if (!first) return
-    const { survival, journal, tenure } = this.#parts
+    const { survival } = this.#parts
     const open = new Set(batch)
     try {
-      await journal.start(
-        batch.flatMap((o) => o.id ?? []),
-        tenure,
-      )
+      await this.#start(open)
       const lost = await survival.carry(first.run.base_model, (engine) => this.#unlessLost(engine, open))
       if (!lost) return
       for (const operation of [...open]) {
@@ -81,6 +78,18 @@ export class RunExecutor {
       }
     } catch (cause) {
       for (const operation of open) await this.#reject(operation, cause)
+    }
+  }
+
+  /** Takes out of `open` what another server has ended meanwhile. */
+  async #start(open: Set<RunOperation>): Promise<void> {
+    const { journal, futures, tenure } = this.#parts
+    const ids = [...open].flatMap(({ id }) => id ?? [])
+    const started = new Set(await journal.start(ids, tenure))
+    for (const operation of [...open]) {
+      if (operation.id === null || started.has(operation.id)) continue
+      futures.drop(operation.id)
+      open.delete(operation)
     }
   }
 

@@ -12,6 +12,8 @@ import { openDatabase } from '../store/database.ts'
 import { Journal } from '../store/journal.ts'
 import { ALONE } from '../store/signals.ts'
 import { lockStateDir } from '../store/state-lock.ts'
+import { AdapterFolders } from './adapter-folders.ts'
+import { AdapterTasks } from './adapter-tasks.ts'
 import { Audit } from './audit.ts'
 import { BaseModels } from './base-models.ts'
 import { Catalog } from './catalog.ts'
@@ -41,6 +43,7 @@ import { Traces } from './traces.ts'
 import { Training } from './training.ts'
 import { Ledger } from './usage.ts'
 import { WeightCopies } from './weight-copies.ts'
+import { WeightsAccess } from './weights-access.ts'
 
 /** Longer than this a supervisor would not wait either. */
 const DRAIN_LIMIT_MS = 60_000
@@ -62,6 +65,8 @@ export interface Services {
   readonly addresses: SignedAddresses
   readonly traces: Traces
   readonly weightCopies: WeightCopies
+  readonly weightsAccess: WeightsAccess
+  readonly adapterFolders: AdapterFolders
   readonly training: Training
   readonly sampling: Sampling
   readonly lanes: RunLanes
@@ -120,7 +125,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const addresses = new SignedAddresses(secret)
   const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
   await retention.start()
-  const parts = { db, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
+  const parts = { db, signals, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
   const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
   const survival = new Survival(models)
   const restartPoints = new RestartPoints(runs, checkpoints)
@@ -128,6 +133,9 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const draws = new Draws({ ...parts, survival })
   const training = new Training({ ...parts, lanes })
   const sampling = new Sampling({ ...parts, draws })
+  const tasks = new AdapterTasks()
+  const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks })
+  await adapterFolders.tidy()
   const housekeeping = new Housekeeping(new Compaction(db, stateDir, isShared), (cause) => logFailure(cause, null))
   await housekeeping.start()
   const hosts = new EngineHosts({ ...parts, lanes, draws, sampling })
@@ -136,6 +144,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     await sessions.close()
     await retention.close()
     await housekeeping.close()
+    adapterFolders.close()
+    await tasks.close()
     models.stopReopening()
     const drained = Promise.all([lanes.drain(), draws.drain()])
     const limit = setTimeout(DRAIN_LIMIT_MS, 'limit', { ref: false })
@@ -162,8 +172,10 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     ledger: new Ledger(db),
     retention,
     downloads: new Downloads(db, checkpoints, addresses),
+    adapterFolders,
     addresses,
     traces: new Traces(db),
+    weightsAccess: new WeightsAccess(secret, { db, checkpoints, tenants }),
     weightCopies: new WeightCopies(db, checkpoints, sessions),
     training,
     sampling,

@@ -123,7 +123,8 @@ export class Sessions {
       if (numUpdatedRows > 0n) await this.#signals.send(trx, 'session', id)
       return numUpdatedRows > 0n
     })
-    if (isEnded) this.#tell(id)
+    // Where others may have acknowledged work of this session, the end comes behind it.
+    if (isEnded && !this.#signals.isShared) this.#tell(id)
   }
 
   #tell(id: string): void {

@@ -23,6 +23,8 @@ export interface NewOperation {
   readonly identity: string | null
   /** Its number among those of its subject. */
   readonly seq?: number
+  /** Whoever has the engine of this base model hears of it. */
+  readonly baseModel?: string
   readonly payload: Uint8Array
   /** What makes two payloads the same call; the payload itself when absent (it may hold a seed that the server drew). */
   readonly digest?: Uint8Array
@@ -95,6 +97,8 @@ export class Journal {
         })
         .execute()
       await also?.(trx, id)
+      const { baseModel, seq = 0 } = operation
+      if (baseModel !== undefined) await this.#signals.send(trx, 'work', { baseModel, id, seq })
       return { id, payload_hash: hash }
     }
     const first = await transact(this.#db, write, { isRepeatable: true }).catch((cause) => {
@@ -115,21 +119,28 @@ export class Journal {
     return (identity === null ? query.where('id', '=', id) : query.where('identity', '=', identity)).executeTakeFirst()
   }
 
-  /** Records that these are carried out now, in this order, after everything that was started before. */
-  async start(ids: readonly string[], fence = NO_FENCE): Promise<void> {
-    if (!ids.length) return
+  /**
+   * Records that these are carried out now, in this order, after everything that was started before. Gives those of them
+   * that have not ended.
+   */
+  async start(ids: readonly string[], fence = NO_FENCE): Promise<string[]> {
+    if (!ids.length) return []
     const write = async (trx: Transaction<Database>) => {
       await fence.check(trx)
       const positions = await nextPositions(trx, ids.length)
+      const started: string[] = []
       for (const [i, id] of ids.entries()) {
-        await trx
+        const { numUpdatedRows } = await trx
           .updateTable('operations')
           .set({ state: 'running', started_at: Date.now(), position: positions[i] as number })
           .where('id', '=', id)
-          .execute()
+          .where('state', 'in', ['queued', 'running'])
+          .executeTakeFirst()
+        if (numUpdatedRows > 0n) started.push(id)
       }
+      return started
     }
-    await transact(this.#db, write, { isRepeatable: true })
+    return transact(this.#db, write, { isRepeatable: true })
   }
 
   /** Records how an operation ended, and whatever `also` writes, in one transaction. */
@@ -163,6 +174,16 @@ export class Journal {
       await this.#signals.send(trx, 'ended', finished.id)
     }
     await transact(this.#db, write, { isRepeatable: true })
+  }
+
+  /** Whoever's it is; undefined when it has ended. */
+  async open(id: string): Promise<OperationRow | undefined> {
+    return this.#db
+      .selectFrom('operations')
+      .selectAll()
+      .where('id', '=', id)
+      .where('state', 'in', ['queued', 'running'])
+      .executeTakeFirst()
   }
 
   async find(tenant: string, id: string): Promise<OperationRow | undefined> {
@@ -262,12 +283,20 @@ export class Journal {
   }
 
   /** A number counts as used from the moment in which its refusal is answered. */
-  async refuse(run: string, seq: number): Promise<void> {
-    await this.#db
-      .insertInto('refused_numbers')
-      .values({ run, seq })
-      .onConflict((conflict) => conflict.doNothing())
-      .execute()
+  async refuse(run: string, seq: number, baseModel?: string): Promise<void> {
+    await transact(this.#db, async (trx) => {
+      await trx
+        .insertInto('refused_numbers')
+        .values({ run, seq })
+        .onConflict((conflict) => conflict.doNothing())
+        .execute()
+      if (baseModel !== undefined) await this.#signals.send(trx, 'refused', { baseModel, run, seq })
+    })
+  }
+
+  /** Nobody wants this sample any more. */
+  async cancel(id: string): Promise<void> {
+    await this.#signals.send(this.#db, 'cancelled', id)
   }
 }
 

@@ -49,7 +49,7 @@ def largest_seed() -> None:
 @case("C57")
 def stops() -> None:
     sampler = base_sampler()
-    tokenizer = sampler.get_tokenizer() if version() >= (0, 8) else None
+    tokenizer = sampler.get_tokenizer() if version() >= (0, 8) else lora().get_tokenizer()
     free = sample(sampler, PROMPT, max_tokens=24, stop=[])
     assert free.sequences[0].stop_reason == "length" and len(drawn(free)[0]) == 24
     tokens = drawn(free)[0]
