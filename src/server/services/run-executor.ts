@@ -7,6 +7,7 @@ import type { Reply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
 import type { Database } from '../store/schema.ts'
+import { transact } from '../store/transact.ts'
 import { type Checkpoints, tinkerPath } from './checkpoints.ts'
 import { isEngineLoss, type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
@@ -15,7 +16,7 @@ import type { RestartPoints } from './restart-points.ts'
 import type { RunOperation, RunWork } from './run-operation.ts'
 import type { Run, Runs } from './runs.ts'
 import type { Tenure } from './tenure.ts'
-import { trainingMetrics } from './training-metrics.ts'
+import { stepMetrics, trainingMetrics } from './training-metrics.ts'
 import { writeUsage } from './usage.ts'
 
 export interface ExecutorParts {
@@ -64,13 +65,10 @@ export class RunExecutor {
   async carry(batch: readonly RunOperation[]): Promise<void> {
     const [first] = batch
     if (!first) return
-    const { survival, journal, tenure } = this.#parts
+    const { survival } = this.#parts
     const open = new Set(batch)
     try {
-      await journal.start(
-        batch.flatMap((o) => o.id ?? []),
-        tenure,
-      )
+      await this.#start(open)
       const lost = await survival.carry(first.run.base_model, (engine) => this.#unlessLost(engine, open))
       if (!lost) return
       for (const operation of [...open]) {
@@ -80,6 +78,18 @@ export class RunExecutor {
       }
     } catch (cause) {
       for (const operation of open) await this.#reject(operation, cause)
+    }
+  }
+
+  /** Takes out of `open` what another server has ended meanwhile. */
+  async #start(open: Set<RunOperation>): Promise<void> {
+    const { journal, futures, tenure } = this.#parts
+    const ids = [...open].flatMap(({ id }) => id ?? [])
+    const started = new Set(await journal.start(ids, tenure))
+    for (const operation of [...open]) {
+      if (operation.id === null || started.has(operation.id)) continue
+      futures.drop(operation.id)
+      open.delete(operation)
     }
   }
 
@@ -159,9 +169,7 @@ export class RunExecutor {
     for (const outcome of await engine.optimStep([...open].map((o) => (o.work as Work<'optim_step'>).step))) {
       const operation = byId.get(outcome.operation)
       if (!operation) continue
-      await this.#settle(operation, outcome, ({ gradientNorm, step, applied }) =>
-        json({ metrics: { grad_norm: gradientNorm, step, applied: applied ? 1 : 0 }, type: 'optim_step' }),
-      )
+      await this.#settle(operation, outcome, (result) => json({ metrics: stepMetrics(result), type: 'optim_step' }))
       open.delete(operation)
       if ('result' in outcome) stepped.push(operation)
     }
@@ -209,7 +217,7 @@ export class RunExecutor {
 
   /** For what is written beside the end of an operation. */
   async #fenced(write: NonNullable<Also>): Promise<void> {
-    await this.#parts.db.transaction().execute(async (trx) => {
+    await transact(this.#parts.db, async (trx) => {
       await this.#parts.tenure.check(trx)
       await write(trx)
     })

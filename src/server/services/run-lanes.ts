@@ -4,16 +4,18 @@
 
 import { serviceError } from '../errors.ts'
 import type { OperationRow } from '../store/journal.ts'
+import type { Signals } from '../store/signals.ts'
 import { Lane } from './lane.ts'
 import { type ExecutorParts, RunExecutor } from './run-executor.ts'
 import { type RunWork, runOperation } from './run-operation.ts'
-import { takeUpRuns } from './run-recovery.ts'
+import { takeUpOne, takeUpRuns } from './run-recovery.ts'
 import type { Run } from './runs.ts'
 import type { Sessions } from './sessions.ts'
 import type { Tenure } from './tenure.ts'
 
 export interface RunLaneParts extends Omit<ExecutorParts, 'tenure' | 'onUnloaded'> {
   readonly sessions: Sessions
+  readonly signals: Signals
 }
 
 interface Open {
@@ -28,7 +30,6 @@ export class RunLanes {
 
   constructor(parts: RunLaneParts) {
     this.#parts = parts
-    parts.sessions.onEnd((session) => void this.#release(session).catch((cause) => parts.log(cause, null)))
   }
 
   get waiting(): number {
@@ -48,6 +49,14 @@ export class RunLanes {
     await lane?.stop()
   }
 
+  /**
+   * Takes up what this server has acknowledged. What has no number is taken up when its signal comes: what other servers
+   * had acknowledged before goes first.
+   */
+  async accept(id: string, run: Run, work: RunWork, seq: number): Promise<void> {
+    if (seq > 0 || !this.#parts.signals.isShared) await this.take(id, run, work, seq)
+  }
+
   /** Takes up what was acknowledged, unless it has it already or another server has the engine. */
   async take(id: string, run: Run, work: RunWork, seq: number): Promise<void> {
     const { futures } = this.#parts
@@ -59,15 +68,15 @@ export class RunLanes {
   }
 
   /** A request with this number was refused: later ones need not wait for it. */
-  skip(run: Run, seq: number): void {
+  skip(run: Pick<Run, 'id' | 'base_model'>, seq: number): void {
     this.#lanes.get(run.base_model)?.lane.skip(run.id, seq)
   }
 
-  /** The runs of a session that is over give their adapters back, after what was acknowledged has been done. */
-  async #release(session: string): Promise<void> {
+  /** A session is over: its runs give their adapters back, after what was acknowledged has been done. */
+  async releaseSession(baseModel: string, session: string): Promise<void> {
     for (const run of await this.#parts.runs.ofSession(session)) {
-      if (run.state !== 'creating' && run.state !== 'ready') continue
-      const lane = this.#lanes.get(run.base_model)?.lane
+      if (run.base_model !== baseModel || (run.state !== 'creating' && run.state !== 'ready')) continue
+      const lane = this.#lanes.get(baseModel)?.lane
       for (const { id } of lane?.takeEarly(run.id) ?? []) {
         if (id) await this.#parts.futures.reject(id, serviceError('SESSION_OVER', { id: session }))
       }
@@ -89,6 +98,12 @@ export class RunLanes {
   /** Takes up what was acknowledged and not done, for a model whose engine is here. */
   async takeUp(baseModel: string, tenure: Tenure, rows: readonly OperationRow[]): Promise<void> {
     await takeUpRuns({ ...this.#parts, lanes: this }, baseModel, tenure, rows)
+  }
+
+  /** The same for one operation that another server has acknowledged. */
+  async takeUpOne(tenure: Tenure, row: OperationRow): Promise<void> {
+    const run = await this.#parts.runs.find(row.tenant, row.subject ?? '')
+    await takeUpOne({ ...this.#parts, lanes: this }, run, tenure, row)
   }
 
   /** Settles when all that was ready has been carried out. */
