@@ -165,6 +165,11 @@ export const CASES: readonly Case[] = [
   },
   { id: 'C52', says: 'resume on the wire: one load_weights (before 0.24: weights_info, create_model, load_weights)' },
   { id: 'C52-unknown', says: 'a checkpoint that was never saved is refused by its path' },
+  {
+    id: 'C53',
+    says: "another tenant's weights access token opens its one checkpoint",
+    holes: since('0.18', 'weights_access_token'),
+  },
   { id: 'C54', says: 'greedy sampling twice: same tokens, same logprobs' },
   { id: 'C55', says: 'a seed gives the same four samples, with sequence ids of their own' },
   { id: 'C56', says: 'seed 2^63-1 is taken exactly' },
@@ -244,6 +249,16 @@ export const CASES: readonly Case[] = [
     holes: since('0.23', 'billing'),
   },
   {
+    id: 'C93',
+    says: 'topk_sample_logprobs; target_prompt_logprobs dense and sparse; prompt_alt_tokens_k: each as compute_logprobs says',
+    holes: since('0.31', 'the last of them'),
+  },
+  {
+    id: 'C93-last-n',
+    says: 'prompt_logprobs_last_n limits the best tokens of a prompt too',
+    holes: since('0.33', 'prompt_logprobs_last_n'),
+  },
+  {
     id: 'C95',
     says: 'samples are polled for together, and copies of a client join the sampling session',
     holes: since('0.32', 'joining a sampling session'),
@@ -278,7 +293,6 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
   C13: 'lifecycle.test.ts',
   C26: 'bad-input.test.ts',
   C27: 'bad-input.test.ts',
-  C53: 'planned: weights access tokens',
   C63: 'a short form runs (C63-short); 3000 at once belong to the load tests to come',
   C67: 'lifecycle.test.ts',
   C68: 'lifecycle.test.ts',
@@ -289,7 +303,6 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
   C85: 'C85-cli and C80-download; push-hf needs a hub',
   C88: 'S1-sft and S3-rl',
   C89: 'the columns of this matrix',
-  C93: 'planned: topk_sample_logprobs, target_prompt_logprobs, prompt_alt_tokens_k',
   C94: 'planned: provenance spans',
   C99: 'local to the SDK',
 }

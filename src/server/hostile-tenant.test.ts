@@ -116,6 +116,7 @@ const ATTACKS: Attacks = {
   deleteCheckpoint: [checkpoint],
   getCheckpointArchive: [checkpoint],
   getExternalWeightsUrls: [checkpoint],
+  createWeightsAccessToken: [(ids) => ({ ...checkpoint(ids), body: {} })],
   publishCheckpoint: [checkpoint],
   unpublishCheckpoint: [checkpoint],
   setCheckpointTtl: [(ids) => ({ ...checkpoint(ids), body: { ttl_seconds: 3600 } })],

@@ -1,8 +1,9 @@
 // What of a tenant's limits is counted in the database: runs that are not unloaded, and bytes on disk. Over them things are
 // refused; what makes work wait instead is the scheduler's.
 
-import type { Kysely } from 'kysely'
+import { type Kysely, sql } from 'kysely'
 import { serviceError } from '../errors.ts'
+import { isPostgres } from '../store/dialect.ts'
 import type { Database } from '../store/schema.ts'
 import type { LimitsOf } from './limits.ts'
 
@@ -18,6 +19,8 @@ export class Quotas {
   async checkAdapters(trx: Kysely<Database>, tenant: string): Promise<void> {
     const limit = this.#limitsOf(tenant).adapters
     if (limit === null) return
+    // Of several that come at once, each has to see the ones before it.
+    if (isPostgres(trx)) await sql`select pg_advisory_xact_lock(hashtextextended(${tenant}, 0))`.execute(trx)
     const { count } = await trx
       .selectFrom('runs')
       .select(({ fn }) => fn.countAll<number>().as('count'))

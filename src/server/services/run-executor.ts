@@ -8,6 +8,7 @@ import type { Reply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
 import type { Database } from '../store/schema.ts'
+import { transact } from '../store/transact.ts'
 import { type Checkpoints, tinkerPath } from './checkpoints.ts'
 import { isEngineLoss, type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
@@ -17,7 +18,7 @@ import type { RestartPoints } from './restart-points.ts'
 import type { RunOperation, RunWork } from './run-operation.ts'
 import type { Run, Runs } from './runs.ts'
 import type { Tenure } from './tenure.ts'
-import { trainingMetrics } from './training-metrics.ts'
+import { stepMetrics, trainingMetrics } from './training-metrics.ts'
 import { writeUsage } from './usage.ts'
 
 export interface ExecutorParts {
@@ -171,9 +172,7 @@ export class RunExecutor {
     for (const outcome of await engine.optimStep([...open].map((o) => (o.work as Work<'optim_step'>).step))) {
       const operation = byId.get(outcome.operation)
       if (!operation) continue
-      await this.#settle(operation, outcome, ({ gradientNorm, step, applied }) =>
-        json({ metrics: { grad_norm: gradientNorm, step, applied: applied ? 1 : 0 }, type: 'optim_step' }),
-      )
+      await this.#settle(operation, outcome, (result) => json({ metrics: stepMetrics(result), type: 'optim_step' }))
       open.delete(operation)
       if ('result' in outcome) stepped.push(operation)
     }
@@ -233,7 +232,7 @@ export class RunExecutor {
 
   /** For what is written beside the end of an operation. */
   async #fenced(write: NonNullable<Also>): Promise<void> {
-    await this.#parts.db.transaction().execute(async (trx) => {
+    await transact(this.#parts.db, async (trx) => {
       await this.#parts.tenure.check(trx)
       await write(trx)
     })

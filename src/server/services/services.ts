@@ -8,9 +8,9 @@ import type { Backend } from '../../backends/backend.ts'
 import { checkReach, type ServerConfig } from '../config.ts'
 import { toServiceError } from '../errors.ts'
 import { Compaction } from '../store/compaction.ts'
+import { openDatabase } from '../store/database.ts'
 import { Journal } from '../store/journal.ts'
 import { ALONE } from '../store/signals.ts'
-import { openSqlite } from '../store/sqlite.ts'
 import { lockStateDir } from '../store/state-lock.ts'
 import { AdapterFolders } from './adapter-folders.ts'
 import { AdapterTasks } from './adapter-tasks.ts'
@@ -45,6 +45,7 @@ import { Traces } from './traces.ts'
 import { Training } from './training.ts'
 import { Ledger } from './usage.ts'
 import { WeightCopies } from './weight-copies.ts'
+import { WeightsAccess } from './weights-access.ts'
 
 /** Longer than this a supervisor would not wait either. */
 const DRAIN_LIMIT_MS = 60_000
@@ -66,6 +67,7 @@ export interface Services {
   readonly addresses: SignedAddresses
   readonly traces: Traces
   readonly weightCopies: WeightCopies
+  readonly weightsAccess: WeightsAccess
   readonly adapterFolders: AdapterFolders
   readonly training: Training
   readonly sampling: Sampling
@@ -83,8 +85,15 @@ export interface Services {
 export async function openServices(config: ServerConfig, backend: Backend, log: Logger): Promise<Services> {
   const { stateDir } = config
   mkdirSync(stateDir, { recursive: true })
-  const lock = await lockStateDir(stateDir)
-  const db = await openSqlite(join(stateDir, 'twinkle.db'))
+  const isShared = config.database !== 'sqlite'
+  // Servers on one PostgreSQL database may share the folder too.
+  const lock = isShared ? null : await lockStateDir(stateDir)
+  const db = await openDatabase(config, (err) => log.warn({ err }, 'a connection to the database broke')).catch(
+    (cause) => {
+      lock?.release()
+      throw cause
+    },
+  )
   const signals = ALONE
   const journal = new Journal(db, stateDir, signals)
   const runs = new Runs(db)
@@ -109,7 +118,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     await models.openAll()
   } catch (cause) {
     await db.destroy()
-    lock.release()
+    lock?.release()
     throw cause
   }
   const futures = new Futures(journal, signals, logFailure)
@@ -133,7 +142,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const tasks = new AdapterTasks()
   const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
-  const housekeeping = new Housekeeping(new Compaction(db, stateDir), (cause) => logFailure(cause, null))
+  const housekeeping = new Housekeeping(new Compaction(db, stateDir, isShared), (cause) => logFailure(cause, null))
   await housekeeping.start()
   const hosts = new EngineHosts({ ...parts, lanes, draws, sampling })
   for (const name of models.names()) await hosts.begin(name, FOR_EVER)
@@ -153,7 +162,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     await journal.writeDelivered()
     await signals.close()
     await db.destroy()
-    lock.release()
+    lock?.release()
   }
   return {
     tenants,
@@ -172,6 +181,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     adapterFolders,
     addresses,
     traces: new Traces(db),
+    weightsAccess: new WeightsAccess(secret, { db, checkpoints, tenants }),
     weightCopies: new WeightCopies(db, checkpoints, sessions, quotas),
     training,
     sampling,
