@@ -82,6 +82,13 @@ export function backend(builtIn: readonly string[]): Reader<string> {
   }
 }
 
+/** `all`, `none`, or names of base models. */
+export const selection: Reader<readonly string[] | 'all'> = (value, context) => {
+  if (value === 'all') return value
+  if (value === 'none') return []
+  return listOf(value).map((name) => text(name, context))
+}
+
 /** API keys, kept only as `sha256:<64 hex digits>`. A key that is written in that form already is taken as it is. */
 export const keys: Reader<readonly string[]> = (value, context) =>
   listOf(value).map((key) => hashed(text(key, context)))

@@ -205,6 +205,19 @@ const migrations: Record<string, Migration> = {
       await sql`insert into key_changes (id, version) values (1, 0)`.execute(db)
     },
   },
+  '010-shared': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .createTable('engine_leases')
+        .addColumn('base_model', 'text', (c) => c.primaryKey())
+        .addColumn('owner', 'text')
+        .addColumn('fence', 'bigint', (c) => c.notNull())
+        .addColumn('expires_at', 'bigint', (c) => c.notNull())
+        .addColumn('info', 'text')
+        .execute()
+      await db.schema.createIndex('sessions_silence').on('sessions').columns(['state', 'heartbeat_at']).execute()
+    },
+  },
 }
 
 export const migrationProvider: MigrationProvider = { getMigrations: async () => migrations }
