@@ -786,6 +786,31 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/training_runs/{run}/checkpoints/{kind}/{name}/access_token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                kind: components["parameters"]["Kind"];
+                name: components["parameters"]["CheckpointName"];
+                /** @description Id of the training run, which is the model id; it holds colons. */
+                run: components["parameters"]["Run"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a weights access token of a checkpoint.
+         * @description Of this server: the protocol says where such tokens are sent (load_weights, copy_weights), not how they are made. It opens this one checkpoint to whoever holds it, until its time is over or the key that made it is revoked.
+         */
+        post: operations["createWeightsAccessToken"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/training_runs/{run}/checkpoints/{kind}/{name}/archive": {
         parameters: {
             query?: never;
@@ -1430,6 +1455,16 @@ export interface components {
             /** @enum {unknown} */
             type?: "create_session" | null;
             warning_message?: string | null;
+        };
+        /**
+         * @example {
+         *       "ttl_seconds": 3600
+         *     }
+         * @example {}
+         */
+        CreateWeightsAccessTokenRequest: {
+            /** @description Seconds until it ends, 60 to 31 days; a day if absent. */
+            ttl_seconds?: number | null;
         };
         /**
          * @description Where a page lies in the whole list.
@@ -3116,6 +3151,18 @@ export interface components {
         };
         /**
          * @example {
+         *       "token": "eyJhbGciOiJIUzI1NiJ9.e30.c2ln",
+         *       "expires": "2026-08-22T12:00:00Z"
+         *     }
+         */
+        WeightsAccessToken: {
+            /** Format: date-time */
+            expires: string;
+            /** @description For weights_access_token of load_weights and copy_weights. */
+            token: string;
+        };
+        /**
+         * @example {
          *       "base_model": "org/tiny",
          *       "is_lora": true,
          *       "lora_rank": 8,
@@ -4472,6 +4519,40 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             404: components["responses"]["NotFound"];
+            default: components["responses"]["Unexpected"];
+        };
+    };
+    createWeightsAccessToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                kind: components["parameters"]["Kind"];
+                name: components["parameters"]["CheckpointName"];
+                /** @description Id of the training run, which is the model id; it holds colons. */
+                run: components["parameters"]["Run"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateWeightsAccessTokenRequest"];
+            };
+        };
+        responses: {
+            /** @description The token. It is not kept and cannot be shown again. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WeightsAccessToken"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
             default: components["responses"]["Unexpected"];
         };
     };

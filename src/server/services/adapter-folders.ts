@@ -12,6 +12,7 @@ import type { FloatDType } from '../../formats/dtype.ts'
 import { FormatError } from '../../formats/format-error.ts'
 import { serviceError } from '../errors.ts'
 import type { Database } from '../store/schema.ts'
+import { transact } from '../store/transact.ts'
 import type { AdapterTasks } from './adapter-tasks.ts'
 import { writeAudit } from './audit.ts'
 import type { BaseModels } from './base-models.ts'
@@ -133,7 +134,7 @@ export class AdapterFolders {
       hasOptimizer: false,
     } as const
     try {
-      const path = await db.transaction().execute(async (trx) => {
+      const path = await transact(db, async (trx) => {
         const origin = { parent: null, madeBy: 'an import' }
         const id = await insertFinishedRun(trx, tenant, { projectId: null }, shape, origin)
         await checkpoints.register(trx, { ...shape, id, tenant }, checkpoint, folder.relative, files)

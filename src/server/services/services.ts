@@ -3,14 +3,17 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
+import type { Kysely } from 'kysely'
 import type { Logger } from 'pino'
 import type { Backend } from '../../backends/backend.ts'
 import { checkReach, type ServerConfig } from '../config.ts'
 import { toServiceError } from '../errors.ts'
 import { Compaction } from '../store/compaction.ts'
+import { openDatabase } from '../store/database.ts'
 import { Journal } from '../store/journal.ts'
+import { openPostgresSignals } from '../store/postgres-signals.ts'
+import type { Database } from '../store/schema.ts'
 import { ALONE } from '../store/signals.ts'
-import { openSqlite } from '../store/sqlite.ts'
 import { lockStateDir } from '../store/state-lock.ts'
 import { AdapterFolders } from './adapter-folders.ts'
 import { AdapterTasks } from './adapter-tasks.ts'
@@ -21,7 +24,10 @@ import { Checkpoints } from './checkpoints.ts'
 import { Downloads } from './downloads.ts'
 import { Draws } from './draws.ts'
 import { EngineHosts } from './engine-hosts.ts'
+import { EngineLeases } from './engine-leases.ts'
 import { Survival } from './engine-loss.ts'
+import { EngineShare, type EngineShareParts } from './engine-share.ts'
+import { OwnEngines } from './engines.ts'
 import { Futures } from './futures.ts'
 import { Housekeeping } from './housekeeping.ts'
 import { Keyring } from './keyring.ts'
@@ -37,12 +43,12 @@ import { SessionCatalog } from './session-catalog.ts'
 import { Sessions } from './sessions.ts'
 import { addressSecret, SignedAddresses } from './signed-addresses.ts'
 import { Tenants } from './tenants.ts'
-import { FOR_EVER } from './tenure.ts'
 import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
 import { Training } from './training.ts'
 import { Ledger } from './usage.ts'
 import { WeightCopies } from './weight-copies.ts'
+import { WeightsAccess } from './weights-access.ts'
 
 /** Longer than this a supervisor would not wait either. */
 const DRAIN_LIMIT_MS = 60_000
@@ -64,6 +70,7 @@ export interface Services {
   readonly addresses: SignedAddresses
   readonly traces: Traces
   readonly weightCopies: WeightCopies
+  readonly weightsAccess: WeightsAccess
   readonly adapterFolders: AdapterFolders
   readonly training: Training
   readonly sampling: Sampling
@@ -81,9 +88,15 @@ export interface Services {
 export async function openServices(config: ServerConfig, backend: Backend, log: Logger): Promise<Services> {
   const { stateDir } = config
   mkdirSync(stateDir, { recursive: true })
-  const lock = await lockStateDir(stateDir)
-  const db = await openSqlite(join(stateDir, 'twinkle.db'))
-  const signals = ALONE
+  const isShared = config.database !== 'sqlite'
+  // Servers on one PostgreSQL database may share the folder too.
+  const lock = isShared ? null : await lockStateDir(stateDir)
+  const broken = (what: string) => (err: unknown) => log.warn({ err }, `a connection to the database broke: ${what}`)
+  const db = await openDatabase(config, broken('of requests')).catch((cause) => {
+    lock?.release()
+    throw cause
+  })
+  const signals = isShared ? await openPostgresSignals(config.database, broken('of signals')) : ALONE
   const journal = new Journal(db, stateDir, signals)
   const runs = new Runs(db)
 
@@ -104,10 +117,10 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     await keyring.refresh()
     checkReach(config, tenants.isOpen)
     models.load(config.models)
-    await models.openAll()
   } catch (cause) {
+    await signals.close()
     await db.destroy()
-    lock.release()
+    lock?.release()
     throw cause
   }
   const futures = new Futures(journal, signals, logFailure)
@@ -127,16 +140,18 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const tasks = new AdapterTasks()
   const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks })
   await adapterFolders.tidy()
-  const housekeeping = new Housekeeping(new Compaction(db, stateDir), (cause) => logFailure(cause, null))
+  const housekeeping = new Housekeeping(new Compaction(db, stateDir, isShared), (cause) => logFailure(cause, null))
   await housekeeping.start()
   const hosts = new EngineHosts({ ...parts, lanes, draws, sampling })
-  for (const name of models.names()) await hosts.begin(name, FOR_EVER)
+  const engines = isShared ? shareEngines(config, { db, signals, models, hosts, log }) : new OwnEngines(models, hosts)
   const close = async () => {
     await sessions.close()
     await retention.close()
     await housekeeping.close()
     adapterFolders.close()
     await tasks.close()
+    engines.stop()
+    await hosts.stopHearing()
     models.stopReopening()
     const drained = Promise.all([lanes.drain(), draws.drain()])
     const limit = setTimeout(DRAIN_LIMIT_MS, 'limit', { ref: false })
@@ -144,11 +159,16 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
       log.warn('the rest of the acknowledged work waits for the next start')
     futures.stopRecording()
     await models.close()
+    await engines.release()
     await journal.writeDelivered()
     await signals.close()
     await db.destroy()
-    lock.release()
+    lock?.release()
   }
+  await engines.start().catch(async (cause) => {
+    await close()
+    throw cause
+  })
   return {
     tenants,
     keys: new Keys(db),
@@ -166,6 +186,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     adapterFolders,
     addresses,
     traces: new Traces(db),
+    weightsAccess: new WeightsAccess(secret, { db, checkpoints, tenants }),
     weightCopies: new WeightCopies(db, checkpoints, sessions),
     training,
     sampling,
@@ -177,4 +198,12 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     log,
     close,
   }
+}
+
+type ShareParts = Pick<EngineShareParts, 'signals' | 'models' | 'hosts' | 'log'> & { readonly db: Kysely<Database> }
+
+function shareEngines({ engines, leaseSeconds }: ServerConfig, { db, ...parts }: ShareParts): EngineShare {
+  const leaseMs = leaseSeconds * 1000
+  const mayHost = (name: string) => engines === 'all' || engines.includes(name)
+  return new EngineShare({ ...parts, leases: new EngineLeases(db, parts.signals, leaseMs), mayHost, leaseMs })
 }

@@ -10,7 +10,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type FakeBackend, fakeBackend } from '../../backends/testing/fake-backend.ts'
 import type { SampleCall, TrainingCall } from '../calls.ts'
 import { loadConfig } from '../config.ts'
-import { connectDatabase } from '../store/database.ts'
+import { openDatabase } from '../store/database.ts'
 import type { Database } from '../store/schema.ts'
 import { newDatabase, type TestDatabase } from '../store/testing/databases.ts'
 import { decodeSampleReply, decodeTrainingReply } from '../wire/reply.ts'
@@ -39,7 +39,7 @@ let session: string
 beforeEach(async () => {
   stateDir = mkdtempSync(join(tmpdir(), 'twinkle-shared-'))
   database = await newDatabase()
-  db = await connectDatabase({ database: database.url, stateDir })
+  db = await openDatabase({ database: database.url, stateDir })
   open = []
   owner = await newServer()
   other = await newServer()
@@ -129,7 +129,10 @@ const sample = (changes: Partial<SampleCall> = {}): SampleCall => ({
 })
 
 /** Every call by the other of the two servers. */
-async function trained(steps: number, at: readonly Server[] = [other, owner]): Promise<{ modelId: string; ids: string[] }> {
+async function trained(
+  steps: number,
+  at: readonly Server[] = [other, owner],
+): Promise<{ modelId: string; ids: string[] }> {
   const server = (turn: number) => at[turn % at.length] as Server
   const { requestId, modelId } = await server(0).services.training.createModel(TENANT, newRun())
   const ids = [requestId]
@@ -182,8 +185,8 @@ describe('two servers', () => {
   it('do not wait for a number that was refused at the other one', async () => {
     const { requestId, modelId } = await other.services.training.createModel(TENANT, newRun())
     await outcome(other, requestId)
-    const refused = other.services.training.train(TENANT, pass(modelId, 1, { lossName: 'nonsense' }))
     const second = await owner.services.training.train(TENANT, pass(modelId, 2))
+    const refused = other.services.training.train(TENANT, pass(modelId, 1, { lossName: 'nonsense' }))
     await expect(refused).rejects.toThrow()
     expect(await outcome(other, second.requestId)).toHaveProperty('metrics')
   })
@@ -229,7 +232,8 @@ describe('the engine', () => {
     await Promise.all(ids.map((id) => outcome(owner, id)))
     const first = engineOf(owner)
     const gate = first.block('optimStep')
-    const step = await owner.services.training.optimStep(TENANT, modelId, 3, ADAMW)
+    await owner.services.training.train(TENANT, pass(modelId, 3))
+    const step = await owner.services.training.optimStep(TENANT, modelId, 4, ADAMW)
     const drawing = first.block('generate')
     const drawn = await owner.services.sampling.sample(TENANT, sample())
     await Promise.all([gate.entered, drawing.entered])
@@ -237,7 +241,8 @@ describe('the engine', () => {
     expect(await outcome(owner, step.requestId)).toMatchObject({ metrics: { step: 2 } })
     expect(await outcome(other, drawn.requestId)).toHaveProperty('sequences')
     await first.closed
-    const next = await owner.services.training.optimStep(TENANT, modelId, 4, ADAMW)
+    await owner.services.training.train(TENANT, pass(modelId, 5))
+    const next = await owner.services.training.optimStep(TENANT, modelId, 6, ADAMW)
     expect(await outcome(owner, next.requestId)).toMatchObject({ metrics: { step: 3 } })
     const rows = await db.selectFrom('operations').select(['kind', 'state']).execute()
     expect(rows.filter(({ state }) => state !== 'done')).toEqual([])
@@ -249,7 +254,8 @@ describe('the engine', () => {
     await loseLease()
     await engineOf(owner).closed
     await close(other)
-    const step = await owner.services.training.optimStep(TENANT, modelId, 3, ADAMW)
+    await owner.services.training.train(TENANT, pass(modelId, 3))
+    const step = await owner.services.training.optimStep(TENANT, modelId, 4, ADAMW)
     expect(await outcome(owner, step.requestId)).toMatchObject({ metrics: { step: 2 } })
   })
 })

@@ -54,10 +54,14 @@ export class Training {
     return this.#submitRun(newRun(tenant, call, info.maxRank), { kind: 'create_model' }, same)
   }
 
-  /** A new run from a checkpoint: rank and switches come from the checkpoint. */
-  async resume(tenant: string, call: ResumedRun): Promise<Submitted> {
+  /**
+   * A new run from a checkpoint: rank and switches come from the checkpoint.
+   *
+   * @param reader as whom the checkpoint may be read: the tenant itself, or who gave it a token
+   */
+  async resume(tenant: string, call: ResumedRun, reader = tenant): Promise<Submitted> {
     await this.#parts.sessions.require(tenant, call.sessionId)
-    const checkpoint = await this.#parts.checkpoints.find(tenant, call.path)
+    const checkpoint = await this.#parts.checkpoints.find(reader, call.path)
     this.#parts.models.get(checkpoint.base_model)
     const from = { checkpoint, path: call.path, optimizer: call.optimizer }
     const { modelSeqId: _, ...same } = call
@@ -156,11 +160,10 @@ export class Training {
     tenant: string,
     modelId: string,
     seqId: number,
-    path: string,
-    optimizer: boolean,
+    { path, optimizer, reader = tenant }: { path: string; optimizer: boolean; reader?: string },
   ): Promise<Submitted> {
     return this.#inOrder(tenant, modelId, seqId, async (run) => {
-      const checkpoint = await this.#parts.checkpoints.find(tenant, path)
+      const checkpoint = await this.#parts.checkpoints.find(reader, path)
       const reason = mismatch(run, checkpoint)
       if (reason) throw serviceError('CHECKPOINT_MISMATCH', { path, reason })
       if (optimizer && !checkpoint.has_optimizer) throw serviceError('NO_OPTIMIZER_STATE', { path })

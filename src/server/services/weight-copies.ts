@@ -8,7 +8,9 @@ import { join } from 'node:path'
 import type { Kysely, Transaction } from 'kysely'
 import type { AdapterFile } from '../../backends/backend.ts'
 import { serviceError } from '../errors.ts'
+import { isAway } from '../store/postgres-driver.ts'
 import type { Database } from '../store/schema.ts'
+import { transact } from '../store/transact.ts'
 import { writeAudit } from './audit.ts'
 import { type Checkpoint, type Checkpoints, checkTtl, tinkerPath } from './checkpoints.ts'
 import { type Destination, insertFinishedRun } from './finished-runs.ts'
@@ -16,6 +18,8 @@ import type { Sessions } from './sessions.ts'
 
 export interface CopyCall {
   readonly sourcePath: string
+  /** As whom the source may be read: the tenant itself, or who gave it a token. */
+  readonly reader: string
   /** Where the copy goes: a project, or a number of a session that is open. */
   readonly destination: Destination
   readonly ttlSeconds: number | null
@@ -46,16 +50,17 @@ export class WeightCopies {
     if (known !== null) return known
     checkTtl(call.ttlSeconds)
     if ('sessionId' in call.destination) await this.#sessions.require(tenant, call.destination.sessionId)
-    const source = await this.#checkpoints.find(tenant, call.sourcePath)
+    const source = await this.#checkpoints.find(call.reader, call.sourcePath)
     const folder = this.#checkpoints.newFolder(source.run, `${source.kind}-copies`)
     await linkFiles(source, this.#checkpoints.absolute(source.folder), folder.absolute)
-    const written = await this.#db
-      .transaction()
-      .execute((trx) => this.#write(trx, tenant, call, hash, { ...source, folder: folder.relative }))
-      .catch(async (cause) => {
-        await rm(folder.absolute, { recursive: true, force: true })
+    const copy = { ...source, folder: folder.relative }
+    const written = await transact(this.#db, (trx) => this.#write(trx, tenant, call, hash, copy)).catch(
+      async (cause) => {
+        // Where nobody knows whether it was written, the row may name the folder: then it stays.
+        if (!isAway(cause)) await rm(folder.absolute, { recursive: true, force: true })
         throw cause
-      })
+      },
+    )
     if (!written.isNew) await rm(folder.absolute, { recursive: true, force: true })
     return written.path
   }
