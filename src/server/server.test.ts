@@ -120,6 +120,11 @@ describe('the door', () => {
     expect((await send('client/config', {}, { key: 'tml-anna' })).status).toBe(200)
   })
 
+  it('ends the connection on which the SDK asked for its flags: it forgets it unclosed, and that harms later ones', async () => {
+    expect((await send('client/config', {})).headers.get('connection')).toBe('close')
+    expect((await send('client/dynamic_config', {})).headers.get('connection')).toBe('keep-alive')
+  })
+
   it('names near routes for unknown ones', async () => {
     const unknown = await send('create_sesion', {})
     expect(unknown.status).toBe(404)
@@ -243,10 +248,10 @@ describe('a sampler', () => {
   })
 
   it('is refused what it asks for and this server cannot do, by name', async () => {
-    const body = { base_model: 'org/tiny', prompt: { chunks: [{ tokens: [1] }] }, prompt_alt_tokens_k: 2 }
+    const body = { base_model: 'org/tiny', prompt: { chunks: [{ tokens: [1] }] }, record_stability_info: true }
     const answer = await send('asample', { ...body, sampling_params: { max_tokens: 1 } })
     expect(answer.status).toBe(400)
-    expect(((await answer.json()) as Json).detail).toContain('prompt_alt_tokens_k')
+    expect(((await answer.json()) as Json).detail).toContain('record_stability_info')
   })
 })
 

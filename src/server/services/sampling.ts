@@ -13,7 +13,7 @@ import type { BaseModels } from './base-models.ts'
 import type { Checkpoints } from './checkpoints.ts'
 import type { Draw, Draws, Payer } from './draws.ts'
 import type { Futures } from './futures.ts'
-import { generationRequest } from './generation-request.ts'
+import { generationRequest } from './generation.ts'
 import type { Sessions } from './sessions.ts'
 import type { Tenure } from './tenure.ts'
 
