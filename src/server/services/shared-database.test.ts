@@ -214,7 +214,7 @@ describe('two servers', () => {
     const { ids } = await trained(1)
     await Promise.all(ids.map((id) => outcome(other, id)))
     await other.services.sessions.finish(TENANT, session, 'completed', null)
-    while ((await engineOf(owner).status()).adapters > 0) await new Promise((resolve) => setImmediate(resolve))
+    await expect.poll(async () => (await engineOf(owner).status()).adapters, { timeout: 20_000 }).toBe(0)
   })
 })
 
@@ -238,12 +238,12 @@ describe('the engine', () => {
     const drawn = await owner.services.sampling.sample(TENANT, sample())
     await Promise.all([gate.entered, drawing.entered])
     await loseLease()
-    expect(await outcome(owner, step.requestId)).toMatchObject({ metrics: { step: 2 } })
+    expect(await outcome(owner, step.requestId)).toMatchObject({ metrics: { optimizer_step: 2 } })
     expect(await outcome(other, drawn.requestId)).toHaveProperty('sequences')
     await first.closed
     await owner.services.training.train(TENANT, pass(modelId, 5))
     const next = await owner.services.training.optimStep(TENANT, modelId, 6, ADAMW)
-    expect(await outcome(owner, next.requestId)).toMatchObject({ metrics: { step: 3 } })
+    expect(await outcome(owner, next.requestId)).toMatchObject({ metrics: { optimizer_step: 3 } })
     const rows = await db.selectFrom('operations').select(['kind', 'state']).execute()
     expect(rows.filter(({ state }) => state !== 'done')).toEqual([])
   })
@@ -256,7 +256,7 @@ describe('the engine', () => {
     await close(other)
     await owner.services.training.train(TENANT, pass(modelId, 3))
     const step = await owner.services.training.optimStep(TENANT, modelId, 4, ADAMW)
-    expect(await outcome(owner, step.requestId)).toMatchObject({ metrics: { step: 2 } })
+    expect(await outcome(owner, step.requestId)).toMatchObject({ metrics: { optimizer_step: 2 } })
   })
 })
 
