@@ -30,9 +30,11 @@ import { EngineShare, type EngineShareParts } from './engine-share.ts'
 import { OwnEngines } from './engines.ts'
 import { Futures } from './futures.ts'
 import { Housekeeping } from './housekeeping.ts'
+import { Intake } from './intake.ts'
 import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
+import { Quotas } from './quotas.ts'
 import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
 import { RunLanes } from './run-lanes.ts'
@@ -129,7 +131,11 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const addresses = new SignedAddresses(secret)
   const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
   await retention.start()
-  const parts = { db, signals, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
+  const limitsOf = (tenant: string) => tenants.limitsOf(tenant)
+  const quotas = new Quotas(db, limitsOf)
+  const intake = new Intake({ journal, futures, signals, limitsOf })
+  await intake.restore()
+  const parts = { db, signals, quotas, intake, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
   const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
   const survival = new Survival(models)
   const restartPoints = new RestartPoints(runs, checkpoints)
@@ -138,7 +144,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const training = new Training({ ...parts, lanes })
   const sampling = new Sampling({ ...parts, draws })
   const tasks = new AdapterTasks()
-  const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks })
+  const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
   const housekeeping = new Housekeeping(new Compaction(db, stateDir, isShared), (cause) => logFailure(cause, null))
   await housekeeping.start()
@@ -187,7 +193,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     addresses,
     traces: new Traces(db),
     weightsAccess: new WeightsAccess(secret, { db, checkpoints, tenants }),
-    weightCopies: new WeightCopies(db, checkpoints, sessions),
+    weightCopies: new WeightCopies(db, checkpoints, sessions, quotas),
     training,
     sampling,
     lanes,

@@ -225,6 +225,14 @@ const migrations: Record<string, Migration> = {
       await db.schema.createIndex('sessions_silence').on('sessions').columns(['state', 'heartbeat_at']).execute()
     },
   },
+  '011-sampler-bytes': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .alterTable('sampling_sessions')
+        .addColumn('bytes', 'bigint', (c) => c.notNull().defaultTo(0))
+        .execute()
+    },
+  },
 }
 
 export const migrationProvider: MigrationProvider = { getMigrations: async () => migrations }

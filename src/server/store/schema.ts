@@ -150,6 +150,8 @@ export interface SamplingSessionTable {
   created_at: number
   /** Clients that joined after the first: each has a number of its own. */
   copies: Generated<number>
+  /** Of a folder that no checkpoint names, on disk. */
+  bytes: Generated<number>
 }
 
 /** Answers of copy_weights by the key of the request, so that a repeated one makes no second copy. */
