@@ -12,12 +12,13 @@ const verdict = await runCampaign({ requests, seed, log: (line) => console.log(l
 console.log(report(verdict))
 process.exitCode = verdict.findings.length === 0 ? 0 : 1
 
-function report({ sent, statuses, memory, findings }: Verdict): string {
+function report({ sent, statuses, reached, missed, memory, findings }: Verdict): string {
   const minutes = ((performance.now() - started) / 60_000).toFixed(1)
   const counts = Object.entries(statuses).map(([status, count]) => `${status}: ${count}`)
   return [
     '',
     `${sent} requests with seed ${seed} in ${minutes} minutes; answers ${counts.join(', ')}`,
+    `${reached.length} operations carried requests out; only refused: ${missed.join(', ') || 'none'}`,
     `memory of the server and its engine: ${memory[0]} MiB after the first round, at most ${Math.max(...memory)}, ${memory.at(-1)} at the end`,
     ...findings.map((finding) => `FOUND: ${finding}`),
     findings.length === 0 ? 'Verdict: it held.' : 'Verdict: it did not hold.',

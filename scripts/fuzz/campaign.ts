@@ -5,7 +5,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { problemWithAnswer } from '../../openapi/answers.ts'
 import { startServerProcess } from '../../openapi/conformance/server-process.ts'
-import type { OperationId } from '../../src/generated/operations.ts'
+import { type Operation, type OperationId, operations } from '../../src/generated/operations.ts'
 import { readTargets } from './documents.ts'
 import { type Ending, Sender } from './exchange.ts'
 import { type HostileRequest, hostileRequests } from './requests.ts'
@@ -23,6 +23,9 @@ const GROWTH = 1.15
 export interface Verdict {
   readonly sent: number
   readonly statuses: Readonly<Record<string, number>>
+  /** Operations of which at least one request was carried out, and those of which none was. */
+  readonly reached: readonly string[]
+  readonly missed: readonly string[]
   /** MiB of the server with its engines, after each round. */
   readonly memory: readonly number[]
   readonly findings: readonly string[]
@@ -33,6 +36,7 @@ export async function runCampaign({ requests = 4000, seed = 1, log = (_line: str
   const sender = new Sender(server.url, CONNECTIONS)
   const findings: string[] = []
   const statuses: Record<string, number> = {}
+  const reached = new Set<string>()
   const memory: number[] = []
   let sent = 0
   try {
@@ -47,6 +51,7 @@ export async function runCampaign({ requests = 4000, seed = 1, log = (_line: str
         const ending = await sender.send(request)
         const status = ending.failure ?? String(ending.status)
         statuses[status] = (statuses[status] ?? 0) + 1
+        if (ending.status >= 200 && ending.status < 400) reached.add(request.operation)
         const problem = problemWith(request, ending)
         if (problem) findings.push(`${problem}\n${describe(request, ending)}`)
       })
@@ -59,12 +64,9 @@ export async function runCampaign({ requests = 4000, seed = 1, log = (_line: str
       log(`${sent} requests, ${memory.at(-1)} MiB, ${findings.length} findings`)
     }
     if (!isFlat(memory)) findings.push(`memory grew: ${memory.join(', ')} MiB`)
-    const errors = server
-      .output()
-      .split('\n')
-      .filter((line) => line.startsWith('{'))
-    if (findings.length > 0) findings.push(`the server logged:\n${errors.slice(-10).join('\n').slice(-8000)}`)
-    return { sent, statuses, memory, findings: findings.slice(0, MOST_FINDINGS + 2) }
+    if (findings.length > 0) findings.push(`the server logged:\n${failuresIn(server.output()).slice(-10).join('\n')}`)
+    const missed = targets.map(({ id }) => id).filter((id) => !reached.has(id))
+    return { sent, statuses, reached: [...reached], missed, memory, findings: findings.slice(0, MOST_FINDINGS + 2) }
   } finally {
     sender.close()
     await server.stop()
@@ -89,7 +91,11 @@ function problemWith({ operation, method }: HostileRequest, { status, type, body
   const answer = JSON.parse(body.toString())
   // A path that leads to no operation is answered by none.
   if (answer.code === 'NOT_FOUND') return null
-  return problemWithAnswer(operation as OperationId, status, answer) ?? null
+  const id = operation as OperationId
+  // A file that happens to be JSON: the document does not say what is in it.
+  const { responseMedia }: Operation = operations[id]
+  if (status < 400 && !responseMedia.includes('application/json')) return null
+  return problemWithAnswer(id, status, answer) ?? null
 }
 
 function describe({ operation, method, path, headers, body }: HostileRequest, ending: Ending): string {
@@ -100,6 +106,11 @@ function describe({ operation, method, path, headers, body }: HostileRequest, en
     ...(body ? [`  body ${shown(body)}`] : []),
     `  answer ${ending.status} ${shown(ending.body)}`,
   ].join('\n')
+}
+
+/** What it logged of errors of its own, without what it answered with 4xx. */
+function failuresIn(log: string): string[] {
+  return log.split('\n').filter((line) => line !== '' && !/"status":4\d\d/.test(line))
 }
 
 function isFlat(memory: readonly number[]): boolean {

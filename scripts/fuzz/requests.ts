@@ -93,7 +93,9 @@ function pathOf({ path, parameters }: Target, pool: Pool): fc.Arbitrary<string> 
 }
 
 function segment(parameter: Parameter, pool: Pool): fc.Arbitrary<string> {
-  const fitting = valueFor(parameter.schema, pool, parameter.name).map((value) => encodeURIComponent(safeText(value)))
+  // A model's name and a file's span several segments.
+  const spans = (text: string) => encodeURIComponent(text || '-').replaceAll('%2F', '/')
+  const fitting = valueFor(parameter.schema, pool, parameter.name).map((value) => spans(safeText(value)))
   // Some are sent as they are: a client need not encode.
   const raw = fc.constantFrom(...PATH_TRICKS).map((text) => encodeURI(text.replaceAll(/[?#]/g, '')))
   return fc.oneof({ weight: 8, arbitrary: fitting }, { weight: 1, arbitrary: raw })

@@ -1,5 +1,5 @@
-// Values for a schema: most of them fit it, some are what an attacker would put there instead. Ids of things that exist are
-// taken from a pool, for a request about nothing ends at the first look-up.
+// Values for a schema: either they fit it, or here and there stands what an attacker would put instead. Ids of things that
+// exist are taken from a pool, for a request about nothing ends at the first look-up.
 
 import fc from 'fast-check'
 import type { Schema } from '../../openapi/components.ts'
@@ -9,7 +9,8 @@ import { follow } from './documents.ts'
 export type Pool = Readonly<Record<string, readonly (string | number)[]>>
 
 const DEEPEST = 6
-const FITTING = 40
+/** Fitting values to one strange one, within a value that is strange somewhere. */
+const FITTING = 25
 const LONG = 'x'.repeat(70_000)
 
 export const PATH_TRICKS = [
@@ -57,48 +58,76 @@ const STRANGE = fc.constantFrom<unknown>(
   { toString: 1, constructor: { prototype: { polluted: true } } },
 )
 
-/** @param name of the field, by which the pool has ids for it */
-export function valueFor(schema: Schema, pool: Pool, name = '', depth = 0): fc.Arbitrary<unknown> {
-  const fitting = { weight: FITTING, arbitrary: fittingValue(follow(schema), pool, name, depth) }
-  return fc.oneof(fitting, { weight: 1, arbitrary: STRANGE })
+/** Half of them fit, half are strange somewhere. `name` is the field's, by which the pool has ids for it. */
+export function valueFor(schema: Schema, pool: Pool, name = ''): fc.Arbitrary<unknown> {
+  return fc.oneof(...[false, true].map((strange) => nodeOf(schema, { pool, strange, name, depth: 0 })))
 }
 
-function fittingValue(schema: Schema, pool: Pool, name: string, depth: number): fc.Arbitrary<unknown> {
-  const known = pool[name]
-  if (known !== undefined) return fc.oneof({ weight: 12, arbitrary: fc.constantFrom<unknown>(...known) }, plain(schema))
+interface Place {
+  readonly pool: Pool
+  readonly strange: boolean
+  readonly name: string
+  readonly depth: number
+}
+
+function nodeOf(schema: Schema, place: Place): fc.Arbitrary<unknown> {
+  const fitting = fittingValue(follow(schema), place)
+  if (!place.strange) return fitting
+  return fc.oneof({ weight: FITTING, arbitrary: fitting }, { weight: 1, arbitrary: STRANGE })
+}
+
+function fittingValue(schema: Schema, place: Place): fc.Arbitrary<unknown> {
+  const type = typeOf(schema)
+  if (type === 'object') return objectOf(schema, place)
+  if (type === 'array') return arrayOf(schema, place)
   if (schema.const !== undefined) return fc.constant(schema.const)
   if (schema.enum) return fc.constantFrom(...schema.enum)
+  const known = place.pool[place.name]
+  if (known) return fc.constantFrom<unknown>(...known)
   const options = schema.anyOf ?? (schema as { oneOf?: Schema[] }).oneOf
-  if (options) return fc.oneof(...options.map((each) => fittingValue(follow(each), pool, name, depth)))
+  if (options) return fc.oneof(...options.map((each, i) => option(fittingValue(follow(each), place), i)))
   const parts = (schema as { allOf?: Schema[] }).allOf
-  if (parts) return fc.tuple(...parts.map((each) => fittingValue(follow(each), pool, name, depth))).map(mergeAll)
-  const type = typeOf(schema)
-  if (type === 'object') return objectOf(schema, pool, depth)
-  if (type === 'array') return arrayOf(schema, pool, name, depth)
+  if (parts) return fc.tuple(...parts.map((each) => fittingValue(follow(each), place))).map(mergeAll)
   return plain(schema)
 }
 
-/** An object with all or some of its fields. */
-function objectOf(schema: Schema, pool: Pool, depth: number): fc.Arbitrary<unknown> {
-  if (depth > DEEPEST) return fc.constant({})
+/** The first is the usual one. */
+const option = (arbitrary: fc.Arbitrary<unknown>, i: number) => ({ weight: i === 0 ? 20 : 1, arbitrary })
+
+/** An object with all that it must have; a strange one may lack some of it. */
+function objectOf(schema: Schema, place: Place): fc.Arbitrary<unknown> {
+  if (place.depth > DEEPEST) return fc.constant({})
+  const inside = (name: string) => ({ ...place, name, depth: place.depth + 1 })
   const properties = Object.entries(schema.properties ?? {})
-  const fields = Object.fromEntries(properties.map(([name, each]) => [name, valueFor(each, pool, name, depth + 1)]))
-  const required = (schema.required ?? []).filter((name) => name in fields)
-  const whole = fc.record(fields, { requiredKeys: required })
-  const partial = fc.record(fields, { requiredKeys: [] })
-  const named = fc.oneof({ weight: 12, arbitrary: whole }, { weight: 1, arbitrary: partial })
+  const fields = properties.map(([name, each]) => {
+    const value = nodeOf(each, inside(name))
+    const mayLack = place.strange ? 10 : 0
+    return [name, schema.required?.includes(name) ? sometimes(value, 100 - mayLack) : sometimes(value, 30)] as const
+  })
+  const named = fc.record(Object.fromEntries(fields)).map(withoutAbsent)
   const more = schema.additionalProperties
   if (typeof more !== 'object') return named
-  const others = fc.dictionary(keyOf(pool), valueFor(more, pool, '', depth + 1), { maxKeys: 4 })
+  const others = fc.dictionary(keyOf(place.pool), nodeOf(more, inside('')), { maxKeys: 4 })
   return fc.tuple(named, others).map(mergeAll)
+}
+
+const ABSENT = Symbol('absent')
+
+function sometimes(value: fc.Arbitrary<unknown>, percent: number): fc.Arbitrary<unknown> {
+  return fc.oneof({ weight: percent, arbitrary: value }, { weight: 100 - percent, arbitrary: fc.constant(ABSENT) })
+}
+
+function withoutAbsent(value: Readonly<Record<string, unknown>>): object {
+  return Object.fromEntries(Object.entries(value).filter(([, each]) => each !== ABSENT))
 }
 
 const keyOf = (pool: Pool) =>
   fc.oneof(fc.string({ maxLength: 12 }), fc.constantFrom(...((pool.keys ?? ['a']) as string[])))
 
-function arrayOf(schema: Schema, pool: Pool, name: string, depth: number): fc.Arbitrary<unknown> {
-  if (depth > DEEPEST) return fc.constant([])
-  return fc.array(valueFor(schema.items ?? {}, pool, name, depth + 1), { maxLength: 6 })
+function arrayOf(schema: Schema, place: Place): fc.Arbitrary<unknown> {
+  if (place.depth > DEEPEST) return fc.constant([])
+  const item = nodeOf(schema.items ?? {}, { ...place, depth: place.depth + 1 })
+  return fc.array(item, { minLength: place.strange ? 0 : 1, maxLength: 6 })
 }
 
 /** A scalar of the schema's type, edges of its range more often than the middle. */
@@ -108,10 +137,15 @@ function plain(schema: Schema): fc.Arbitrary<unknown> {
     case 'integer': {
       const least = minimum ?? -3
       const near = fc.integer({ min: least, max: Math.max(least, Math.min(maximum ?? 600, 600)) })
-      return fc.oneof({ weight: 4, arbitrary: near }, fc.maxSafeInteger())
+      const far = fc.integer({ min: least, max: Math.max(least, maximum ?? Number.MAX_SAFE_INTEGER) })
+      return fc.oneof({ weight: 6, arbitrary: near }, { weight: 1, arbitrary: far })
     }
-    case 'number':
-      return fc.oneof(fc.double({ min: -2, max: 2, noNaN: true }), fc.double({ noNaN: true, noDefaultInfinity: true }))
+    case 'number': {
+      const least = minimum ?? -2
+      const near = fc.double({ min: least, max: maximum ?? 2, noNaN: true })
+      const far = fc.double({ min: least, max: maximum ?? 1e300, noNaN: true })
+      return fc.oneof({ weight: 6, arbitrary: near }, { weight: 1, arbitrary: far })
+    }
     case 'boolean':
       return fc.boolean()
     case 'null':

@@ -41,7 +41,8 @@ async function belongings(client: RawClient): Promise<Belongings> {
 
 function poolOf(things: readonly Belongings[]): Pool {
   const all = (name: keyof Belongings) => things.map((each) => each[name])
-  const numbers = Array.from({ length: 12 }, (_, i) => i)
+  // 0: in order of arrival. A number that skips others waits for them.
+  const numbers = [0, 0, 0, 0, 0, 1, 2, 3]
   return {
     session_id: all('session'),
     run: all('run'),
@@ -56,7 +57,7 @@ function poolOf(things: readonly Belongings[]): Pool {
     request_id: all('future'),
     base_model: [MODEL],
     model: [MODEL],
-    name: ['a', 'b'],
+    name: ['a', 'b', MODEL],
     kind: ['weights', 'sampler_weights', 'external_weights'],
     seq_id: numbers,
     model_seq_id: numbers,
@@ -64,6 +65,13 @@ function poolOf(things: readonly Belongings[]): Pool {
     rank: [1, 4, 8],
     max_tokens: [1, 8],
     num_samples: [1, 2],
+    tokens: [16, 20, 30, 40, 50, 60, 511],
+    loss_fn: ['cross_entropy', 'importance_sampling', 'ppo'],
+    starting_on: ['2026-01-01T00:00:00Z'],
+    ending_before: ['2100-01-01T00:00:00Z'],
+    ttl_seconds: [3600, 7200],
+    revision: ['main'],
+    file: ['config.json', 'tokenizer.json'],
     keys: ['target_tokens', 'weights', 'logprobs', 'advantages', 'beta', 'note'],
   }
 }
