@@ -249,6 +249,11 @@ export const CASES: readonly Case[] = [
     holes: since('0.23', 'billing'),
   },
   {
+    id: 'C94',
+    says: 'provenance spans of a sampled answer are taken and change nothing',
+    holes: since('0.26', 'provenance spans'),
+  },
+  {
     id: 'C95',
     says: 'samples are polled for together, and copies of a client join the sampling session',
     holes: since('0.32', 'joining a sampling session'),
@@ -294,7 +299,6 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
   C88: 'S1-sft and S3-rl',
   C89: 'the columns of this matrix',
   C93: 'planned: topk_sample_logprobs, target_prompt_logprobs, prompt_alt_tokens_k',
-  C94: 'planned: provenance spans',
   C99: 'local to the SDK',
 }
 

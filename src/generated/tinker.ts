@@ -1542,7 +1542,7 @@ export interface components {
                 [key: string]: components["schemas"]["TensorData"];
             };
             model_input: components["schemas"]["ModelInput"];
-            /** @description Tiles the model input. */
+            /** @description Tiles the model input. Both lists or neither; checked, and not kept: no loss that is served reads them. */
             model_input_spans?: components["schemas"]["ProvenanceSpan"][] | null;
         };
         /**

@@ -171,6 +171,11 @@ export const ERRORS = {
     'Datum {datum}: loss_fn_inputs.{name} has {value} at position {position}.',
     'Send finite numbers; use weight 0 to leave a position out.',
   ),
+  INVALID_SPANS: user(
+    400,
+    'Datum {datum}: {field} {problem}.',
+    'Spans of both fields name a sequence, an offset and a length each; together they cover all {positions} positions.',
+  ),
   TENSOR_TOO_LARGE: user(
     413,
     'Datum {datum}: loss_fn_inputs.{name} brings the sparse tensors of this request to more than {limit} cells.',
