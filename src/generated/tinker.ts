@@ -2228,11 +2228,15 @@ export interface components {
         /**
          * @example {
          *       "metrics": {
-         *         "grad_norm:mean": 1
-         *       }
+         *         "grad_norm": 1,
+         *         "optimizer_step": 1,
+         *         "applied": 1
+         *       },
+         *       "type": "optim_step"
          *     }
          */
         OptimStepResult: {
+            /** @description grad_norm, before clipping; optimizer_step, the steps taken so far; applied, 0 when there was no gradient. No key `step`: scripts merge these into metrics of their own. */
             metrics?: {
                 [key: string]: number;
             } | null;

@@ -116,6 +116,11 @@ describe('the door', () => {
     expect((await send('client/config', {}, { key: 'tml-anna' })).status).toBe(200)
   })
 
+  it('ends the connection on which the SDK asked for its flags: it forgets it unclosed, and that harms later ones', async () => {
+    expect((await send('client/config', {})).headers.get('connection')).toBe('close')
+    expect((await send('client/dynamic_config', {})).headers.get('connection')).toBe('keep-alive')
+  })
+
   it('names near routes for unknown ones', async () => {
     const unknown = await send('create_sesion', {})
     expect(unknown.status).toBe(404)
