@@ -2563,7 +2563,7 @@ export interface components {
          */
         SaveWeightsForSamplerRequest: {
             /**
-             * @description snapshot = exactly these weights for ever; inflight = may move on to newer weights of the model.
+             * @description snapshot = exactly these weights for ever; inflight = samples that are submitted later use the newest weights of the model that were saved so. Only without a path.
              * @default snapshot
              * @enum {unknown}
              */

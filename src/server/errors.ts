@@ -265,6 +265,11 @@ export const ERRORS = {
     'A save for sampling has either a path (a name) or a sampling_session_seq_id.',
     'Send exactly one of the two.',
   ),
+  INFLIGHT_NAME: user(
+    400,
+    'The save {name} has a name and kind = inflight, but what has a name never changes.',
+    'Leave the name out (sampling_session_seq_id), or use kind = snapshot.',
+  ),
   INVALID_TTL: user(
     400,
     'ttl_seconds = {ttl} is not possible.',

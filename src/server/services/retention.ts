@@ -6,6 +6,7 @@ import type { Database } from '../store/schema.ts'
 import { Alarm } from './alarm.ts'
 import { type AuditEvent, writeAudit } from './audit.ts'
 import { type Checkpoint, type Checkpoints, checkTtl, tinkerPath } from './checkpoints.ts'
+import { writeStorageOf } from './storage-meter.ts'
 
 export class Retention {
   readonly #db: Kysely<Database>
@@ -46,6 +47,7 @@ export class Retention {
 
   async #remove(checkpoint: Checkpoint, event: AuditEvent, actor: string): Promise<void> {
     await this.#db.transaction().execute(async (trx) => {
+      await writeStorageOf(trx, checkpoint.id)
       await trx.deleteFrom('checkpoints').where('id', '=', checkpoint.id).execute()
       await writeAudit(trx, checkpoint.tenant, event, { actor, tinker_path: tinkerPath(checkpoint) })
     })

@@ -182,9 +182,7 @@ export class RunExecutor {
     const plan = (outcome.result as { plan?: unknown }).plan
     const { run, tokens } = operation
     const used = {
-      tenant: run.tenant,
-      session: run.session,
-      baseModel: run.base_model,
+      ...usedBy(run),
       kind: 'training',
       tokens,
     } as const
@@ -265,11 +263,14 @@ export class RunExecutor {
       const type = SAVE_TYPES[checkpoint.kind]
       return {
         reply: json({ path: tinkerPath({ run: run.id, ...checkpoint }), type }),
-        also: (trx) => checkpoints.register(trx, run, checkpoint, folder.relative, files),
+        also: async (trx) => {
+          await checkpoints.register(trx, run, checkpoint, folder.relative, files)
+          await writeUsage(trx, { ...usedBy(run), kind: 'checkpoint', tokens: 1 })
+        },
         ...(replaced && { after: () => checkpoints.removeUnused(replaced.folder) }),
       }
     },
-    save_ephemeral: async (engine, { run }, { samplingSession }) => {
+    save_ephemeral: async (engine, { run }, { samplingSession, isInflight }) => {
       const { db } = this.#parts
       const taken = await db.selectFrom('sampling_sessions').select('id').where('id', '=', samplingSession).execute()
       if (taken.length) throw serviceError('SEQ_CONFLICT', { identity: samplingSession })
@@ -288,6 +289,7 @@ export class RunExecutor {
               model_path: null,
               folder: folder.relative,
               created_at: Date.now(),
+              inflight_run: isInflight ? run.id : null,
             })
             .execute(),
       }
@@ -305,4 +307,8 @@ export class RunExecutor {
       }
     },
   }
+}
+
+function usedBy({ tenant, session, base_model: baseModel }: Run) {
+  return { tenant, session, baseModel }
 }

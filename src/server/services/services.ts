@@ -36,6 +36,7 @@ import { Sampling } from './sampling.ts'
 import { SessionCatalog } from './session-catalog.ts'
 import { Sessions } from './sessions.ts'
 import { addressSecret, SignedAddresses } from './signed-addresses.ts'
+import { readStorageMeter } from './storage-meter.ts'
 import { Tenants } from './tenants.ts'
 import { FOR_EVER } from './tenure.ts'
 import { Tokens } from './tokens.ts'
@@ -129,7 +130,11 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const tasks = new AdapterTasks()
   const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks })
   await adapterFolders.tidy()
-  const housekeeping = new Housekeeping(new Compaction(db, stateDir), (cause) => logFailure(cause, null))
+  const housekeeping = new Housekeeping(
+    new Compaction(db, stateDir),
+    () => readStorageMeter(db),
+    (cause) => logFailure(cause, null),
+  )
   await housekeeping.start()
   const hosts = new EngineHosts({ ...parts, lanes, draws, sampling })
   for (const name of models.names()) await hosts.begin(name, FOR_EVER)
