@@ -157,6 +157,11 @@ export const CASES: readonly Case[] = [
   { id: 'C47', says: 'names that are paths are refused' },
   { id: 'C48', says: 'a sampler of saved weights samples the trained model' },
   { id: 'C49', says: 'two samplers with training between: the old one stays as it was' },
+  {
+    id: 'C49-inflight',
+    says: 'samplers in flight go on to newer weights, snapshots stay',
+    holes: since('0.38', 'samplers in flight'),
+  },
   { id: 'C50', says: 'load_state and a client from state: same weights, new optimiser' },
   {
     id: 'C51',
