@@ -259,6 +259,16 @@ export const CASES: readonly Case[] = [
     holes: since('0.26', 'provenance spans'),
   },
   {
+    id: 'C93',
+    says: 'topk_sample_logprobs; target_prompt_logprobs dense and sparse; prompt_alt_tokens_k: each as compute_logprobs says',
+    holes: since('0.31', 'the last of them'),
+  },
+  {
+    id: 'C93-last-n',
+    says: 'prompt_logprobs_last_n limits the best tokens of a prompt too',
+    holes: since('0.33', 'prompt_logprobs_last_n'),
+  },
+  {
     id: 'C95',
     says: 'samples are polled for together, and copies of a client join the sampling session',
     holes: since('0.32', 'joining a sampling session'),
@@ -303,7 +313,6 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
   C85: 'C85-cli and C80-download; push-hf needs a hub',
   C88: 'S1-sft and S3-rl',
   C89: 'the columns of this matrix',
-  C93: 'planned: topk_sample_logprobs, target_prompt_logprobs, prompt_alt_tokens_k',
   C99: 'local to the SDK',
 }
 

@@ -29,7 +29,7 @@ export async function showDatum(from: string, options: DatumOptions): Promise<vo
   const { tokenizer, datum, datums, rows, json, config: file, ...flags } = options
   const { config } = await loadConfig({ flags, env: process.env, ...(file === undefined ? {} : { file }) })
   const isJournalled = (REQUEST_ID.test(from) || isModelId(from)) && !existsSync(from)
-  const data = isJournalled ? await journalDatums(config.stateDir, from) : await readDatumFile(from)
+  const data = isJournalled ? await journalDatums(config, from) : await readDatumFile(from)
   const vocabulary = await vocabularyOf(config, tokenizer ?? data.baseModel)
   const findings = reviewDatums(data.datums, { loss: data.loss, vocabulary })
   const only = datum === undefined ? null : whole('--datum', datum, data.datums.length - 1)

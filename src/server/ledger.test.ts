@@ -2,20 +2,19 @@
 // engine that dies and a server that is started again. Work that was done counts once, for the key of its session; what
 // failed costs nothing.
 
-import { join } from 'node:path'
 import type { Kysely } from 'kysely'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { Keys } from './services/keys.ts'
 import { TenantRecords } from './services/tenant-records.ts'
+import { openDatabase } from './store/database.ts'
 import type { Database } from './store/schema.ts'
-import { openSqlite } from './store/sqlite.ts'
 import { type Json, TestServer } from './testing/test-server.ts'
 
 const server = new TestServer()
 let db: Kysely<Database>
 beforeAll(async () => {
   await server.start()
-  db = await openSqlite(join(server.stateDir, 'twinkle.db'))
+  db = await openDatabase(server.place)
 })
 afterAll(async () => {
   await db.destroy()

@@ -1,11 +1,10 @@
 // The datums of an operation in the journal of a state directory, by its request id or as the newest of a model, with what
 // the model answered. It reads, also while a server works there.
 
-import { join } from 'node:path'
 import { serviceError } from '../errors.ts'
 import { journalledWork } from '../services/journalled-work.ts'
 import { Blobs } from '../store/blobs.ts'
-import { openReader } from '../store/sqlite.ts'
+import { type DatabasePlace, readDatabase } from '../store/database.ts'
 import { decodeTrainingReply } from '../wire/reply.ts'
 import { type ShownData, shownDatum } from './shown-datum.ts'
 
@@ -15,12 +14,12 @@ export const isModelId = (text: string): boolean => /:train:\d+$/.test(text)
  * @param id a request's, or a model's: its newest forward or forward_backward
  * Throws STORAGE, UNKNOWN_FUTURE, UNKNOWN_MODEL_ID, NO_DATUMS (of another kind), CALL_EXPIRED.
  */
-export async function journalDatums(stateDir: string, id: string): Promise<ShownData> {
-  const row = await operation(stateDir, id)
+export async function journalDatums(place: DatabasePlace, id: string): Promise<ShownData> {
+  const row = await operation(place, id)
   if (!row && isModelId(id)) throw serviceError('UNKNOWN_MODEL_ID', { id })
   if (!row) throw serviceError('UNKNOWN_FUTURE', { id })
   if (row.kind !== 'forward' && row.kind !== 'forward_backward') throw serviceError('NO_DATUMS', { id, kind: row.kind })
-  const blobs = new Blobs(stateDir)
+  const blobs = new Blobs(place.stateDir)
   const payload = await blobs.get({ inline: row.payload, file: row.payload_file })
   if (!payload) throw serviceError('CALL_EXPIRED', { id })
   const work = journalledWork(row, payload)
@@ -35,8 +34,8 @@ export async function journalDatums(stateDir: string, id: string): Promise<Shown
   }
 }
 
-async function operation(stateDir: string, id: string) {
-  const db = await openReader(join(stateDir, 'twinkle.db'))
+async function operation(place: DatabasePlace, id: string) {
+  const db = await readDatabase(place)
   try {
     const operations = db
       .selectFrom('operations')

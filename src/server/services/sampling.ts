@@ -13,7 +13,8 @@ import type { BaseModels } from './base-models.ts'
 import type { Checkpoints } from './checkpoints.ts'
 import type { Draw, Draws, Payer } from './draws.ts'
 import type { Futures } from './futures.ts'
-import { generationRequest } from './generation-request.ts'
+import { generationRequest } from './generation.ts'
+import type { Intake } from './intake.ts'
 import type { Sessions } from './sessions.ts'
 import type { Tenure } from './tenure.ts'
 
@@ -23,6 +24,7 @@ type Source = Pick<SamplingSession, 'base_model' | 'folder'>
 export interface SamplingParts {
   readonly db: Kysely<Database>
   readonly journal: Journal
+  readonly intake: Intake
   readonly futures: Futures
   readonly sessions: Sessions
   readonly models: BaseModels
@@ -56,6 +58,7 @@ export class Sampling {
       created_at: Date.now(),
       copies: 0,
       inflight_run: null,
+      bytes: 0,
     }
     await this.#parts.db
       .insertInto('sampling_sessions')
@@ -135,7 +138,7 @@ export class Sampling {
     const request = generationRequest(call, info)
     checkGeneration(request, info)
     const identity = session && call.seqId !== undefined ? `sample:${session.id}:${call.seqId}` : null
-    const { id, isNew } = await this.#parts.journal.append({
+    const { id, isNew } = await this.#parts.intake.append({
       tenant,
       session: session?.session ?? null,
       subject: session?.id ?? null,

@@ -8,9 +8,9 @@ import type { Backend } from '../../backends/backend.ts'
 import { checkReach, type ServerConfig } from '../config.ts'
 import { toServiceError } from '../errors.ts'
 import { Compaction } from '../store/compaction.ts'
+import { openDatabase } from '../store/database.ts'
 import { Journal } from '../store/journal.ts'
 import { ALONE } from '../store/signals.ts'
-import { openSqlite } from '../store/sqlite.ts'
 import { lockStateDir } from '../store/state-lock.ts'
 import { AdapterFolders } from './adapter-folders.ts'
 import { AdapterTasks } from './adapter-tasks.ts'
@@ -24,9 +24,11 @@ import { EngineHosts } from './engine-hosts.ts'
 import { Survival } from './engine-loss.ts'
 import { Futures } from './futures.ts'
 import { Housekeeping } from './housekeeping.ts'
+import { Intake } from './intake.ts'
 import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
+import { Quotas } from './quotas.ts'
 import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
 import { RunLanes } from './run-lanes.ts'
@@ -84,8 +86,15 @@ export interface Services {
 export async function openServices(config: ServerConfig, backend: Backend, log: Logger): Promise<Services> {
   const { stateDir } = config
   mkdirSync(stateDir, { recursive: true })
-  const lock = await lockStateDir(stateDir)
-  const db = await openSqlite(join(stateDir, 'twinkle.db'))
+  const isShared = config.database !== 'sqlite'
+  // Servers on one PostgreSQL database may share the folder too.
+  const lock = isShared ? null : await lockStateDir(stateDir)
+  const db = await openDatabase(config, (err) => log.warn({ err }, 'a connection to the database broke')).catch(
+    (cause) => {
+      lock?.release()
+      throw cause
+    },
+  )
   const signals = ALONE
   const journal = new Journal(db, stateDir, signals)
   const runs = new Runs(db)
@@ -110,7 +119,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     await models.openAll()
   } catch (cause) {
     await db.destroy()
-    lock.release()
+    lock?.release()
     throw cause
   }
   const futures = new Futures(journal, signals, logFailure)
@@ -119,7 +128,11 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const addresses = new SignedAddresses(secret)
   const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
   await retention.start()
-  const parts = { db, signals, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
+  const limitsOf = (tenant: string) => tenants.limitsOf(tenant)
+  const quotas = new Quotas(db, limitsOf)
+  const intake = new Intake({ journal, futures, signals, limitsOf })
+  await intake.restore()
+  const parts = { db, signals, quotas, intake, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
   const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
   const survival = new Survival(models)
   const restartPoints = new RestartPoints(runs, checkpoints)
@@ -128,10 +141,10 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const training = new Training({ ...parts, lanes })
   const sampling = new Sampling({ ...parts, draws })
   const tasks = new AdapterTasks()
-  const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks })
+  const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
   const housekeeping = new Housekeeping(
-    new Compaction(db, stateDir),
+    new Compaction(db, stateDir, isShared),
     () => readStorageMeter(db),
     (cause) => logFailure(cause, null),
   )
@@ -154,7 +167,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     await journal.writeDelivered()
     await signals.close()
     await db.destroy()
-    lock.release()
+    lock?.release()
   }
   return {
     tenants,
@@ -174,7 +187,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     addresses,
     traces: new Traces(db),
     weightsAccess: new WeightsAccess(secret, { db, checkpoints, tenants }),
-    weightCopies: new WeightCopies(db, checkpoints, sessions),
+    weightCopies: new WeightCopies(db, checkpoints, sessions, quotas),
     training,
     sampling,
     lanes,

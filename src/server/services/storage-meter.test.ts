@@ -3,19 +3,22 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Kysely } from 'kysely'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { openDatabase } from '../store/database.ts'
 import type { Database } from '../store/schema.ts'
-import { openSqlite } from '../store/sqlite.ts'
+import { newDatabase, type TestDatabase } from '../store/testing/databases.ts'
 import { readStorageMeter, writeStorageOf } from './storage-meter.ts'
 import { HOUR_MS } from './usage.ts'
 
 const T0 = 1_000 * HOUR_MS
 const MINUTE = HOUR_MS / 60
 let folder: string
+let database: TestDatabase
 let db: Kysely<Database>
 
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'twinkle-meter-'))
-  db = await openSqlite(join(folder, 'twinkle.db'))
+  database = await newDatabase()
+  db = await openDatabase({ database: database.url, stateDir: folder })
   const shape = {
     tenant: 'anna',
     base_model: 'm',
@@ -36,6 +39,7 @@ beforeEach(async () => {
 })
 afterEach(async () => {
   await db.destroy()
+  await database.remove()
   rmSync(folder, { recursive: true })
 })
 

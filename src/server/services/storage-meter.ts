@@ -4,13 +4,14 @@
 
 import { type Kysely, sql, type Transaction } from 'kysely'
 import type { Database } from '../store/schema.ts'
+import { transact } from '../store/transact.ts'
 import { HOUR_MS } from './usage.ts'
 
 const NAME = 'storage'
 
 /** Brings the ledger up to now. */
 export async function readStorageMeter(db: Kysely<Database>, now = Date.now()): Promise<void> {
-  await db.transaction().execute(async (trx) => {
+  await transact(db, async (trx) => {
     const last = await lastReading(trx, now)
     await write(trx, last, now)
     if (last < now) await trx.updateTable('meters').set({ at: now }).where('name', '=', NAME).execute()
@@ -54,7 +55,9 @@ async function writePart(trx: Transaction<Database>, hour: number, from: number,
       sql<number>`cast(${hour} as bigint)`.as('hour'),
       'r.session',
       'c.base_model',
-      sql<number>`sum(c.bytes * ((${end}) - (${begin})) / cast(${HOUR_MS} as double precision))`.as('byte_hours'),
+      sql<number>`sum(cast(c.bytes as double precision) * ((${end}) - (${begin})) / cast(${HOUR_MS} as double precision))`.as(
+        'byte_hours',
+      ),
     ])
     .where('c.created_at', '<', to)
     .where(({ or, eb }) => or([eb('c.expires_at', 'is', null), eb('c.expires_at', '>', from)]))

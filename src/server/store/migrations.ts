@@ -1,6 +1,7 @@
 // The schema's history. A migration that has been released is never edited; a new one is added below it.
 
 import { type Kysely, type Migration, type MigrationProvider, sql } from 'kysely'
+import { isPostgres } from './dialect.ts'
 
 const migrations: Record<string, Migration> = {
   '001-first': {
@@ -223,6 +224,20 @@ const migrations: Record<string, Migration> = {
         .createTable('meters')
         .addColumn('name', 'text', (c) => c.primaryKey())
         .addColumn('at', 'bigint', (c) => c.notNull())
+        .execute()
+    },
+  },
+  '009-postgres': {
+    async up(db: Kysely<unknown>) {
+      // SQLite has one writer, which counts by looking; these are handed out to several (journal.ts).
+      if (isPostgres(db)) await sql`create sequence operation_positions`.execute(db)
+    },
+  },
+  '011-sampler-bytes': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .alterTable('sampling_sessions')
+        .addColumn('bytes', 'bigint', (c) => c.notNull().defaultTo(0))
         .execute()
     },
   },

@@ -155,6 +155,8 @@ export interface SamplingSessionTable {
   copies: Generated<number>
   /** The run whose newest weights it draws from; null = always from `folder`. */
   inflight_run: string | null
+  /** Of a folder that no checkpoint names, on disk. */
+  bytes: Generated<number>
 }
 
 /** Answers of copy_weights by the key of the request, so that a repeated one makes no second copy. */

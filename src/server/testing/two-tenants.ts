@@ -1,9 +1,8 @@
 // Tenants with a thing of every kind, each with ids that another one could know. For tests of who may see what.
 
-import { join } from 'node:path'
 import { Keys } from '../services/keys.ts'
 import { TenantRecords } from '../services/tenant-records.ts'
-import { openSqlite } from '../store/sqlite.ts'
+import { openDatabase } from '../store/database.ts'
 import type { TestServer } from './test-server.ts'
 
 export interface Owned {
@@ -26,7 +25,7 @@ export async function withKeys(
   server: TestServer,
   ...names: readonly string[]
 ): Promise<string[] & { 0: string; 1: string }> {
-  const db = await openSqlite(join(server.stateDir, 'twinkle.db'))
+  const db = await openDatabase(server.place)
   const made: string[] = []
   for (const name of names) {
     const { id: tenant } = await new TenantRecords(db).findOrCreate(name)

@@ -1,11 +1,10 @@
 // Weights access tokens over HTTP: what one opens, to whom, and for how long; and that it opens nothing else.
 
-import { join } from 'node:path'
 import sinon from 'sinon'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { Keys } from '../services/keys.ts'
 import { TenantRecords } from '../services/tenant-records.ts'
-import { openSqlite } from '../store/sqlite.ts'
+import { openDatabase } from '../store/database.ts'
 import { TestServer } from '../testing/test-server.ts'
 
 const BERT = 'tml-bert'
@@ -120,7 +119,7 @@ describe('a token in the place of a key', () => {
 it('a token ends with the key that made it', async () => {
   const guarded = new TestServer()
   await guarded.start()
-  const db = await openSqlite(join(guarded.stateDir, 'twinkle.db'))
+  const db = await openDatabase(guarded.place)
   try {
     const keys = new Keys(db)
     const { id: tenant } = await new TenantRecords(db).findOrCreate('anna')
