@@ -3,6 +3,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
+import type { Kysely } from 'kysely'
 import type { Logger } from 'pino'
 import type { Backend } from '../../backends/backend.ts'
 import { checkReach, type ServerConfig } from '../config.ts'
@@ -10,6 +11,8 @@ import { toServiceError } from '../errors.ts'
 import { Compaction } from '../store/compaction.ts'
 import { openDatabase } from '../store/database.ts'
 import { Journal } from '../store/journal.ts'
+import { openPostgresSignals } from '../store/postgres-signals.ts'
+import type { Database } from '../store/schema.ts'
 import { ALONE } from '../store/signals.ts'
 import { lockStateDir } from '../store/state-lock.ts'
 import { AdapterFolders } from './adapter-folders.ts'
@@ -21,7 +24,10 @@ import { Checkpoints } from './checkpoints.ts'
 import { Downloads } from './downloads.ts'
 import { Draws } from './draws.ts'
 import { EngineHosts } from './engine-hosts.ts'
+import { EngineLeases } from './engine-leases.ts'
 import { Survival } from './engine-loss.ts'
+import { EngineShare, type EngineShareParts } from './engine-share.ts'
+import { OwnEngines } from './engines.ts'
 import { Futures } from './futures.ts'
 import { Housekeeping } from './housekeeping.ts'
 import { Intake } from './intake.ts'
@@ -40,7 +46,6 @@ import { Sessions } from './sessions.ts'
 import { addressSecret, SignedAddresses } from './signed-addresses.ts'
 import { readStorageMeter } from './storage-meter.ts'
 import { Tenants } from './tenants.ts'
-import { FOR_EVER } from './tenure.ts'
 import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
 import { Training } from './training.ts'
@@ -89,13 +94,12 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const isShared = config.database !== 'sqlite'
   // Servers on one PostgreSQL database may share the folder too.
   const lock = isShared ? null : await lockStateDir(stateDir)
-  const db = await openDatabase(config, (err) => log.warn({ err }, 'a connection to the database broke')).catch(
-    (cause) => {
-      lock?.release()
-      throw cause
-    },
-  )
-  const signals = ALONE
+  const broken = (what: string) => (err: unknown) => log.warn({ err }, `a connection to the database broke: ${what}`)
+  const db = await openDatabase(config, broken('of requests')).catch((cause) => {
+    lock?.release()
+    throw cause
+  })
+  const signals = isShared ? await openPostgresSignals(config.database, broken('of signals')) : ALONE
   const journal = new Journal(db, stateDir, signals)
   const runs = new Runs(db)
 
@@ -116,8 +120,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     await keyring.refresh()
     checkReach(config, tenants.isOpen)
     models.load(config.models)
-    await models.openAll()
   } catch (cause) {
+    await signals.close()
     await db.destroy()
     lock?.release()
     throw cause
@@ -150,13 +154,15 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   )
   await housekeeping.start()
   const hosts = new EngineHosts({ ...parts, lanes, draws, sampling })
-  for (const name of models.names()) await hosts.begin(name, FOR_EVER)
+  const engines = isShared ? shareEngines(config, { db, signals, models, hosts, log }) : new OwnEngines(models, hosts)
   const close = async () => {
     await sessions.close()
     await retention.close()
     await housekeeping.close()
     adapterFolders.close()
     await tasks.close()
+    engines.stop()
+    await hosts.stopHearing()
     models.stopReopening()
     const drained = Promise.all([lanes.drain(), draws.drain()])
     const limit = setTimeout(DRAIN_LIMIT_MS, 'limit', { ref: false })
@@ -164,11 +170,16 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
       log.warn('the rest of the acknowledged work waits for the next start')
     futures.stopRecording()
     await models.close()
+    await engines.release()
     await journal.writeDelivered()
     await signals.close()
     await db.destroy()
     lock?.release()
   }
+  await engines.start().catch(async (cause) => {
+    await close()
+    throw cause
+  })
   return {
     tenants,
     keys: new Keys(db),
@@ -198,4 +209,12 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     log,
     close,
   }
+}
+
+type ShareParts = Pick<EngineShareParts, 'signals' | 'models' | 'hosts' | 'log'> & { readonly db: Kysely<Database> }
+
+function shareEngines({ engines, leaseSeconds }: ServerConfig, { db, ...parts }: ShareParts): EngineShare {
+  const leaseMs = leaseSeconds * 1000
+  const mayHost = (name: string) => engines === 'all' || engines.includes(name)
+  return new EngineShare({ ...parts, leases: new EngineLeases(db, parts.signals, leaseMs), mayHost, leaseMs })
 }

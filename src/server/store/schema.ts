@@ -15,6 +15,7 @@ export interface Database {
   usage: UsageTable
   storage_usage: StorageUsageTable
   meters: MeterTable
+  engine_leases: EngineLeaseTable
   tenants: TenantTable
   api_keys: ApiKeyTable
   key_changes: KeyChangesTable
@@ -185,7 +186,7 @@ export interface UsageTable {
   /** Empty: of no session. */
   session: string
   base_model: string
-  kind: 'training' | 'sampling_prefill' | 'sampling_sample' | 'checkpoint'
+  kind: 'training' | 'sampling_prefill' | 'sampling_prefill_cached' | 'sampling_sample' | 'checkpoint'
   /** Of checkpoints, how many. */
   tokens: number
 }
@@ -233,4 +234,16 @@ export interface ApiKeyTable {
 export interface KeyChangesTable {
   id: number
   version: number
+}
+
+/** Which server has the engine of a base model (services/engine-leases.ts). Times are the database's. */
+export interface EngineLeaseTable {
+  base_model: string
+  /** Null: nobody. */
+  owner: string | null
+  /** One more with every owner. */
+  fence: number
+  expires_at: number
+  /** EngineInfo as JSON, of the last engine that was open; null before the first. */
+  info: string | null
 }

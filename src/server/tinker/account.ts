@@ -102,6 +102,7 @@ function eventInfo({ kind, amount }: LedgerRow): Schemas['UsageEvent']['event_in
   if (kind === 'checkpoint') return { type: kind, count: amount }
   if (kind === 'storage') return { type: kind, gigabyte_hours: amount / GIGABYTE, free: false }
   if (kind === 'sampling_prefill') return { type: kind, cached: false, token_count: amount }
+  if (kind === 'sampling_prefill_cached') return { type: 'sampling_prefill', cached: true, token_count: amount }
   return { type: kind, token_count: amount }
 }
 
