@@ -63,10 +63,11 @@ function problemWithBody(id: OperationId, body: unknown): string | undefined {
 }
 
 describe('the table of operations', () => {
-  it('has every call of the protocol and no other', () => {
+  it('has every call of the protocol, and of its own only what the protocol leaves open', () => {
     const calls = ids.map((id) => operations[id]).filter(({ document }) => document === 'tinker')
     const named = calls.map(({ method, path }) => `${method} ${path.replace('/api/v1/', '')}`)
-    expect(named.sort()).toEqual([...protocol].sort())
+    const own = ['post training_runs/{run}/checkpoints/{kind}/{name}/access_token']
+    expect(named.sort()).toEqual([...protocol, ...own].sort())
   })
 
   it('gives paths that the router takes and tells apart', () => {

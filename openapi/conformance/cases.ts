@@ -169,6 +169,11 @@ export const CASES: readonly Case[] = [
   { id: 'C47', says: 'names that are paths are refused' },
   { id: 'C48', says: 'a sampler of saved weights samples the trained model' },
   { id: 'C49', says: 'two samplers with training between: the old one stays as it was' },
+  {
+    id: 'C49-inflight',
+    says: 'samplers in flight go on to newer weights, snapshots stay',
+    holes: since('0.38', 'samplers in flight'),
+  },
   { id: 'C50', says: 'load_state and a client from state: same weights, new optimiser' },
   {
     id: 'C51',
@@ -177,6 +182,11 @@ export const CASES: readonly Case[] = [
   },
   { id: 'C52', says: 'resume on the wire: one load_weights (before 0.24: weights_info, create_model, load_weights)' },
   { id: 'C52-unknown', says: 'a checkpoint that was never saved is refused by its path' },
+  {
+    id: 'C53',
+    says: "another tenant's weights access token opens its one checkpoint",
+    holes: since('0.18', 'weights_access_token'),
+  },
   { id: 'C54', says: 'greedy sampling twice: same tokens, same logprobs' },
   { id: 'C55', says: 'a seed gives the same four samples, with sequence ids of their own' },
   { id: 'C56', says: 'seed 2^63-1 is taken exactly' },
@@ -256,6 +266,26 @@ export const CASES: readonly Case[] = [
     holes: since('0.23', 'billing'),
   },
   {
+    id: 'C94',
+    says: 'provenance spans of a sampled answer are taken and change nothing',
+    holes: since('0.26', 'provenance spans'),
+  },
+  {
+    id: 'C93',
+    says: 'topk_sample_logprobs; target_prompt_logprobs dense and sparse; prompt_alt_tokens_k: each as compute_logprobs says',
+    holes: since('0.31', 'the last of them'),
+  },
+  {
+    id: 'C93-last-n',
+    says: 'prompt_logprobs_last_n limits the best tokens of a prompt too',
+    holes: since('0.33', 'prompt_logprobs_last_n'),
+  },
+  {
+    id: 'C93-cache',
+    says: 'prompt_cache_hit_tokens: what was computed before, for the same key and weights alone, and billed as cached',
+    holes: since('0.26', 'billing usage in this form'),
+  },
+  {
     id: 'C95',
     says: 'samples are polled for together, and copies of a client join the sampling session',
     holes: since('0.32', 'joining a sampling session'),
@@ -292,7 +322,6 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
   C13: 'lifecycle.test.ts',
   C26: 'bad-input.test.ts',
   C27: 'bad-input.test.ts',
-  C53: 'planned: weights access tokens',
   C63: 'a short form runs (C63-short); 3000 at once belong to the load tests to come',
   C67: 'lifecycle.test.ts',
   C68: 'lifecycle.test.ts',
@@ -303,8 +332,6 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
   C85: 'C85-cli and C80-download; push-hf needs a hub',
   C88: 'S1-sft and S3-rl',
   C89: 'the columns of this matrix',
-  C93: 'planned: topk_sample_logprobs, target_prompt_logprobs, prompt_alt_tokens_k',
-  C94: 'planned: provenance spans',
   C99: 'local to the SDK',
 }
 

@@ -101,8 +101,9 @@ function objectOf(schema: Schema, place: Place): fc.Arbitrary<unknown> {
   const properties = Object.entries(schema.properties ?? {})
   const fields = properties.map(([name, each]) => {
     const value = nodeOf(each, inside(name))
-    const mayLack = place.strange ? 10 : 0
-    return [name, schema.required?.includes(name) ? sometimes(value, 100 - mayLack) : sometimes(value, 30)] as const
+    const optional = place.pool[name] ? 75 : 25
+    const percent = !schema.required?.includes(name) ? optional : place.strange ? 90 : 100
+    return [name, sometimes(value, percent)] as const
   })
   const named = fc.record(Object.fromEntries(fields)).map(withoutAbsent)
   const more = schema.additionalProperties
@@ -141,7 +142,8 @@ function plain(schema: Schema): fc.Arbitrary<unknown> {
       return fc.oneof({ weight: 6, arbitrary: near }, { weight: 1, arbitrary: far })
     }
     case 'number': {
-      const least = minimum ?? -2
+      const { exclusiveMinimum } = schema as { exclusiveMinimum?: number }
+      const least = minimum ?? (exclusiveMinimum === undefined ? -2 : exclusiveMinimum + 1e-6)
       const near = fc.double({ min: least, max: maximum ?? 2, noNaN: true })
       const far = fc.double({ min: least, max: maximum ?? 1e300, noNaN: true })
       return fc.oneof({ weight: 6, arbitrary: near }, { weight: 1, arbitrary: far })

@@ -136,6 +136,11 @@ export interface GenerationRequest {
   /** Null samples the base model. */
   readonly snapshot: SnapshotId | null
   readonly prompt: Int32Array
+  /**
+   * Whose prompt it is: what was computed of its beginning may serve later requests of the same scope and weights, and no
+   * others, so that nobody can tell from times or counts what others have sent. Absent: it serves none.
+   */
+  readonly prefixScope?: string
   /** How many sequences to draw; 0 only scores the prompt. */
   readonly samples: number
   /** Tokens to draw at most, per sequence. The prompt and these must fit the context. */
@@ -155,8 +160,20 @@ export interface GenerationRequest {
   readonly promptLogprobs: boolean
   /** 0 = none: how many best tokens to report for every prompt position after the first. */
   readonly topkPromptLogprobs: number
+  /** First prompt position that the two fields above speak of; 1 when left out. */
+  readonly scorePromptFrom?: number
+  /** Other tokens to score in the prompt's places, at temperature 1. */
+  readonly promptTargets?: PromptTargets
+  /** How many tokens to draw for every prompt position after the first, at `temperature`, from the whole vocabulary. */
+  readonly promptDraws?: number
   /** 0 = none: how many best tokens to report for every sampled position. */
   readonly topkSampleLogprobs: number
+}
+
+/** Token ids by prompt position: those of position i + 1 are ids[starts[i]] to ids[starts[i + 1] - 1]; `starts` is [N]. */
+export interface PromptTargets {
+  readonly starts: Int32Array
+  readonly ids: Int32Array
 }
 
 /** [length, k] pairs, best first, row-major. Logprobs are at temperature 1. */
@@ -167,12 +184,18 @@ export interface TopK {
 }
 
 export type GenerationEvent =
+  /** Comes first, if anything of the prompt had been computed before: so many of its tokens. */
+  | { readonly type: 'prefix'; readonly cachedTokens: number }
   | {
       readonly type: 'prompt'
-      /** [N]; element 0 is NaN (nothing comes before it). Never tempered. */
+      /** [N]; NaN where nothing is scored, as at 0: nothing comes before it. Never tempered. */
       readonly logprobs?: Float32Array
-      /** [N, k]; row 0 is ids 0 and logprobs NaN. */
+      /** [N, k]; rows that are not scored, as row 0, are ids 0 and logprobs NaN. */
       readonly topk?: TopK
+      /** One for each of `promptTargets.ids`. */
+      readonly targets?: Float32Array
+      /** [N - 1, promptDraws], row i for position i + 1; logprobs are at temperature 1. */
+      readonly draws?: { readonly ids: Int32Array; readonly logprobs: Float32Array }
     }
   | {
       readonly type: 'sample'
@@ -216,6 +239,8 @@ export interface EngineStatus {
   readonly adapters: number
   readonly snapshots: number
   readonly sampling: number
+  /** Held for the beginnings of prompts to come. */
+  readonly prefixBytes: number
   readonly trainedTokens: number
   readonly sampledTokens: number
 }

@@ -65,7 +65,7 @@ export function createProgram(): Command {
   const showData = datum
     .command('show')
     .description('show tokens, text, targets, weights and advantages side by side, and mark what is commonly wrong')
-    .argument('<FILE|REQUEST_ID>', 'datums as JSON or JSON lines, or a forward_backward of the journal')
+    .argument('<FILE|ID>', 'datums as JSON or JSON lines; or a request of the journal, or a model: its newest pass')
   addSettings(showData, ['stateDir'])
   showData
     .option('--model <NAME>', 'whose tokenizer: a served model, a folder, a .gguf file or hf:org/name')

@@ -36,4 +36,5 @@ export declare const loadWeights: RawValidator
 export declare const copyWeights: RawValidator
 export declare const weightsInfo: RawValidator
 export declare const setCheckpointTtl: RawValidator
+export declare const createWeightsAccessToken: RawValidator
 export declare const mergeAdapter: RawValidator

@@ -2131,7 +2131,7 @@ export const forwardBackward = validate110;
 const schema54 = {"$id":"validate-forwardBackward","$ref":"tinker#/components/schemas/ForwardBackwardRequest"};
 const schema55 = {"description":"The JSON form, spoken by SDKs before 0.25. Newer ones send the protobuf message ForwardBackwardRequest, which is flat: data, loss_fn and loss_fn_config stand beside model_id there.","type":"object","required":["forward_backward_input","model_id"],"properties":{"forward_backward_input":{"$ref":"#/components/schemas/ForwardBackwardInput"},"model_id":{"type":"string"},"seq_id":{"description":"Number of the request in its model, from 1. Absent, null or 0 = in order of arrival.","anyOf":[{"$ref":"#/components/schemas/Int64"},{"type":"null"}]},"forward_only":{"description":"Compute the outputs, leave the gradients alone.","type":["boolean","null"],"default":false},"type":{"type":["string","null"]}},"examples":[{"model_id":"sess-1:train:0","seq_id":1,"forward_backward_input":{"loss_fn":"cross_entropy","data":[{"model_input":{"chunks":[{"tokens":[1,2,3]}]},"loss_fn_inputs":{"target_tokens":{"data":[2,3,4],"dtype":"int64","shape":[3]},"weights":{"data":[0,1,1],"dtype":"float32","shape":[3]}}}]}}]};
 const schema56 = {"type":"object","required":["data","loss_fn"],"properties":{"data":{"type":"array","items":{"$ref":"#/components/schemas/Datum"}},"loss_fn":{"$ref":"#/components/schemas/LossFn"},"loss_fn_config":{"anyOf":[{"$ref":"#/components/schemas/LossFnConfig"},{"type":"null"}]}},"examples":[{"data":[{"model_input":{"chunks":[{"tokens":[1,2,3]}]},"loss_fn_inputs":{"target_tokens":{"data":[2,3,4],"dtype":"int64"},"weights":{"data":[0,1,1],"dtype":"float32"}}}],"loss_fn":"cross_entropy"}]};
-const schema57 = {"description":"One training example. With N tokens of model input, loss inputs have N elements (or N by K): target_tokens int64 and weights, logprobs, advantages and sequence_ratio_mask (gspo) float32, as the loss wants them.","type":"object","required":["model_input","loss_fn_inputs"],"properties":{"model_input":{"$ref":"#/components/schemas/ModelInput"},"loss_fn_inputs":{"type":"object","additionalProperties":{"$ref":"#/components/schemas/TensorData"}},"model_input_spans":{"description":"Tiles the model input.","type":["array","null"],"items":{"$ref":"#/components/schemas/ProvenanceSpan"}},"loss_fn_input_spans":{"description":"Tiles target_tokens.","type":["array","null"],"items":{"$ref":"#/components/schemas/ProvenanceSpan"}}},"examples":[{"model_input":{"chunks":[{"type":"encoded_text","tokens":[1,2,3]}]},"loss_fn_inputs":{"target_tokens":{"data":[2,3,4],"dtype":"int64","shape":[3]},"weights":{"data":[0,1,1],"dtype":"float32","shape":[3]}}}]};
+const schema57 = {"description":"One training example. With N tokens of model input, loss inputs have N elements (or N by K): target_tokens int64 and weights, logprobs, advantages and sequence_ratio_mask (gspo) float32, as the loss wants them.","type":"object","required":["model_input","loss_fn_inputs"],"properties":{"model_input":{"$ref":"#/components/schemas/ModelInput"},"loss_fn_inputs":{"type":"object","additionalProperties":{"$ref":"#/components/schemas/TensorData"}},"model_input_spans":{"description":"Tiles the model input. Both lists or neither; checked, and not kept: no loss that is served reads them.","type":["array","null"],"items":{"$ref":"#/components/schemas/ProvenanceSpan"}},"loss_fn_input_spans":{"description":"Tiles target_tokens.","type":["array","null"],"items":{"$ref":"#/components/schemas/ProvenanceSpan"}}},"examples":[{"model_input":{"chunks":[{"type":"encoded_text","tokens":[1,2,3]}]},"loss_fn_inputs":{"target_tokens":{"data":[2,3,4],"dtype":"int64","shape":[3]},"weights":{"data":[0,1,1],"dtype":"float32","shape":[3]}}}]};
 const schema58 = {"description":"What the model reads, in order.","type":"object","required":["chunks"],"properties":{"chunks":{"type":"array","items":{"$ref":"#/components/schemas/Chunk"}}},"examples":[{"chunks":[{"type":"encoded_text","tokens":[1,2,3]}]}]};
 const schema59 = {"description":"A piece of the model input, told by `tokens`, `data`, `location` or `dmel`.","anyOf":[{"$ref":"#/components/schemas/EncodedTextChunk"},{"$ref":"#/components/schemas/ImageChunk"},{"$ref":"#/components/schemas/ImageAssetPointerChunk"},{"$ref":"#/components/schemas/DmelChunk"}],"examples":[{"tokens":[1,2,3]}]};
 const schema60 = {"description":"Token ids of the model's own tokenizer.","type":"object","required":["tokens"],"properties":{"tokens":{"type":"array","items":{"type":"integer"}},"type":{"enum":["encoded_text",null]}},"examples":[{"type":"encoded_text","tokens":[1,2,3]}]};
@@ -6389,7 +6389,7 @@ validate195.evaluated = {"props":{"model_id":true,"path":true,"seq_id":true,"ttl
 
 export const saveWeightsForSampler = validate200;
 const schema98 = {"$id":"validate-saveWeightsForSampler","$ref":"tinker#/components/schemas/SaveWeightsForSamplerRequest"};
-const schema99 = {"description":"Either `path` (a named checkpoint) or `sampling_session_seq_id` (an ephemeral sampling session over the weights of this moment, never listed).","type":"object","required":["model_id"],"properties":{"model_id":{"type":"string"},"path":{"description":"Bare name of the checkpoint within its run.","type":["string","null"],"minLength":1},"sampling_session_seq_id":{"type":["integer","null"],"minimum":0},"kind":{"description":"snapshot = exactly these weights for ever; inflight = may move on to newer weights of the model.","enum":["snapshot","inflight",null],"default":"snapshot"},"seq_id":{"anyOf":[{"$ref":"#/components/schemas/Int64"},{"type":"null"}]},"ttl_seconds":{"type":["integer","null"],"minimum":1},"user_metadata":{"anyOf":[{"$ref":"#/components/schemas/StringMap"},{"type":"null"}]},"type":{"type":["string","null"]}},"examples":[{"model_id":"sess-1:train:0","path":"s","kind":"snapshot","seq_id":11,"type":"save_weights_for_sampler"},{"model_id":"sess-1:train:0","sampling_session_seq_id":0,"kind":"snapshot","seq_id":13}]};
+const schema99 = {"description":"Either `path` (a named checkpoint) or `sampling_session_seq_id` (an ephemeral sampling session over the weights of this moment, never listed).","type":"object","required":["model_id"],"properties":{"model_id":{"type":"string"},"path":{"description":"Bare name of the checkpoint within its run.","type":["string","null"],"minLength":1},"sampling_session_seq_id":{"type":["integer","null"],"minimum":0},"kind":{"description":"snapshot = exactly these weights for ever; inflight = samples that are submitted later use the newest weights of the model that were saved so. Only without a path.","enum":["snapshot","inflight",null],"default":"snapshot"},"seq_id":{"anyOf":[{"$ref":"#/components/schemas/Int64"},{"type":"null"}]},"ttl_seconds":{"type":["integer","null"],"minimum":1},"user_metadata":{"anyOf":[{"$ref":"#/components/schemas/StringMap"},{"type":"null"}]},"type":{"type":["string","null"]}},"examples":[{"model_id":"sess-1:train:0","path":"s","kind":"snapshot","seq_id":11,"type":"save_weights_for_sampler"},{"model_id":"sess-1:train:0","sampling_session_seq_id":0,"kind":"snapshot","seq_id":13}]};
 
 function validate201(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
@@ -7499,14 +7499,69 @@ return errors === 0;
 }
 validate221.evaluated = {"props":{"ttl_seconds":true},"dynamicProps":false,"dynamicItems":false};
 
-export const mergeAdapter = validate224;
-const schema110 = {"$id":"validate-mergeAdapter","$ref":"adapters#/components/schemas/MergeRequest"};
-const schema112 = {"type":"object","required":["path"],"properties":{"path":{"type":"string"},"dtype":{"description":"Of the weights that are written; absent = as the base model has them, F32 where those are quantised.","enum":["F32","F16","BF16",null]}},"examples":[{"path":"tinker://sess-1:train:0/weights/a","dtype":"BF16"}]};
+export const createWeightsAccessToken = validate224;
+const schema110 = {"$id":"validate-createWeightsAccessToken","$ref":"tinker#/components/schemas/CreateWeightsAccessTokenRequest"};
+const schema111 = {"type":"object","properties":{"ttl_seconds":{"description":"Seconds until it ends, 60 to 31 days; a day if absent.","type":["integer","null"]}},"examples":[{"ttl_seconds":3600},{}]};
 
-function validate226(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate225(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate226.evaluated;
+const evaluated0 = validate225.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(errors === 0){
+if(data && typeof data == "object" && !Array.isArray(data)){
+if(data.ttl_seconds !== undefined){
+let data0 = data.ttl_seconds;
+if((!((typeof data0 == "number") && (!(data0 % 1) && !isNaN(data0)))) && (data0 !== null)){
+validate225.errors = [{instancePath:instancePath+"/ttl_seconds",schemaPath:"#/properties/ttl_seconds/type",keyword:"type",params:{type: schema111.properties.ttl_seconds.type}}];
+return false;
+}
+}
+}
+else {
+validate225.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+return false;
+}
+}
+validate225.errors = vErrors;
+return errors === 0;
+}
+validate225.evaluated = {"props":{"ttl_seconds":true},"dynamicProps":false,"dynamicItems":false};
+
+
+function validate224(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-createWeightsAccessToken" */;
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate224.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(!(validate225(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate225.errors : vErrors.concat(validate225.errors);
+errors = vErrors.length;
+}
+validate224.errors = vErrors;
+return errors === 0;
+}
+validate224.evaluated = {"props":{"ttl_seconds":true},"dynamicProps":false,"dynamicItems":false};
+
+export const mergeAdapter = validate227;
+const schema112 = {"$id":"validate-mergeAdapter","$ref":"adapters#/components/schemas/MergeRequest"};
+const schema114 = {"type":"object","required":["path"],"properties":{"path":{"type":"string"},"dtype":{"description":"Of the weights that are written; absent = as the base model has them, F32 where those are quantised.","enum":["F32","F16","BF16",null]}},"examples":[{"path":"tinker://sess-1:train:0/weights/a","dtype":"BF16"}]};
+
+function validate229(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate229.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -7517,14 +7572,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.path === undefined) && (missing0 = "path")){
-validate226.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate229.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.path !== undefined){
 const _errs1 = errors;
 if(typeof data.path !== "string"){
-validate226.errors = [{instancePath:instancePath+"/path",schemaPath:"#/properties/path/type",keyword:"type",params:{type: "string"}}];
+validate229.errors = [{instancePath:instancePath+"/path",schemaPath:"#/properties/path/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -7537,7 +7592,7 @@ if(data.dtype !== undefined){
 let data1 = data.dtype;
 const _errs3 = errors;
 if(!((((data1 === "F32") || (data1 === "F16")) || (data1 === "BF16")) || (data1 === null))){
-validate226.errors = [{instancePath:instancePath+"/dtype",schemaPath:"#/properties/dtype/enum",keyword:"enum",params:{allowedValues: schema112.properties.dtype.enum}}];
+validate229.errors = [{instancePath:instancePath+"/dtype",schemaPath:"#/properties/dtype/enum",keyword:"enum",params:{allowedValues: schema114.properties.dtype.enum}}];
 return false;
 }
 var valid0 = _errs3 === errors;
@@ -7549,33 +7604,33 @@ var valid0 = true;
 }
 }
 else {
-validate226.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate229.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate226.errors = vErrors;
+validate229.errors = vErrors;
 return errors === 0;
 }
-validate226.evaluated = {"props":{"path":true,"dtype":true},"dynamicProps":false,"dynamicItems":false};
+validate229.evaluated = {"props":{"path":true,"dtype":true},"dynamicProps":false,"dynamicItems":false};
 
 
-function validate224(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate227(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-mergeAdapter" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate224.evaluated;
+const evaluated0 = validate227.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate226(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate226.errors : vErrors.concat(validate226.errors);
+if(!(validate229(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate229.errors : vErrors.concat(validate229.errors);
 errors = vErrors.length;
 }
-validate224.errors = vErrors;
+validate227.errors = vErrors;
 return errors === 0;
 }
-validate224.evaluated = {"props":{"path":true,"dtype":true},"dynamicProps":false,"dynamicItems":false};
+validate227.evaluated = {"props":{"path":true,"dtype":true},"dynamicProps":false,"dynamicItems":false};
 

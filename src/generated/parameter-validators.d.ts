@@ -33,6 +33,7 @@ export declare const getExternalWeightsUrlsPath: RawValidator
 export declare const publishCheckpointPath: RawValidator
 export declare const unpublishCheckpointPath: RawValidator
 export declare const setCheckpointTtlPath: RawValidator
+export declare const createWeightsAccessTokenPath: RawValidator
 export declare const downloadFilePath: RawValidator
 export declare const downloadTracePath: RawValidator
 export declare const hubModelPath: RawValidator

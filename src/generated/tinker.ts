@@ -786,6 +786,31 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/training_runs/{run}/checkpoints/{kind}/{name}/access_token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                kind: components["parameters"]["Kind"];
+                name: components["parameters"]["CheckpointName"];
+                /** @description Id of the training run, which is the model id; it holds colons. */
+                run: components["parameters"]["Run"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a weights access token of a checkpoint.
+         * @description Of this server: the protocol says where such tokens are sent (load_weights, copy_weights), not how they are made. It opens this one checkpoint to whoever holds it, until its time is over or the key that made it is revoked.
+         */
+        post: operations["createWeightsAccessToken"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/training_runs/{run}/checkpoints/{kind}/{name}/archive": {
         parameters: {
             query?: never;
@@ -1432,6 +1457,16 @@ export interface components {
             warning_message?: string | null;
         };
         /**
+         * @example {
+         *       "ttl_seconds": 3600
+         *     }
+         * @example {}
+         */
+        CreateWeightsAccessTokenRequest: {
+            /** @description Seconds until it ends, 60 to 31 days; a day if absent. */
+            ttl_seconds?: number | null;
+        };
+        /**
          * @description Where a page lies in the whole list.
          * @example {
          *       "offset": 0,
@@ -1507,7 +1542,7 @@ export interface components {
                 [key: string]: components["schemas"]["TensorData"];
             };
             model_input: components["schemas"]["ModelInput"];
-            /** @description Tiles the model input. */
+            /** @description Tiles the model input. Both lists or neither; checked, and not kept: no loss that is served reads them. */
             model_input_spans?: components["schemas"]["ProvenanceSpan"][] | null;
         };
         /**
@@ -2193,11 +2228,15 @@ export interface components {
         /**
          * @example {
          *       "metrics": {
-         *         "grad_norm:mean": 1
-         *       }
+         *         "grad_norm": 1,
+         *         "optimizer_step": 1,
+         *         "applied": 1
+         *       },
+         *       "type": "optim_step"
          *     }
          */
         OptimStepResult: {
+            /** @description grad_norm, before clipping; optimizer_step, the steps taken so far; applied, 0 when there was no gradient. No key `step`: scripts merge these into metrics of their own. */
             metrics?: {
                 [key: string]: number;
             } | null;
@@ -2524,7 +2563,7 @@ export interface components {
          */
         SaveWeightsForSamplerRequest: {
             /**
-             * @description snapshot = exactly these weights for ever; inflight = may move on to newer weights of the model.
+             * @description snapshot = exactly these weights for ever; inflight = samples that are submitted later use the newest weights of the model that were saved so. Only without a path.
              * @default snapshot
              * @enum {unknown}
              */
@@ -3113,6 +3152,18 @@ export interface components {
                     user_metadata?: components["schemas"]["FreeMetadata"] | null;
                 };
             };
+        };
+        /**
+         * @example {
+         *       "token": "eyJhbGciOiJIUzI1NiJ9.e30.c2ln",
+         *       "expires": "2026-08-22T12:00:00Z"
+         *     }
+         */
+        WeightsAccessToken: {
+            /** Format: date-time */
+            expires: string;
+            /** @description For weights_access_token of load_weights and copy_weights. */
+            token: string;
         };
         /**
          * @example {
@@ -4472,6 +4523,40 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             404: components["responses"]["NotFound"];
+            default: components["responses"]["Unexpected"];
+        };
+    };
+    createWeightsAccessToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                kind: components["parameters"]["Kind"];
+                name: components["parameters"]["CheckpointName"];
+                /** @description Id of the training run, which is the model id; it holds colons. */
+                run: components["parameters"]["Run"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateWeightsAccessTokenRequest"];
+            };
+        };
+        responses: {
+            /** @description The token. It is not kept and cannot be shown again. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WeightsAccessToken"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
             default: components["responses"]["Unexpected"];
         };
     };

@@ -42,6 +42,7 @@ export const bodyValidators: { readonly [K in OperationId]?: Validator<RequestBo
   copyWeights: body.copyWeights as Validator<RequestBody<'copyWeights'>>,
   weightsInfo: body.weightsInfo as Validator<RequestBody<'weightsInfo'>>,
   setCheckpointTtl: body.setCheckpointTtl as Validator<RequestBody<'setCheckpointTtl'>>,
+  createWeightsAccessToken: body.createWeightsAccessToken as Validator<RequestBody<'createWeightsAccessToken'>>,
   mergeAdapter: body.mergeAdapter as Validator<RequestBody<'mergeAdapter'>>,
 }
 
@@ -77,6 +78,7 @@ export const pathValidators: { readonly [K in OperationId]?: Validator<PathParam
   publishCheckpoint: parameters.publishCheckpointPath as Validator<PathParams<'publishCheckpoint'>>,
   unpublishCheckpoint: parameters.unpublishCheckpointPath as Validator<PathParams<'unpublishCheckpoint'>>,
   setCheckpointTtl: parameters.setCheckpointTtlPath as Validator<PathParams<'setCheckpointTtl'>>,
+  createWeightsAccessToken: parameters.createWeightsAccessTokenPath as Validator<PathParams<'createWeightsAccessToken'>>,
   downloadFile: parameters.downloadFilePath as Validator<PathParams<'downloadFile'>>,
   downloadTrace: parameters.downloadTracePath as Validator<PathParams<'downloadTrace'>>,
   hubModel: parameters.hubModelPath as Validator<PathParams<'hubModel'>>,

@@ -37,6 +37,11 @@ export const ERRORS = {
     'Use 1 to 64 letters, digits, ".", "_", "@" and "-", the first one a letter or digit; not the id of another tenant.',
   ),
   TOKEN_OVER: user(401, 'This token is over.', 'Exchange the API key for a new one with auth/token.'),
+  READER_KEY: user(
+    403,
+    'A weights access token does not open {operation}: as a key it is good for weights_info alone.',
+    'Send a key of your own, and the token as weights_access_token.',
+  ),
   NOT_FOUND: user(404, 'There is no {method} {path} here.', '{hint}'),
   METHOD_NOT_ALLOWED: user(405, '{path} does not take {method}.', 'It takes {allowed}.'),
   PLANNED_OPERATION: user(
@@ -54,6 +59,11 @@ export const ERRORS = {
     'The requests that this tenant is sending hold as many bytes as those of one tenant may ({limit} bytes).',
     'Send the request again after a second.',
   ),
+  QUEUE_FULL: server(
+    429,
+    'Calls of this tenant that have not ended hold {held} bytes; they may hold {limit}.',
+    'Send the request again after a second: results make room.',
+  ),
   SHUTTING_DOWN: server(503, 'The server is shutting down.', 'Send the request again when it is back.'),
   INTERNAL: server(500, 'The server made a mistake.', 'Its log has the details under this request id.'),
   STORAGE: server(500, 'The state directory could not be {action}: {problem}.', 'Check its disk and permissions.'),
@@ -63,6 +73,22 @@ export const ERRORS = {
     'Stop that one, or give this one another --state-dir.',
   ),
 
+  DATABASE_UNREACHABLE: server(
+    500,
+    'The database {database} cannot be opened: {problem}.',
+    'Check that PostgreSQL runs there, and user, password and name in `database`.',
+  ),
+  DATABASE_UNFIT: server(
+    500,
+    'The database {database} cannot be used: {problem}.',
+    'Make one with `create database twinkle encoding UTF8 template template0` on a primary server.',
+  ),
+  DATABASE_NEWER: server(
+    500,
+    'The database was written by another version of this server that knows more tables.',
+    'Start that version, or give this one a database of its own.',
+  ),
+  DATABASE_AWAY: server(503, 'The database does not answer.', 'Send the request again.'),
   MISSING_PACKAGE: server(
     500,
     'The optional package {package} is not installed; it is needed for {use}.',
@@ -166,6 +192,11 @@ export const ERRORS = {
     'Datum {datum}: loss_fn_inputs.{name} has {value} at position {position}.',
     'Send finite numbers; use weight 0 to leave a position out.',
   ),
+  INVALID_SPANS: user(
+    400,
+    'Datum {datum}: {field} {problem}.',
+    'Spans of both fields name a sequence, an offset and a length each; together they cover all {positions} positions.',
+  ),
   TENSOR_TOO_LARGE: user(
     413,
     'Datum {datum}: loss_fn_inputs.{name} brings the sparse tensors of this request to more than {limit} cells.',
@@ -194,6 +225,18 @@ export const ERRORS = {
   INVALID_SAMPLING: user(400, '{field} = {value} is not possible.', 'It must be {expected}.'),
   UNSUPPORTED_FIELD: user(400, 'The field {field} of {operation} is not supported yet.', 'Leave it out.'),
 
+  // Limits of a tenant
+  ADAPTERS_FULL: user(
+    403,
+    'This tenant has {count} runs that are not unloaded, and may have {limit}.',
+    'End the sessions of those that are done (ServiceClient.close()), or call unload_model; `tinker run list` shows them.',
+  ),
+  STORAGE_FULL: user(
+    403,
+    'The checkpoints and samplers of this tenant take {used} bytes; with {bytes} more they would take over {limit}.',
+    'Delete checkpoints or give them a time to live (`tinker checkpoint`), or end sessions that sample no more.',
+  ),
+
   // Checkpoints
   INVALID_CHECKPOINT_NAME: user(
     400,
@@ -207,6 +250,16 @@ export const ERRORS = {
   ),
   CHECKPOINT_EXISTS: user(400, 'The checkpoint {path} is there already.', 'Use another name, or overwrite=true.'),
   CHECKPOINT_NOT_FOUND: user(404, 'There is no checkpoint {path}.', 'Save it first, or check its run, kind and name.'),
+  WEIGHTS_TOKEN_REFUSED: user(
+    403,
+    'The weights access token does not open {path}: it is for another checkpoint, its time is over, or one of them is gone.',
+    'Ask the owner for a new one.',
+  ),
+  INVALID_TOKEN_LIFE: user(
+    400,
+    'ttl_seconds = {ttl} is not possible for a token.',
+    'It must be a whole number of seconds from {min} to {max}.',
+  ),
   DOWNLOAD_REFUSED: user(
     403,
     'The address of this download is not valid, or its time is over.',
@@ -244,6 +297,11 @@ export const ERRORS = {
     400,
     'A save for sampling has either a path (a name) or a sampling_session_seq_id.',
     'Send exactly one of the two.',
+  ),
+  INFLIGHT_NAME: user(
+    400,
+    'The save {name} has a name and kind = inflight, but what has a name never changes.',
+    'Leave the name out (sampling_session_seq_id), or use kind = snapshot.',
   ),
   INVALID_TTL: user(
     400,

@@ -26,6 +26,8 @@ const STREAMED_TYPE = 'application/x-tar'
 
 export interface RouterParts {
   readonly authenticate: Authenticate
+  /** Throws where a tenant may not call an operation at all. */
+  readonly authorize?: (tenant: Tenant, operation: Operation) => void
   readonly budget: BodyBudget
   /** Of one body, as received and decoded. */
   readonly maxBodyBytes: number
@@ -83,7 +85,10 @@ async function answer(
 ): Promise<void> {
   const needsKey = parts.needsKey?.(operation) ?? operation.needsKey
   const tenant = needsKey ? await tenantOf(ctx.req.headers, parts.authenticate) : null
-  if (tenant) ctx.state.tenant = tenant.id
+  if (tenant) {
+    ctx.state.tenant = tenant.id
+    parts.authorize?.(tenant, operation)
+  }
   if (!handler) {
     const { id, method, path } = operation
     throw serviceError('PLANNED_OPERATION', { operation: id, method: method.toUpperCase(), path })

@@ -9,8 +9,10 @@ import type { Kysely, Selectable, Transaction } from 'kysely'
 import { type AdapterFile, EngineError } from '../../backends/backend.ts'
 import { serviceError } from '../errors.ts'
 import type { CheckpointKind, CheckpointTable, Database } from '../store/schema.ts'
+import { transact } from '../store/transact.ts'
 import { writeAudit } from './audit.ts'
 import type { Run } from './runs.ts'
+import { writeStorageOf } from './storage-meter.ts'
 
 export type Checkpoint = Selectable<CheckpointTable>
 
@@ -109,7 +111,7 @@ export class Checkpoints {
     const { id } = await this.own(tenant, path)
     const published = isPublished ? 1 : 0
     const event = isPublished ? 'checkpoint_publish' : 'checkpoint_unpublish'
-    await this.#db.transaction().execute(async (trx) => {
+    await transact(this.#db, async (trx) => {
       await trx.updateTable('checkpoints').set({ published }).where('id', '=', id).execute()
       await writeAudit(trx, tenant, event, { actor: tenant, tinker_path: path })
     })
@@ -154,12 +156,17 @@ export class Checkpoints {
     const { kind, name, ttlSeconds } = checkpoint
     const now = Date.now()
     const expiresAt = ttlSeconds === null ? null : now + ttlSeconds * 1000
-    await trx
-      .deleteFrom('checkpoints')
+    const replaced = await trx
+      .selectFrom('checkpoints')
+      .select('id')
       .where('run', '=', run.id)
       .where('kind', '=', kind)
       .where('name', '=', name)
-      .execute()
+      .executeTakeFirst()
+    if (replaced) {
+      await writeStorageOf(trx, replaced.id)
+      await trx.deleteFrom('checkpoints').where('id', '=', replaced.id).execute()
+    }
     await trx
       .insertInto('checkpoints')
       .values({

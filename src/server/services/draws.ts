@@ -3,13 +3,14 @@
 // asked for.
 
 import type { Engine, GenerationRequest, SnapshotId } from '../../backends/backend.ts'
-import type { SampleCall, SampleReply } from '../calls.ts'
+import type { SampleCall } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import { TurnTaking } from '../scheduler/turn-taking.ts'
 import type { Journal, OperationRow } from '../store/journal.ts'
 import { type Checkpoints, unreadable } from './checkpoints.ts'
 import { type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
+import { collect } from './generation.ts'
 import { Snapshots } from './snapshots.ts'
 import type { Tenure } from './tenure.ts'
 import { writeUsage } from './usage.ts'
@@ -115,13 +116,16 @@ export class Draws {
       const [started] = await this.#parts.journal.start([id], tenure)
       if (!started) return this.#parts.futures.drop(id)
       const value = await this.#parts.survival.carry(baseModel, (engine) => {
-        const draw = (snapshot: SnapshotId | null) => collect(engine, { ...request, snapshot }, call, signal)
+        const scope = { prefixScope: payer.tenant }
+        const draw = (snapshot: SnapshotId | null) => collect(engine, { ...request, ...scope, snapshot }, call, signal)
         return folder === null ? draw(null) : this.#frozen(engine, folder, draw)
       })
       await this.#parts.futures.resolve(id, { type: 'sample', value }, undefined, async (trx) => {
         const used = { ...payer, baseModel }
         const drawn = value.sequences.reduce((sum, sequence) => sum + sequence.tokens.length, 0)
-        await writeUsage(trx, { ...used, kind: 'sampling_prefill', tokens: request.prompt.length })
+        const cached = value.promptCacheHitTokens
+        await writeUsage(trx, { ...used, kind: 'sampling_prefill', tokens: request.prompt.length - cached })
+        await writeUsage(trx, { ...used, kind: 'sampling_prefill_cached', tokens: cached })
         await writeUsage(trx, { ...used, kind: 'sampling_sample', tokens: drawn })
       })
     } catch (thrown) {
@@ -139,30 +143,4 @@ export class Draws {
   async drain(): Promise<void> {
     while (this.#running.size) await Promise.all(this.#running.keys())
   }
-}
-
-async function collect(
-  engine: Engine,
-  request: GenerationRequest,
-  call: SampleCall,
-  signal: AbortSignal | undefined,
-): Promise<SampleReply> {
-  const sequences: SampleReply['sequences'][number][] = new Array(request.samples)
-  let scores: Pick<SampleReply, 'promptLogprobs' | 'promptTopk'> = {}
-  for await (const event of engine.generate(request, signal)) {
-    if (event.type === 'prompt') {
-      const { logprobs, topk } = event
-      scores = { ...(logprobs && { promptLogprobs: lastOnly(logprobs, call) }), ...(topk && { promptTopk: topk }) }
-    } else {
-      const { index, type: _, ...sequence } = event
-      sequences[index] = sequence
-    }
-  }
-  return { sequences, ...scores, promptCacheHitTokens: 0 }
-}
-
-/** prompt_logprobs_last_n: what was not asked for is NaN on the wire. */
-function lastOnly(logprobs: Float32Array, { promptLogprobsLastN: n }: SampleCall): Float32Array {
-  if (n === undefined) return logprobs
-  return logprobs.map((p, i) => (i < logprobs.length - n ? Number.NaN : p))
 }

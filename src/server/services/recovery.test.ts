@@ -162,7 +162,7 @@ function life({ services: { training } }: House, modelSeqId: number): Life {
   const whole = half.then(async () => {
     await outcome(house, ids[4] as string)
     await submitted(
-      () => training.loadWeights('anna', modelId, 8, `tinker://${modelId}/weights/kept`, true),
+      () => training.loadWeights('anna', modelId, 8, { path: `tinker://${modelId}/weights/kept`, optimizer: true }),
       () => training.train('anna', pass(modelId, 9)),
       () => training.optimStep('anna', modelId, 10, ADAMW),
       () => training.train('anna', pass(modelId, 11)),
@@ -333,9 +333,9 @@ describe('a server that is killed', () => {
     await killed()
     const after = await killed()
     gate.open()
-    expect(await outcome(after, requestId)).toMatchObject({ metrics: { step: 1 } })
+    expect(await outcome(after, requestId)).toMatchObject({ metrics: { optimizer_step: 1 } })
     const { requestId: last } = await after.services.training.optimStep('anna', modelId, 3, ADAMW)
-    expect(await outcome(after, last)).toMatchObject({ metrics: { step: 1, applied: 0 } })
+    expect(await outcome(after, last)).toMatchObject({ metrics: { optimizer_step: 1, applied: 0 } })
   })
 })
 

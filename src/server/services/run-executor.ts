@@ -1,21 +1,24 @@
 // Carries out run operations on an engine and settles their futures: the record first, then the answer. An operation that
 // fails is its own affair; the batch goes on. What an engine's death leaves open is done again by its successor.
 
+import { rm } from 'node:fs/promises'
 import type { Kysely } from 'kysely'
-import { type Engine, EngineError, type Outcome } from '../../backends/backend.ts'
+import { type AdapterFile, type AdapterPart, type Engine, EngineError, type Outcome } from '../../backends/backend.ts'
 import type { Reply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
 import type { Database } from '../store/schema.ts'
+import { transact } from '../store/transact.ts'
 import { type Checkpoints, tinkerPath } from './checkpoints.ts'
 import { isEngineLoss, type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
 import type { LiveAdapters } from './live-adapters.ts'
+import type { Quotas } from './quotas.ts'
 import type { RestartPoints } from './restart-points.ts'
 import type { RunOperation, RunWork } from './run-operation.ts'
 import type { Run, Runs } from './runs.ts'
 import type { Tenure } from './tenure.ts'
-import { trainingMetrics } from './training-metrics.ts'
+import { stepMetrics, trainingMetrics } from './training-metrics.ts'
 import { writeUsage } from './usage.ts'
 
 export interface ExecutorParts {
@@ -29,6 +32,7 @@ export interface ExecutorParts {
   readonly survival: Survival
   readonly adapters: LiveAdapters
   readonly restartPoints: RestartPoints
+  readonly quotas: Quotas
   readonly log: (cause: unknown, id: string | null) => void
   /** Told when a run takes no more operations. */
   readonly onUnloaded: (run: Run) => Promise<void>
@@ -168,9 +172,7 @@ export class RunExecutor {
     for (const outcome of await engine.optimStep([...open].map((o) => (o.work as Work<'optim_step'>).step))) {
       const operation = byId.get(outcome.operation)
       if (!operation) continue
-      await this.#settle(operation, outcome, ({ gradientNorm, step, applied }) =>
-        json({ metrics: { grad_norm: gradientNorm, step, applied: applied ? 1 : 0 }, type: 'optim_step' }),
-      )
+      await this.#settle(operation, outcome, (result) => json({ metrics: stepMetrics(result), type: 'optim_step' }))
       open.delete(operation)
       if ('result' in outcome) stepped.push(operation)
     }
@@ -184,9 +186,7 @@ export class RunExecutor {
     const plan = (outcome.result as { plan?: unknown }).plan
     const { run, tokens } = operation
     const used = {
-      tenant: run.tenant,
-      session: run.session,
-      baseModel: run.base_model,
+      ...usedBy(run),
       kind: 'training',
       tokens,
     } as const
@@ -216,9 +216,21 @@ export class RunExecutor {
     await done.after?.().catch((cause) => this.#parts.log(cause, operation.id))
   }
 
+  /** Files of a run that its tenant has room for; those that are too large are removed again. Throws STORAGE_FULL. */
+  async #saved(engine: Engine, { id, tenant }: Run, folder: string, part: AdapterPart, replacedBytes = 0) {
+    const { quotas } = this.#parts
+    await quotas.checkStorage(tenant, 1, replacedBytes)
+    const files = await engine.saveAdapter(id, folder, part)
+    await quotas.checkStorage(tenant, bytesOf(files), replacedBytes).catch(async (cause) => {
+      await rm(folder, { recursive: true, force: true })
+      throw cause
+    })
+    return files
+  }
+
   /** For what is written beside the end of an operation. */
   async #fenced(write: NonNullable<Also>): Promise<void> {
-    await this.#parts.db.transaction().execute(async (trx) => {
+    await transact(this.#parts.db, async (trx) => {
       await this.#parts.tenure.check(trx)
       await write(trx)
     })
@@ -263,20 +275,23 @@ export class RunExecutor {
       const replaced = await checkpoints.checkFree(run, checkpoint)
       const folder = checkpoints.newFolder(run.id, checkpoint.kind)
       const part = checkpoint.hasOptimizer ? 'weights+optimizer' : 'weights'
-      const files = await engine.saveAdapter(run.id, folder.absolute, part)
+      const files = await this.#saved(engine, run, folder.absolute, part, replaced?.bytes)
       const type = SAVE_TYPES[checkpoint.kind]
       return {
         reply: json({ path: tinkerPath({ run: run.id, ...checkpoint }), type }),
-        also: (trx) => checkpoints.register(trx, run, checkpoint, folder.relative, files),
+        also: async (trx) => {
+          await checkpoints.register(trx, run, checkpoint, folder.relative, files)
+          await writeUsage(trx, { ...usedBy(run), kind: 'checkpoint', tokens: 1 })
+        },
         ...(replaced && { after: () => checkpoints.removeUnused(replaced.folder) }),
       }
     },
-    save_ephemeral: async (engine, { run }, { samplingSession }) => {
+    save_ephemeral: async (engine, { run }, { samplingSession, isInflight }) => {
       const { db } = this.#parts
       const taken = await db.selectFrom('sampling_sessions').select('id').where('id', '=', samplingSession).execute()
       if (taken.length) throw serviceError('SEQ_CONFLICT', { identity: samplingSession })
       const folder = this.#parts.checkpoints.newFolder(run.id, 'ephemeral')
-      await engine.saveAdapter(run.id, folder.absolute, 'weights')
+      const files = await this.#saved(engine, run, folder.absolute, 'weights')
       return {
         reply: json({ sampling_session_id: samplingSession, type: 'save_weights_for_sampler' }),
         also: (trx) =>
@@ -290,6 +305,8 @@ export class RunExecutor {
               model_path: null,
               folder: folder.relative,
               created_at: Date.now(),
+              inflight_run: isInflight ? run.id : null,
+              bytes: bytesOf(files),
             })
             .execute(),
       }
@@ -308,3 +325,8 @@ export class RunExecutor {
     },
   }
 }
+
+function usedBy({ tenant, session, base_model: baseModel }: Run) {
+  return { tenant, session, baseModel }
+}
+const bytesOf = (files: readonly AdapterFile[]) => files.reduce((sum, { bytes }) => sum + bytes, 0)

@@ -7,6 +7,7 @@ import type { Kysely } from 'kysely'
 import { serviceError } from '../errors.ts'
 import type { Database } from '../store/schema.ts'
 import type { Signals } from '../store/signals.ts'
+import { transact } from '../store/transact.ts'
 import { Alarm } from './alarm.ts'
 import { writeAudit } from './audit.ts'
 
@@ -16,6 +17,8 @@ export interface NewSession {
   readonly sdkVersion: string | null
   readonly projectId: string | null
   readonly displayName: string | null
+  /** Id of the key that opens it. */
+  readonly apiKey?: string
 }
 
 /** After a look for silent sessions that failed. */
@@ -61,6 +64,7 @@ export class Sessions {
         created_at: now,
         heartbeat_at: now,
         state: 'active',
+        api_key: session.apiKey ?? null,
       })
       .execute()
     return id
@@ -97,7 +101,7 @@ export class Sessions {
 
   /** Puts it into a project, or into none. Throws UNKNOWN_SESSION. */
   async assignProject(tenant: string, id: string, projectId: string | null): Promise<void> {
-    await this.#db.transaction().execute(async (trx) => {
+    await transact(this.#db, async (trx) => {
       const { numUpdatedRows } = await trx
         .updateTable('sessions')
         .set({ project_id: projectId })
@@ -111,7 +115,7 @@ export class Sessions {
 
   /** Ends it unless somebody else has, or it gave a sign of life after `heardBefore`. */
   async #end(id: string, end: End, heardBefore = Number.MAX_SAFE_INTEGER): Promise<void> {
-    const isEnded = await this.#db.transaction().execute(async (trx) => {
+    const isEnded = await transact(this.#db, async (trx) => {
       const { numUpdatedRows } = await trx
         .updateTable('sessions')
         .set(end)

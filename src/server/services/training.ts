@@ -11,7 +11,9 @@ import type { OperationKind } from '../store/schema.ts'
 import { encodeTrainingCall } from '../wire/training.ts'
 import type { BaseModels } from './base-models.ts'
 import { type Checkpoint, type Checkpoints, checkName, checkTtl, type NewCheckpoint } from './checkpoints.ts'
+import type { Intake } from './intake.ts'
 import { type NewRun, newRun, type ResumedRun, resumedRun } from './new-run.ts'
+import type { Quotas } from './quotas.ts'
 import type { RunLanes } from './run-lanes.ts'
 import type { RunWork } from './run-operation.ts'
 import type { Run, Runs } from './runs.ts'
@@ -23,12 +25,16 @@ export interface SamplerSave {
   /** Exactly one of the two: a named checkpoint, or a sampling session of this number without a name. */
   readonly path?: string
   readonly samplingSessionSeqId?: number
+  /** The sampling session goes on to weights of the model that are saved so later. */
+  readonly isInflight?: boolean
   readonly ttlSeconds: number | null
   readonly userMetadata: Readonly<Record<string, string>>
 }
 
 export interface TrainingParts {
   readonly journal: Journal
+  readonly intake: Intake
+  readonly quotas: Quotas
   readonly runs: Runs
   readonly sessions: Sessions
   readonly models: BaseModels
@@ -54,10 +60,14 @@ export class Training {
     return this.#submitRun(newRun(tenant, call, info.maxRank), { kind: 'create_model' }, same)
   }
 
-  /** A new run from a checkpoint: rank and switches come from the checkpoint. */
-  async resume(tenant: string, call: ResumedRun): Promise<Submitted> {
+  /**
+   * A new run from a checkpoint: rank and switches come from the checkpoint.
+   *
+   * @param reader as whom the checkpoint may be read: the tenant itself, or who gave it a token
+   */
+  async resume(tenant: string, call: ResumedRun, reader = tenant): Promise<Submitted> {
     await this.#parts.sessions.require(tenant, call.sessionId)
-    const checkpoint = await this.#parts.checkpoints.find(tenant, call.path)
+    const checkpoint = await this.#parts.checkpoints.find(reader, call.path)
     this.#parts.models.get(checkpoint.base_model)
     const from = { checkpoint, path: call.path, optimizer: call.optimizer }
     const { modelSeqId: _, ...same } = call
@@ -66,7 +76,7 @@ export class Training {
 
   async #submitRun(run: Run, work: RunWork, call: unknown): Promise<Submitted> {
     const payload = jsonBytes({ call, run, ...(work.kind === 'create_model' && { from: work.from }) })
-    const { id, isNew } = await this.#parts.journal.append(
+    const { id, isNew } = await this.#parts.intake.append(
       {
         tenant: run.tenant,
         session: run.session,
@@ -77,7 +87,10 @@ export class Training {
         payload,
         digest: jsonBytes(call),
       },
-      (trx) => this.#parts.runs.insert(trx, run),
+      async (trx) => {
+        await this.#parts.quotas.checkAdapters(trx, run.tenant)
+        await this.#parts.runs.insert(trx, run)
+      },
     )
     if (isNew) await this.#parts.lanes.accept(id, run, work, 0)
     return { requestId: id, modelId: run.id }
@@ -129,13 +142,18 @@ export class Training {
 
   async saveForSampler(tenant: string, call: SamplerSave): Promise<Submitted> {
     return this.#inOrder(tenant, call.modelId, call.seqId, async (run) => {
-      const { path, samplingSessionSeqId: seq } = call
+      const { path, samplingSessionSeqId: seq, isInflight } = call
       if ((path === undefined) === (seq === undefined)) throw serviceError('NAME_OR_SESSION')
+      if (path !== undefined && isInflight) throw serviceError('INFLIGHT_NAME', { name: path })
       if (path !== undefined) checkName(path)
       checkTtl(call.ttlSeconds)
       const work: RunWork =
         path === undefined
-          ? { kind: 'save_ephemeral', samplingSession: `${run.session}:sample:${seq}` }
+          ? {
+              kind: 'save_ephemeral',
+              samplingSession: `${run.session}:sample:${seq}`,
+              ...(isInflight && { isInflight }),
+            }
           : {
               kind: 'save',
               checkpoint: {
@@ -156,11 +174,10 @@ export class Training {
     tenant: string,
     modelId: string,
     seqId: number,
-    path: string,
-    optimizer: boolean,
+    { path, optimizer, reader = tenant }: { path: string; optimizer: boolean; reader?: string },
   ): Promise<Submitted> {
     return this.#inOrder(tenant, modelId, seqId, async (run) => {
-      const checkpoint = await this.#parts.checkpoints.find(tenant, path)
+      const checkpoint = await this.#parts.checkpoints.find(reader, path)
       const reason = mismatch(run, checkpoint)
       if (reason) throw serviceError('CHECKPOINT_MISMATCH', { path, reason })
       if (optimizer && !checkpoint.has_optimizer) throw serviceError('NO_OPTIMIZER_STATE', { path })
@@ -196,7 +213,7 @@ export class Training {
     try {
       await this.#parts.sessions.require(tenant, run.session)
       const { kind, payload, digest, work } = await prepare(run)
-      const { id, isNew } = await this.#parts.journal.append(
+      const { id, isNew } = await this.#parts.intake.append(
         {
           tenant,
           session: run.session,

@@ -8,14 +8,19 @@ import { join } from 'node:path'
 import type { Kysely, Transaction } from 'kysely'
 import type { AdapterFile } from '../../backends/backend.ts'
 import { serviceError } from '../errors.ts'
+import { isAway } from '../store/postgres-driver.ts'
 import type { Database } from '../store/schema.ts'
+import { transact } from '../store/transact.ts'
 import { writeAudit } from './audit.ts'
 import { type Checkpoint, type Checkpoints, checkTtl, tinkerPath } from './checkpoints.ts'
 import { type Destination, insertFinishedRun } from './finished-runs.ts'
+import type { Quotas } from './quotas.ts'
 import type { Sessions } from './sessions.ts'
 
 export interface CopyCall {
   readonly sourcePath: string
+  /** As whom the source may be read: the tenant itself, or who gave it a token. */
+  readonly reader: string
   /** Where the copy goes: a project, or a number of a session that is open. */
   readonly destination: Destination
   readonly ttlSeconds: number | null
@@ -27,15 +32,17 @@ export class WeightCopies {
   readonly #db: Kysely<Database>
   readonly #checkpoints: Checkpoints
   readonly #sessions: Sessions
+  readonly #quotas: Quotas
 
-  constructor(db: Kysely<Database>, checkpoints: Checkpoints, sessions: Sessions) {
+  constructor(db: Kysely<Database>, checkpoints: Checkpoints, sessions: Sessions, quotas: Quotas) {
+    this.#quotas = quotas
     this.#db = db
     this.#checkpoints = checkpoints
     this.#sessions = sessions
   }
 
   /**
-   * Gives the tinker path of the copy. Throws CHECKPOINT_NOT_FOUND, INVALID_TTL, UNKNOWN_SESSION, SESSION_OVER, and
+   * Gives the tinker path of the copy. Throws CHECKPOINT_NOT_FOUND, STORAGE_FULL, INVALID_TTL, UNKNOWN_SESSION, SESSION_OVER, and
    * SEQ_CONFLICT when the key or the number was used for something else.
    */
   async copy(tenant: string, call: CopyCall): Promise<string> {
@@ -46,16 +53,19 @@ export class WeightCopies {
     if (known !== null) return known
     checkTtl(call.ttlSeconds)
     if ('sessionId' in call.destination) await this.#sessions.require(tenant, call.destination.sessionId)
-    const source = await this.#checkpoints.find(tenant, call.sourcePath)
+    const source = await this.#checkpoints.find(call.reader, call.sourcePath)
+    // It takes no space, and yet counts in full: it stays when the other one is deleted.
+    await this.#quotas.checkStorage(tenant, source.bytes)
     const folder = this.#checkpoints.newFolder(source.run, `${source.kind}-copies`)
     await linkFiles(source, this.#checkpoints.absolute(source.folder), folder.absolute)
-    const written = await this.#db
-      .transaction()
-      .execute((trx) => this.#write(trx, tenant, call, hash, { ...source, folder: folder.relative }))
-      .catch(async (cause) => {
-        await rm(folder.absolute, { recursive: true, force: true })
+    const copy = { ...source, folder: folder.relative }
+    const written = await transact(this.#db, (trx) => this.#write(trx, tenant, call, hash, copy)).catch(
+      async (cause) => {
+        // Where nobody knows whether it was written, the row may name the folder: then it stays.
+        if (!isAway(cause)) await rm(folder.absolute, { recursive: true, force: true })
         throw cause
-      })
+      },
+    )
     if (!written.isNew) await rm(folder.absolute, { recursive: true, force: true })
     return written.path
   }

@@ -16,7 +16,7 @@ function kindsFor(headers: IncomingHttpHeaders) {
   return minor !== undefined && Number(minor) < 28 ? KINDS.slice(0, 2) : KINDS
 }
 
-export function checkpointHandlers({ catalog, checkpoints, downloads, retention }: Services) {
+export function checkpointHandlers({ catalog, checkpoints, downloads, retention, weightsAccess }: Services) {
   const checkpointsOf = async (tenant: string, run: string, headers: IncomingHttpHeaders) => {
     const rows = await catalog.checkpointsOf(tenant, run, kindsFor(headers))
     return { checkpoints: rows.map(checkpointRecord) }
@@ -39,6 +39,10 @@ export function checkpointHandlers({ catalog, checkpoints, downloads, retention 
     deleteCheckpoint: async ({ tenant, params }) => retention.remove(tenant.id, tinkerPath(params)),
     setCheckpointTtl: async ({ tenant, params, body }) =>
       retention.setTtl(tenant.id, tinkerPath(params), body.ttl_seconds),
+    createWeightsAccessToken: async ({ tenant, params, body }) => {
+      const { token, expires } = await weightsAccess.issue(tenant, tinkerPath(params), body.ttl_seconds ?? undefined)
+      return { token, expires: isoTime(expires) }
+    },
     publishCheckpoint: async ({ tenant, params }) => checkpoints.setPublished(tenant.id, tinkerPath(params), true),
     unpublishCheckpoint: async ({ tenant, params }) => checkpoints.setPublished(tenant.id, tinkerPath(params), false),
     getExternalWeightsUrls: async ({ tenant, params, request }) => {

@@ -114,6 +114,26 @@ def publishing() -> None:
     refused(lambda: done(stranger.create_training_client_from_state(path)), path)
 
 
+@case("C53")
+def weights_access_token() -> None:
+    service, training = owner()
+    path = done(training.save_state("a")).path
+    other = done(training.save_state("b")).path
+    expected = logprobs_of(training, [weighted(some_tokens(6))])[0]
+    status, made = post(f"training_runs/{training.model_id}/checkpoints/weights/a/access_token", {"ttl_seconds": 3600})
+    assert status == 200, made
+    stranger = client(OTHER_KEY)
+    for resume in (stranger.create_training_client_from_state, stranger.create_training_client_from_state_with_optimizer):
+        opened = done(resume(path, weights_access_token=made["token"]))
+        near(logprobs_of(opened, [weighted(some_tokens(6))])[0], expected, 1e-5)
+        refused(lambda resume=resume: done(resume(other, weights_access_token=made["token"])), "b")
+    opened = done(stranger.create_training_client_from_state(path, weights_access_token=KEY))
+    near(logprobs_of(opened, [weighted(some_tokens(6))])[0], expected, 1e-5)
+    if version() >= (0, 34):
+        copy = done(rest(stranger).copy_weights(path, "shared", weights_access_token=made["token"]))
+        near(logprobs_of(done(stranger.create_training_client_from_state(copy)), [weighted(some_tokens(6))])[0], expected)
+
+
 @case("C78")
 def setting_and_removing_the_time_to_live() -> None:
     service, training = owner()
