@@ -92,7 +92,12 @@ export class Health {
     this.#delay.reset()
     if (!(lateMs > LATE_MS)) return null
     const message = `Requests wait for the server itself: one in a hundred turns of its event loop is ${Math.round(lateMs)} ms late.`
-    return { code: 'EVENT_LOOP_LATE', message, next: 'Give the machine more cores, or send less at once.', isFatal: false }
+    return {
+      code: 'EVENT_LOOP_LATE',
+      message,
+      next: 'Give the machine more cores, or send less at once.',
+      isFatal: false,
+    }
   }
 }
 

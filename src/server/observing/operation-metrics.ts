@@ -2,8 +2,7 @@
 // took, how many went together. Kinds are few; tenants may be many, so only the first ones get a name.
 
 import { Counter, Histogram, type Registry } from 'prom-client'
-import type { Finished, JournalWatcher, StartedOperation } from '../store/journal.ts'
-import type { NewOperation } from '../store/journal.ts'
+import type { Finished, JournalWatcher, NewOperation, StartedOperation } from '../store/journal.ts'
 
 /** Seconds. A sample may take minutes, and wait for hours. */
 const BUCKETS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000]
