@@ -15,6 +15,8 @@ interface PsOptions extends ServerOptions {
 const REDRAW_MS = 1000
 const ALTERNATE_SCREEN = '\u001b[?1049h\u001b[?25l'
 const NORMAL_SCREEN = '\u001b[?25h\u001b[?1049l'
+/** q, Ctrl-C, Ctrl-D: a terminal in raw mode sends no signals. */
+const ENDING = ['q', '\u0003', '\u0004']
 const HOME = '\u001b[H\u001b[2J'
 
 export async function ps(options: PsOptions): Promise<void> {
@@ -32,7 +34,7 @@ async function live(address: string): Promise<void> {
   const { stdin, stdout } = process
   stdin.setRawMode?.(true)
   stdin.on('data', (keys) => {
-    if (/[q\u0003\u0004]/.test(String(keys))) end.abort()
+    if (ENDING.some((key) => String(keys).includes(key))) end.abort()
   })
   process.once('SIGTERM', () => end.abort())
   stdout.write(ALTERNATE_SCREEN)
