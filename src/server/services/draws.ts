@@ -116,13 +116,16 @@ export class Draws {
       const [started] = await this.#parts.journal.start([id], tenure)
       if (!started) return this.#parts.futures.drop(id)
       const value = await this.#parts.survival.carry(baseModel, (engine) => {
-        const draw = (snapshot: SnapshotId | null) => collect(engine, { ...request, snapshot }, call, signal)
+        const scope = { prefixScope: payer.tenant }
+        const draw = (snapshot: SnapshotId | null) => collect(engine, { ...request, ...scope, snapshot }, call, signal)
         return folder === null ? draw(null) : this.#frozen(engine, folder, draw)
       })
       await this.#parts.futures.resolve(id, { type: 'sample', value }, undefined, async (trx) => {
         const used = { ...payer, baseModel }
         const drawn = value.sequences.reduce((sum, sequence) => sum + sequence.tokens.length, 0)
-        await writeUsage(trx, { ...used, kind: 'sampling_prefill', tokens: request.prompt.length })
+        const cached = value.promptCacheHitTokens
+        await writeUsage(trx, { ...used, kind: 'sampling_prefill', tokens: request.prompt.length - cached })
+        await writeUsage(trx, { ...used, kind: 'sampling_prefill_cached', tokens: cached })
         await writeUsage(trx, { ...used, kind: 'sampling_sample', tokens: drawn })
       })
     } catch (thrown) {

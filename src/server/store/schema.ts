@@ -180,7 +180,7 @@ export interface UsageTable {
   /** Empty: of no session. */
   session: string
   base_model: string
-  kind: 'training' | 'sampling_prefill' | 'sampling_sample'
+  kind: 'training' | 'sampling_prefill' | 'sampling_prefill_cached' | 'sampling_sample'
   tokens: number
 }
 
