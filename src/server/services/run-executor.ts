@@ -2,7 +2,7 @@
 // fails is its own affair; the batch goes on. What an engine's death leaves open is done again by its successor.
 
 import type { Kysely } from 'kysely'
-import { type Engine, EngineError, type Outcome } from '../../backends/backend.ts'
+import { type Engine, EngineError, type Outcome, type TrainingItem } from '../../backends/backend.ts'
 import type { Reply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
@@ -10,6 +10,7 @@ import type { Database } from '../store/schema.ts'
 import { type Checkpoints, tinkerPath } from './checkpoints.ts'
 import { isEngineLoss, type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
+import type { LimitsOf } from './limits.ts'
 import type { LiveAdapters } from './live-adapters.ts'
 import type { RestartPoints } from './restart-points.ts'
 import type { RunOperation, RunWork } from './run-operation.ts'
@@ -29,6 +30,7 @@ export interface ExecutorParts {
   readonly survival: Survival
   readonly adapters: LiveAdapters
   readonly restartPoints: RestartPoints
+  readonly limitsOf: LimitsOf
   readonly log: (cause: unknown, id: string | null) => void
   /** Told when a run takes no more operations. */
   readonly onUnloaded: (run: Run) => Promise<void>
@@ -60,17 +62,23 @@ export class RunExecutor {
     this.#parts = parts
   }
 
-  /** All operations of the batch are of one class. Never throws. */
-  async carry(batch: readonly RunOperation[]): Promise<void> {
+  /** Records that these are carried out now, in this order. */
+  start(operations: readonly RunOperation[]): Promise<void> {
+    const { journal, tenure } = this.#parts
+    return journal.start(
+      operations.flatMap((o) => o.id ?? []),
+      tenure,
+    )
+  }
+
+  /** All operations of the batch are of one run and one class. Never throws. */
+  async carry(batch: readonly RunOperation[], started: Promise<void>): Promise<void> {
     const [first] = batch
     if (!first) return
-    const { survival, journal, tenure } = this.#parts
+    const { survival } = this.#parts
     const open = new Set(batch)
     try {
-      await journal.start(
-        batch.flatMap((o) => o.id ?? []),
-        tenure,
-      )
+      await started
       const lost = await survival.carry(first.run.base_model, (engine) => this.#unlessLost(engine, open))
       if (!lost) return
       for (const operation of [...open]) {
@@ -135,7 +143,7 @@ export class RunExecutor {
 
   async #train(engine: Engine, open: Set<RunOperation>): Promise<void> {
     const byId = new Map([...open].map((o) => [o.id, o]))
-    for await (const outcome of engine.train([...open].map((o) => (o.work as Work<'train'>).item))) {
+    for await (const outcome of engine.train([...open].map((o) => this.#item(o)))) {
       const operation = byId.get(outcome.operation)
       if (!operation) continue
       await this.#settle(operation, outcome, (result) => {
@@ -150,6 +158,11 @@ export class RunExecutor {
       open.delete(operation)
     }
     if (open.size) throw new Error('the engine ended a batch without all outcomes')
+  }
+
+  #item({ run: { tenant }, work }: RunOperation): TrainingItem {
+    const share = { party: tenant, weight: this.#parts.limitsOf(tenant).weight }
+    return { ...(work as Work<'train'>).item, share }
   }
 
   /** Gives those whose step was taken: they have no gradient now. One that was refused may have kept it. */

@@ -7,6 +7,8 @@ import type { Logger } from 'pino'
 import type { Backend } from '../../backends/backend.ts'
 import { checkReach, type ServerConfig } from '../config.ts'
 import { toServiceError } from '../errors.ts'
+import { Allowance } from '../scheduler/allowance.ts'
+import type { DrawRules } from '../scheduler/draw-queue.ts'
 import { Compaction } from '../store/compaction.ts'
 import { Journal } from '../store/journal.ts'
 import { ALONE } from '../store/signals.ts'
@@ -24,7 +26,9 @@ import { Futures } from './futures.ts'
 import { Housekeeping } from './housekeeping.ts'
 import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
+import type { LimitsOf } from './limits.ts'
 import { LiveAdapters } from './live-adapters.ts'
+import { Queue } from './queue.ts'
 import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
 import { RunLanes } from './run-lanes.ts'
@@ -66,6 +70,8 @@ export interface Services {
   readonly sampling: Sampling
   readonly lanes: RunLanes
   readonly draws: Draws
+  /** What waits and why. */
+  readonly queue: Queue
   readonly sampleEvents: SampleEvents
   readonly futures: Futures
   /** How long a request may wait for its future. */
@@ -117,8 +123,14 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
   const survival = new Survival(models)
   const restartPoints = new RestartPoints(runs, checkpoints)
-  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints })
-  const draws = new Draws({ ...parts, survival })
+  const limitsOf = (tenant: string) => tenants.limitsOf(tenant)
+  const allowance = new Allowance((tenant) => limitsOf(tenant).trainingTokensPerMinute)
+  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints, limitsOf, allowance })
+  const draws = new Draws({ ...parts, survival, rules: drawRules(limitsOf) })
+  tenants.onLimits(() => {
+    lanes.reconsider()
+    draws.reconsider()
+  })
   const training = new Training({ ...parts, lanes })
   const sampling = new Sampling({ ...parts, draws })
   const housekeeping = new Housekeeping(new Compaction(db, stateDir), (cause) => logFailure(cause, null))
@@ -134,6 +146,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     const limit = setTimeout(DRAIN_LIMIT_MS, 'limit', { ref: false })
     if ((await Promise.race([drained, limit])) === 'limit')
       log.warn('the rest of the acknowledged work waits for the next start')
+    lanes.stop()
+    draws.stop()
     futures.stopRecording()
     await models.close()
     await journal.writeDelivered()
@@ -162,10 +176,20 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     sampling,
     lanes,
     draws,
+    queue: new Queue([lanes, draws]),
     sampleEvents: new SampleEvents(db, futures, sessions, signals),
     futures,
     holdMs: config.holdSeconds * 1000,
     log,
     close,
+  }
+}
+
+function drawRules(limitsOf: LimitsOf): DrawRules {
+  return {
+    weightOf: (tenant) => limitsOf(tenant).weight,
+    concurrencyOf: (tenant) => limitsOf(tenant).concurrentSamples,
+    allowance: new Allowance((tenant) => limitsOf(tenant).samplingTokensPerMinute),
+    running: new Map(),
   }
 }
