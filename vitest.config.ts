@@ -1,7 +1,23 @@
 import { defineConfig } from 'vitest/config'
+import { canStartPostgres } from './src/server/store/testing/postgres-server.ts'
 
-export default defineConfig({
+/** What works on a database is tested on both kinds. */
+const ON_DATABASES = ['src/server/*.test.ts', 'src/server/{store,services,tinker,datums}/*.test.ts']
+const POSTGRES_ONLY = ['src/server/store/postgres.test.ts']
+/**
+ * Those have no database, or are about SQLite: two-servers.test.ts tells one server of another's uncommitted work, and the
+ * clock of retention.test.ts leaps over hours, in which pg gives its connections up.
+ */
+const SQLITE_ONLY = [
+  'src/server/{config,errors}.test.ts',
+  'src/server/store/state-lock.test.ts',
+  'src/server/services/{two-servers,retention}.test.ts',
+]
+
+const sqlite = {
+  extends: true as const,
   test: {
+    name: 'sqlite',
     include: [
       'src/**/*.test.ts',
       'openapi/**/*.test.ts',
@@ -9,7 +25,26 @@ export default defineConfig({
       'cookbook/**/*.test.ts',
       'models/**/*.test.ts',
     ],
-    testTimeout: 30_000,
-    hookTimeout: 120_000,
+    exclude: POSTGRES_ONLY,
   },
+}
+const postgres = {
+  extends: true as const,
+  test: {
+    name: 'postgresql',
+    include: ON_DATABASES,
+    exclude: SQLITE_ONLY,
+    globalSetup: ['src/server/store/testing/postgres-setup.ts'],
+  },
+}
+
+const hasPostgres = canStartPostgres()
+if (!hasPostgres) {
+  const sentence = 'PostgreSQL cannot be started here: install the optional packages, or PostgreSQL itself.'
+  if (process.env.CI === 'true') throw new Error(sentence)
+  console.warn(`NOT RUN, the tests on PostgreSQL. ${sentence}`)
+}
+
+export default defineConfig({
+  test: { testTimeout: 30_000, hookTimeout: 120_000, projects: hasPostgres ? [sqlite, postgres] : [sqlite] },
 })

@@ -2,7 +2,8 @@
 /**
  * Virtual environments with pinned Python packages, one a named set, made on first use and kept under .cache/venv. It knows
  * how to find a Python that really runs and how to make an environment that is whole or absent; it does not know what the
- * packages are for. A set is a file openapi/conformance/sdk/requirements/NAME.txt: pip's own format, every version exact.
+ * packages are for. A set is a file openapi/conformance/sdk/requirements/NAME.txt: pip's own format, every version exact;
+ * `-r FILE` includes another.
  *
  *     node scripts/python-env.mjs sdk-0.38.0 [NAME...]      prints the path of each environment's interpreter
  *     node scripts/python-env.mjs --find                    prints the Python that it would make them with
@@ -39,16 +40,25 @@ export function ensurePythonEnv(name) {
   const file = path.join(REQUIREMENTS, `${name}.txt`)
   if (!fs.existsSync(file)) throw new Error(`no requirement set "${name}"; there are ${requirementSets().join(', ')}`)
   const python = findPython()
-  const requirements = fs.readFileSync(file, 'utf8')
-  const key = createHash('sha256').update(`${python.version}\n${requirements}`).digest('hex').slice(0, 12)
+  const key = createHash('sha256')
+    .update(`${python.version}\n${textOf(file)}`)
+    .digest('hex')
+    .slice(0, 12)
   const venv = path.join(VENVS, `${name}-${key}`)
   if (!fs.existsSync(venv)) make(venv, python.command, file)
   return interpreterOf(venv)
 }
 
+/** A set as one text, with what it includes: an environment is made anew when any of it changes. */
+function textOf(file) {
+  const include = (_line, name) => textOf(path.join(path.dirname(file), name))
+  return fs.readFileSync(file, 'utf8').replaceAll(/^-r (.+)$/gm, include)
+}
+
 export function requirementSets() {
   return fs
     .readdirSync(REQUIREMENTS)
+    .filter((file) => file.endsWith('.txt'))
     .map((file) => path.basename(file, '.txt'))
     .sort()
 }

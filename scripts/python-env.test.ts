@@ -63,7 +63,7 @@ describe('python-env', () => {
 
   it('lists the sets there are', async () => {
     const { code, err } = await run(['sdk-9'], {})
-    expect([code, err]).toEqual([1, expect.stringContaining('sdk-0.16.1, sdk-0.24.1, sdk-0.38.0')])
+    expect([code, err]).toEqual([1, expect.stringContaining('sdk-0.36.0, sdk-0.38.0, sdk-0.38.0-torch')])
   })
 
   it('leaves nothing half made behind, neither its own nor that of a killed process', async () => {

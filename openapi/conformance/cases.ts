@@ -2,45 +2,76 @@
 // Ids are those of the protocol notes' table; `C37-nan` is a part of C37. The code
 // of a case is the Python function registered under its id in sdk/cases. matrix.md is made from this table.
 
-export const VERSIONS = ['0.38.0', '0.24.1', '0.16.1'] as const
+/** Newest first. */
+export const VERSIONS = [
+  '0.38.0',
+  '0.36.0',
+  '0.30.4',
+  '0.25.0',
+  '0.24.1',
+  '0.20.0',
+  '0.18.2',
+  '0.16.1',
+  '0.13.1',
+  '0.7.0',
+  '0.3.0',
+] as const
 export type SdkVersion = (typeof VERSIONS)[number]
+/** Those that `npm test` runs: the newest, the oldest, and one that speaks JSON and protobuf. `npm run compat` runs all. */
+export const TESTED: readonly SdkVersion[] = ['0.38.0', '0.24.1', '0.3.0']
+
+type Holes = Readonly<Partial<Record<SdkVersion, string>>>
 
 export interface Case {
   readonly id: string
   readonly says: string
   /** Why an SDK cannot run it. */
-  readonly holes?: Readonly<Partial<Record<SdkVersion, string>>>
+  readonly holes?: Holes
   /** Runs in the job that has PyTorch. */
   readonly torch?: true
 }
 
-const before = (since: string, what: string) => `${what} came with ${since}`
-/** Absent in both old SDKs. */
-const recent = (since: string, what: string) => ({ '0.24.1': before(since, what), '0.16.1': before(since, what) })
-const oldest = (reason: string) => ({ '0.16.1': reason })
+/** Not in SDKs before `version`, for the reason that is given. */
+const before = (version: string, reason: string): Holes => holes(reason, (each) => isOlder(each, version))
+/** Not in SDKs from `version` on. */
+const from = (version: string, reason: string): Holes => holes(reason, (each) => !isOlder(each, version))
+/** A part of the SDK that came with `version`. */
+const since = (version: string, what: string): Holes => before(version, `${what} came with ${version}`)
+
+function holes(reason: string, isMissing: (version: SdkVersion) => boolean): Holes {
+  return Object.fromEntries(VERSIONS.filter(isMissing).map((version) => [version, reason]))
+}
+
+export function isOlder(version: string, than: string): boolean {
+  return version.localeCompare(than, 'en', { numeric: true }) < 0
+}
 
 export const CASES: readonly Case[] = [
   {
     id: 'C01',
     says: 'ServiceClient() alone sends nothing',
-    holes: oldest('this SDK opens its session in the constructor'),
+    holes: before('0.22', 'older SDKs open their session in the constructor'),
   },
   { id: 'C02', says: 'get_server_capabilities lists the models' },
   { id: 'C03', says: 'a base URL with a path prefix is kept' },
-  { id: 'C04', says: 'a key of another product is refused locally' },
+  { id: 'C04', says: 'a key of another product is refused locally', holes: since('0.8', 'looking at keys') },
   { id: 'C05', says: 'an unknown key is a 401 at the first call' },
   { id: 'C06', says: 'create_sampling_client opens a session with tags, metadata and version' },
-  { id: 'C07', says: 'tags, project, user metadata and display name reach the server and are taken' },
+  {
+    id: 'C07',
+    says: 'tags, project, user metadata and display name reach the server and are taken',
+    holes: since('0.15', 'project_id'),
+  },
   { id: 'C08', says: "the server's warning of a session is logged" },
   {
     id: 'C09',
     says: 'client/dynamic_config may be absent',
-    holes: recent('0.25', 'client/dynamic_config'),
+    holes: since('0.25', 'client/dynamic_config'),
   },
   {
     id: 'C10',
     says: 'the key is exchanged for a token, and whoami names the owner of its runs',
-    holes: recent('0.34', 'whoami in this form'),
+    holes: since('0.34', 'whoami in this form'),
   },
   { id: 'C12', says: 'heartbeats every ten seconds keep a session' },
   { id: 'C14', says: 'create_lora_training_client numbers models SESSION:train:N' },
@@ -55,50 +86,54 @@ export const CASES: readonly Case[] = [
   {
     id: 'C23',
     says: 'parallel_fwdbwd_chunks=false posts in order',
-    holes: recent('0.25', 'a chunk length set by the server'),
+    holes: since('0.25', 'a chunk length set by the server'),
   },
   {
     id: 'C24',
     says: 'fwdbwd_max_chunk_len=2 cuts five datums in 2 + 2 + 1',
-    holes: recent('0.25', 'a chunk length set by the server'),
+    holes: since('0.25', 'a chunk length set by the server'),
   },
   {
     id: 'C25',
     says: 'zstd bodies give the same result',
-    holes: oldest(before('0.22', 'proto_compress_fwdbwd')),
+    holes: since('0.22', 'proto_compress_fwdbwd'),
   },
   { id: 'C28', says: 'forward_backward and optim_step queued without awaiting run in order' },
   { id: 'C29', says: 'optim_step with default AdamParams changes the weights' },
   { id: 'C30', says: 'learning rate 0 changes nothing' },
-  { id: 'C31', says: 'weight decay and clipping act as AdamW says' },
-  { id: 'C31-reference', says: 'three saved steps equal AdamW written out in numpy, decay and clipping included' },
+  { id: 'C31', says: 'weight decay and clipping act as AdamW says', holes: since('0.7', 'weight decay') },
+  {
+    id: 'C31-reference',
+    says: 'three saved steps equal AdamW written out in numpy, decay and clipping included',
+    holes: since('0.7', 'weight decay'),
+  },
   { id: 'C32', says: 'importance_sampling: value, and the gradient -A * dlp on policy' },
   { id: 'C33', says: 'ppo clips at 0.8 and 1.2: value, and no gradient beyond' },
   { id: 'C34', says: 'ppo with thresholds 0.9 and 1.1' },
-  { id: 'C35', says: 'cispo with its defaults 0 and 4, and with 0.8 and 1.2' },
-  { id: 'C36', says: 'dro with beta; without it the request is refused by name' },
+  { id: 'C35', says: 'cispo with its defaults 0 and 4, and with 0.8 and 1.2', holes: since('0.6', 'cispo') },
+  { id: 'C36', says: 'dro with beta; without it the request is refused by name', holes: since('0.6', 'dro') },
   {
     id: 'C36-gspo',
     says: 'gspo: value, metrics and step go by the ratio of the sequence',
-    holes: recent('0.34', 'gspo'),
+    holes: since('0.34', 'gspo'),
   },
   {
     id: 'C37',
     says: 'an unknown loss is refused with the list of losses',
-    holes: oldest('this SDK refuses unknown losses itself, and the number it took is never sent'),
+    holes: before('0.18', 'older SDKs refuse unknown losses themselves, and the number they took is never sent'),
   },
   { id: 'C37-missing', says: 'a missing tensor is refused by name' },
   {
     id: 'C37-nan',
     says: 'NaN and infinity in a tensor are refused by name',
-    holes: oldest('its JSON cannot carry them: refused locally'),
+    holes: before('0.19', 'JSON cannot carry them: refused locally'),
   },
   { id: 'C37-shape', says: 'a wrong shape is refused with both shapes' },
   { id: 'C37-vocabulary', says: 'token ids outside the vocabulary are refused' },
   { id: 'C37-learning-rate', says: 'a step that would leave no numbers is refused; adapter and neighbours stay' },
   { id: 'C38', says: 'cross_entropy takes no configuration and says so' },
   { id: 'C39', says: '(N, K) targets: logprobs [N, K], each column as it is alone' },
-  { id: 'C39-csr', says: '(N, K) targets as CSR equal the dense ones', holes: oldest(before('0.18', 'CSR tensors')) },
+  { id: 'C39-csr', says: '(N, K) targets as CSR equal the dense ones', holes: since('0.18', 'CSR tensors') },
   { id: 'C39-torch', says: 'CSR targets that the SDK makes from torch tensors', torch: true },
   { id: 'C40', says: 'forward_backward_custom: loss, surrogate, metrics and step', torch: true },
   { id: 'C40-fd', says: 'forward_backward_custom: the loss falls as a finite difference says', torch: true },
@@ -112,16 +147,29 @@ export const CASES: readonly Case[] = [
   {
     id: 'C45-overwrite',
     says: 'overwrite=True replaces the checkpoint',
-    holes: oldest(before('0.20', 'overwrite')),
+    holes: since('0.20', 'overwrite'),
   },
-  { id: 'C46', says: 'ttl_seconds sets expires_at; a ttl out of bounds is refused' },
+  {
+    id: 'C46',
+    says: 'ttl_seconds sets expires_at; a ttl out of bounds is refused',
+    holes: since('0.9', 'ttl_seconds'),
+  },
   { id: 'C47', says: 'names that are paths are refused' },
   { id: 'C48', says: 'a sampler of saved weights samples the trained model' },
   { id: 'C49', says: 'two samplers with training between: the old one stays as it was' },
   { id: 'C50', says: 'load_state and a client from state: same weights, new optimiser' },
-  { id: 'C51', says: 'resumed with optimiser state, the next step is that of the uninterrupted run' },
+  {
+    id: 'C51',
+    says: 'resumed with optimiser state, the next step is that of the uninterrupted run',
+    holes: since('0.5', 'resuming with the optimiser'),
+  },
   { id: 'C52', says: 'resume on the wire: one load_weights (before 0.24: weights_info, create_model, load_weights)' },
   { id: 'C52-unknown', says: 'a checkpoint that was never saved is refused by its path' },
+  {
+    id: 'C53',
+    says: "another tenant's weights access token opens its one checkpoint",
+    holes: since('0.18', 'weights_access_token'),
+  },
   { id: 'C54', says: 'greedy sampling twice: same tokens, same logprobs' },
   { id: 'C55', says: 'a seed gives the same four samples, with sequence ids of their own' },
   { id: 'C56', says: 'seed 2^63-1 is taken exactly' },
@@ -132,46 +180,55 @@ export const CASES: readonly Case[] = [
   {
     id: 'C60-last-n',
     says: 'prompt_logprobs_last_n scores the end of a prompt only',
-    holes: recent('0.33', 'prompt_logprobs_last_n'),
+    holes: since('0.33', 'prompt_logprobs_last_n'),
   },
   { id: 'C61', says: 'topk_prompt_logprobs: sorted rows, the first None' },
   { id: 'C62', says: 'top_k=1 and a small top_p are greedy' },
   { id: 'C63-short', says: '200 samples at once all finish; company changes no greedy sample' },
-  { id: 'C64-copy', says: 'pickled copies of a sampling client count beyond 2^53 and stay apart' },
-  { id: 'C65-handle', says: 'a sampler handle makes a working copy', holes: recent('0.32', 'sampler handles') },
+  {
+    id: 'C64-copy',
+    says: 'pickled copies of a sampling client count beyond 2^53 and stay apart',
+    holes: before('0.13', 'older sampling clients cannot be pickled'),
+  },
+  { id: 'C65-handle', says: 'a sampler handle makes a working copy', holes: since('0.32', 'sampler handles') },
   { id: 'C66', says: 'a request sent again gets the same request_id and sequence ids' },
   { id: 'C69', says: 'an unknown request_id is an error at once' },
   { id: 'C70', says: "another tenant's checkpoints, samplers and requests are not there" },
   { id: 'C74', says: 'list_training_runs in pages, newest first' },
   { id: 'C75', says: 'get_training_run_by_tinker_path and get_weights_info_by_tinker_path' },
-  { id: 'C76', says: 'list_user_checkpoints in pages, newest first' },
-  { id: 'C77', says: 'publish, foreign read, unpublish; saying it twice is quick' },
-  { id: 'C78', says: 'set and remove the ttl of a checkpoint' },
+  { id: 'C76', says: 'list_user_checkpoints in pages, newest first', holes: since('0.5', 'list_user_checkpoints') },
+  { id: 'C77', says: 'publish, foreign read, unpublish; saying it twice is quick', holes: since('0.5', 'publishing') },
+  {
+    id: 'C78',
+    says: 'set and remove the ttl of a checkpoint',
+    holes: since('0.13', 'set_checkpoint_ttl_from_tinker_path'),
+  },
   { id: 'C79', says: 'a deleted checkpoint is gone, and its name is free' },
   {
     id: 'C85-cli',
     says: "the SDK's command line: run list, checkpoint info, list, publish, set-ttl, delete",
+    holes: since('0.13', '`checkpoint set-ttl`'),
   },
   {
     id: 'C80',
     says: 'save_weights_external: a PEFT adapter behind signed addresses',
-    holes: recent('0.28', 'external weights'),
+    holes: since('0.28', 'external weights'),
   },
   {
     id: 'C80-download',
     says: "the SDK's command line downloads a checkpoint",
-    holes: recent('0.28', 'external weights'),
+    holes: since('0.28', 'external weights'),
   },
   {
     id: 'C81',
     says: 'archive of a checkpoint behind a signed address',
-    holes: { '0.38.0': 'archives went with 0.36; external weights took their place' },
+    holes: from('0.36', 'archives went with 0.36; external weights took their place'),
   },
-  { id: 'C82', says: 'get_session, list_sessions, get_sampler' },
+  { id: 'C82', says: 'get_session, list_sessions, get_sampler', holes: since('0.6', 'get_session and get_sampler') },
   {
     id: 'C83-project',
     says: 'assign_session_project, and runs by project',
-    holes: oldest(before('0.22', 'assign_session_project')),
+    holes: since('0.22', 'assign_session_project'),
   },
   { id: 'C86', says: 'a telemetry endpoint that fails harms nobody' },
   { id: 'C87', says: "a session goes on after a user's error" },
@@ -179,40 +236,54 @@ export const CASES: readonly Case[] = [
   {
     id: 'C91',
     says: 'close and `with` finish the session; it takes no more work',
-    holes: recent('0.27', 'ServiceClient.close'),
+    holes: since('0.27', 'ServiceClient.close'),
   },
   {
     id: 'C92',
     says: 'a heartbeat answered 410 ends the heartbeats',
-    holes: recent('0.26', 'ending heartbeats on 410'),
+    holes: since('0.26', 'ending heartbeats on 410'),
   },
   {
     id: 'C84',
     says: 'audit log, billing usage and checkpoint storage answer with what was done',
-    holes: oldest(before('0.23', 'billing')),
+    holes: since('0.23', 'billing'),
+  },
+  {
+    id: 'C93',
+    says: 'topk_sample_logprobs; target_prompt_logprobs dense and sparse; prompt_alt_tokens_k: each as compute_logprobs says',
+    holes: since('0.31', 'the last of them'),
+  },
+  {
+    id: 'C93-last-n',
+    says: 'prompt_logprobs_last_n limits the best tokens of a prompt too',
+    holes: since('0.33', 'prompt_logprobs_last_n'),
   },
   {
     id: 'C95',
     says: 'samples are polled for together, and copies of a client join the sampling session',
-    holes: recent('0.32', 'joining a sampling session'),
+    holes: since('0.32', 'joining a sampling session'),
   },
   {
     id: 'C96',
     says: 'a sample that nobody waits for any more is cancelled on the server',
-    holes: recent('0.26', 'cancelling samples'),
+    holes: since('0.26', 'cancelling samples'),
   },
   {
     id: 'C97',
     says: 'what is not public is refused by name: dimuon, optimisers nobody knows, stable_reinforce',
-    holes: recent('0.35', 'the last of them'),
+    holes: since('0.35', 'the last of them'),
   },
   {
     id: 'C98',
     says: 'a copy of a checkpoint stands by itself in another project',
-    holes: recent('0.34', 'RestClient.copy_weights'),
+    holes: since('0.34', 'RestClient.copy_weights'),
   },
   { id: 'S1-sft', says: 'whole script: supervised fine-tuning; loss falls, greedy answers become the taught ones' },
-  { id: 'S2-resume', says: 'whole script: save and resume with optimiser state, equal to the uninterrupted run' },
+  {
+    id: 'S2-resume',
+    says: 'whole script: save and resume with optimiser state, equal to the uninterrupted run',
+    holes: since('0.7', 'weight decay'),
+  },
   { id: 'S3-rl', says: 'whole script: reinforcement learning; the reward rises' },
 ]
 
@@ -222,7 +293,6 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
   C13: 'lifecycle.test.ts',
   C26: 'bad-input.test.ts',
   C27: 'bad-input.test.ts',
-  C53: 'planned: weights access tokens',
   C63: 'a short form runs (C63-short); 3000 at once belong to the load tests to come',
   C67: 'lifecycle.test.ts',
   C68: 'lifecycle.test.ts',
@@ -233,7 +303,6 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
   C85: 'C85-cli and C80-download; push-hf needs a hub',
   C88: 'S1-sft and S3-rl',
   C89: 'the columns of this matrix',
-  C93: 'planned: topk_sample_logprobs, target_prompt_logprobs, prompt_alt_tokens_k',
   C94: 'planned: provenance spans',
   C99: 'local to the SDK',
 }

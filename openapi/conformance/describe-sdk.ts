@@ -26,7 +26,7 @@ export function describeSdk(version: SdkVersion, { torch = false } = {}): void {
       if (python === null) return
       server = await startServerProcess({ keys: [KEY, OTHER_KEY] })
       run = await SdkRun.start(
-        python,
+        { version, python },
         server,
         cases.map((c) => c.id),
       )

@@ -2,7 +2,7 @@
 
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { CASES, type Case, ELSEWHERE, type SdkVersion, VERSIONS } from './cases.ts'
+import { CASES, type Case, ELSEWHERE, type SdkVersion, TESTED, VERSIONS } from './cases.ts'
 
 export const MATRIX_FILE = fileURLToPath(new URL('matrix.md', import.meta.url))
 
@@ -11,7 +11,8 @@ export function matrix(): string {
   const row = (c: Case) => `| ${c.id} | ${c.says} | ${VERSIONS.map((v) => cell(c, v, reasons)).join(' | ')} |`
   return `# Cases and SDK versions
 
-Made from \`cases.ts\` by \`matrix.ts\`; a test keeps it fresh. \`x\` runs and must pass; a number is the reason why it cannot run.
+Made from \`cases.ts\` by \`matrix.ts\`; a test keeps it fresh. \`x\` runs and must pass, in \`npm test\` (${TESTED.join(', ')}) or in
+\`npm run compat\` (all); a number is the reason why it cannot run.
 
 | case | what it shows | ${VERSIONS.join(' | ')} |
 | --- | --- |${' --- |'.repeat(VERSIONS.length)}
@@ -21,7 +22,7 @@ ${CASES.map(row).join('\n')}
 
 ${reasons.map((reason, i) => `${i + 1}. ${reason}`).join('\n')}
 
-\`torch\`: runs in the job with PyTorch (\`openapi/conformance/torch.config.ts\`), with the newest SDK.
+\`torch\`: the client needs PyTorch. Runs in a job of its own (\`npm run test:torch\`, with the newest SDK) and in \`npm run compat\`.
 
 ## Cases of the protocol that are not here
 
@@ -36,8 +37,7 @@ ${Object.entries(ELSEWHERE)
 function cell(c: Case, version: SdkVersion, reasons: readonly string[]): string {
   const hole = c.holes?.[version]
   if (hole !== undefined) return String(reasons.indexOf(hole) + 1)
-  if (!c.torch) return 'x'
-  return version === VERSIONS[0] ? 'torch' : '-'
+  return c.torch ? 'torch' : 'x'
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(MATRIX_FILE, matrix())

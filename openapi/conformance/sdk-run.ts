@@ -8,10 +8,13 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { EMBEDDED_MODEL } from '../../src/server/config-fields.ts'
+import { isOlder, type SdkVersion } from './cases.ts'
 import type { ServerProcess } from './server-process.ts'
 
 const PYTHON_ENV = fileURLToPath(new URL('../../scripts/python-env.mjs', import.meta.url))
 const RUNNER = fileURLToPath(new URL('sdk/run.py', import.meta.url))
+/** The first SDKs import PyTorch as they load; this is enough for them when no case computes with it. */
+const WITHOUT_TORCH = fileURLToPath(new URL('sdk/without-torch', import.meta.url))
 const NO_PYTHON = 3
 
 export const KEY = 'tml-conformance'
@@ -22,6 +25,15 @@ export interface CaseResult {
   readonly ok: boolean
   readonly seconds: number
   readonly error?: string
+  /** What it called of the SDK, as `TrainingClient.optim_step`; empty unless they were asked for. */
+  readonly methods: readonly string[]
+}
+
+export interface RunOptions {
+  /** Notes which methods of the SDK a case calls. */
+  readonly methods?: boolean
+  /** A folder of packages that this SDK's environment has not: PyTorch. */
+  readonly packages?: string
 }
 
 /** The interpreter of a requirement set, made if need be; null when this machine has no Python that can. */
@@ -40,24 +52,40 @@ export class SdkRun {
   readonly #home: string
   readonly #results = new Map<string, Promise<CaseResult>>()
   readonly #said: string[] = []
+  /** All public methods of this SDK. */
+  readonly methods: Promise<readonly string[]>
 
-  static async start(python: string, server: ServerProcess, ids: readonly string[]): Promise<SdkRun> {
-    return new SdkRun(python, server, ids, await mkdtemp(join(tmpdir(), 'twinkle-home-')))
+  static async start(
+    sdk: { readonly version: SdkVersion; readonly python: string },
+    server: ServerProcess,
+    ids: readonly string[],
+    options: RunOptions = {},
+  ): Promise<SdkRun> {
+    const home = await mkdtemp(join(tmpdir(), 'twinkle-home-'))
+    const packages = options.packages ?? (isOlder(sdk.version, '0.8') ? WITHOUT_TORCH : '')
+    const env = { ...environment(server, home), CONFORMANCE_PACKAGES: packages }
+    const args = ['-W', 'ignore', RUNNER, ...(options.methods ? ['--methods'] : []), ...ids]
+    return new SdkRun(spawn(sdk.python, args, { env, stdio: 'pipe' }), ids, home)
   }
 
-  private constructor(python: string, server: ServerProcess, ids: readonly string[], home: string) {
+  private constructor(process: ChildProcess, ids: readonly string[], home: string) {
     this.#home = home
-    this.#process = spawn(python, ['-W', 'ignore', RUNNER, ...ids], { env: environment(server, home), stdio: 'pipe' })
+    this.#process = process
     const settle = new Map<string, (result: CaseResult) => void>()
     for (const id of ids) this.#results.set(id, new Promise((resolve) => settle.set(id, resolve)))
-    createInterface({ input: this.#process.stdout! }).on('line', (line) => {
-      const result = JSON.parse(line) as CaseResult
-      settle.get(result.id)?.(result)
+    const lines = createInterface({ input: this.#process.stdout! })
+    this.methods = new Promise((resolve) => {
+      lines.on('line', (line) => {
+        const said = JSON.parse(line) as CaseResult | Pick<CaseResult, 'methods'>
+        if ('id' in said) settle.get(said.id)?.(said)
+        else resolve(said.methods)
+      })
+      lines.once('close', () => resolve([]))
     })
     this.#process.stderr!.setEncoding('utf8').on('data', (text: string) => this.#said.push(text))
     this.#process.once('close', (code) => {
       const error = `the runner ended (exit code ${code}) before this case; it said:\n${this.log()}`
-      for (const [id, resolve] of settle) resolve({ id, ok: false, seconds: 0, error })
+      for (const [id, resolve] of settle) resolve({ id, ok: false, seconds: 0, error, methods: [] })
     })
   }
 

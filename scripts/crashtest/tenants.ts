@@ -59,7 +59,7 @@ async function stepByStep(training: TrainingClient, seed: number, round: number)
     const data = batch(seed, round * STEPS + step)
     account.push(logprobsOf(await training.forwardBackward(data, 'cross_entropy')))
     const { metrics } = await training.optimStep({ learningRate: LEARNING_RATE })
-    account.push(metrics.step ?? Number.NaN)
+    account.push(metrics.optimizer_step ?? Number.NaN)
   }
   return account
 }
@@ -73,7 +73,7 @@ async function allAtOnce(training: TrainingClient, seed: number, round: number):
     void training.forwardBackward(data.slice(2), 'cross_entropy')
     steps.push(training.optimStep({ learningRate: LEARNING_RATE }))
   }
-  return (await Promise.all(steps)).map(({ metrics }) => metrics.step ?? Number.NaN)
+  return (await Promise.all(steps)).map(({ metrics }) => metrics.optimizer_step ?? Number.NaN)
 }
 
 function batch(seed: number, index: number): Datum[] {

@@ -11,6 +11,7 @@ import { promisify } from 'node:util'
 const sources = [
   { name: 'tinker', file: 'openapi/tinker.yaml' },
   { name: 'operator', file: 'openapi/operations.yaml' },
+  { name: 'adapters', file: 'openapi/adapters.yaml' },
 ]
 
 const methods = ['get', 'head', 'post', 'put', 'patch', 'delete']

@@ -155,8 +155,20 @@ export interface GenerationRequest {
   readonly promptLogprobs: boolean
   /** 0 = none: how many best tokens to report for every prompt position after the first. */
   readonly topkPromptLogprobs: number
+  /** First prompt position that the two fields above speak of; 1 when left out. */
+  readonly scorePromptFrom?: number
+  /** Other tokens to score in the prompt's places, at temperature 1. */
+  readonly promptTargets?: PromptTargets
+  /** How many tokens to draw for every prompt position after the first, at `temperature`, from the whole vocabulary. */
+  readonly promptDraws?: number
   /** 0 = none: how many best tokens to report for every sampled position. */
   readonly topkSampleLogprobs: number
+}
+
+/** Token ids by prompt position: those of position i + 1 are ids[starts[i]] to ids[starts[i + 1] - 1]; `starts` is [N]. */
+export interface PromptTargets {
+  readonly starts: Int32Array
+  readonly ids: Int32Array
 }
 
 /** [length, k] pairs, best first, row-major. Logprobs are at temperature 1. */
@@ -169,10 +181,14 @@ export interface TopK {
 export type GenerationEvent =
   | {
       readonly type: 'prompt'
-      /** [N]; element 0 is NaN (nothing comes before it). Never tempered. */
+      /** [N]; NaN where nothing is scored, as at 0: nothing comes before it. Never tempered. */
       readonly logprobs?: Float32Array
-      /** [N, k]; row 0 is ids 0 and logprobs NaN. */
+      /** [N, k]; rows that are not scored, as row 0, are ids 0 and logprobs NaN. */
       readonly topk?: TopK
+      /** One for each of `promptTargets.ids`. */
+      readonly targets?: Float32Array
+      /** [N - 1, promptDraws], row i for position i + 1; logprobs are at temperature 1. */
+      readonly draws?: { readonly ids: Int32Array; readonly logprobs: Float32Array }
     }
   | {
       readonly type: 'sample'

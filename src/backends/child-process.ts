@@ -51,8 +51,8 @@ export async function spawnEngine(
   return connectEngine(socket, model, { ...options, gone }, signal)
 }
 
-/** Sources are run through tsx, which is there in a checkout; what was built is run by node alone. */
-function workerArguments(worker: URL): string[] {
+/** Node's arguments that run a module. Sources go through tsx, which is there in a checkout; what was built needs nothing. */
+export function workerArguments(worker: URL): string[] {
   const file = fileURLToPath(worker)
   if (!file.endsWith('.ts')) return [file]
   const tsx = createRequire(import.meta.url).resolve('tsx')

@@ -7,7 +7,7 @@ import { loadConfig, type ServerConfig } from '../server/config.ts'
 import { models } from '../server/config-values.ts'
 import { readDatumFile } from '../server/datums/datum-file.ts'
 import { type Finding, reviewDatums } from '../server/datums/datum-review.ts'
-import { journalDatums } from '../server/datums/journal-datums.ts'
+import { isModelId, journalDatums } from '../server/datums/journal-datums.ts'
 import type { ShownData, ShownDatum } from '../server/datums/shown-datum.ts'
 import { nearest } from '../server/nearest.ts'
 import { CommandError } from './complaint.ts'
@@ -28,8 +28,8 @@ const REQUEST_ID = /^req-[0-9a-f-]{36}$/
 export async function showDatum(from: string, options: DatumOptions): Promise<void> {
   const { tokenizer, datum, datums, rows, json, config: file, ...flags } = options
   const { config } = await loadConfig({ flags, env: process.env, ...(file === undefined ? {} : { file }) })
-  const isRequest = REQUEST_ID.test(from) && !existsSync(from)
-  const data = isRequest ? await journalDatums(config.stateDir, from) : await readDatumFile(from)
+  const isJournalled = (REQUEST_ID.test(from) || isModelId(from)) && !existsSync(from)
+  const data = isJournalled ? await journalDatums(config, from) : await readDatumFile(from)
   const vocabulary = await vocabularyOf(config, tokenizer ?? data.baseModel)
   const findings = reviewDatums(data.datums, { loss: data.loss, vocabulary })
   const only = datum === undefined ? null : whole('--datum', datum, data.datums.length - 1)

@@ -4,6 +4,7 @@ import { openModelSource } from '../formats/model-folder.ts'
 import { loadConfig } from '../server/config.ts'
 import { CommandError } from './complaint.ts'
 import type { ServeFlags } from './serve.ts'
+import { callJson, serverAddress } from './server-call.ts'
 import { table } from './table.ts'
 
 export interface ModelsOptions {
@@ -23,7 +24,7 @@ interface ServedModel {
 
 export async function models(options: ModelsOptions): Promise<void> {
   if (options.local) return listLocal(options)
-  const served = await servedModels(addressOf(options))
+  const served = await servedModels(serverAddress(options))
   if (options.json) return print(JSON.stringify({ models: served }))
   const rows = served.map((model) => [
     model.model_name,
@@ -34,29 +35,10 @@ export async function models(options: ModelsOptions): Promise<void> {
   print(table(['MODEL', 'CONTEXT', 'TRAINS', 'SAMPLES'], rows))
 }
 
-function addressOf(options: ModelsOptions): string {
-  return (options.url ?? process.env.TINKER_BASE_URL ?? 'http://127.0.0.1:8000').replace(/\/+$/, '')
-}
-
 async function servedModels(url: string): Promise<ServedModel[]> {
-  const key = process.env.TINKER_API_KEY ?? 'tml-local'
-  const response = await ask(`${url}/api/v1/get_server_capabilities`, key, url)
-  if (response.status === 401) {
-    throw new CommandError(`The server at ${url} does not take this key.`, 'Set TINKER_API_KEY to one of its keys.')
-  }
-  const body = (await response.json().catch(() => null)) as { supported_models?: ServedModel[] } | null
-  if (!response.ok || !body?.supported_models) {
-    throw new CommandError(`${url} answers with status ${response.status}, not with models.`, 'Check --url.')
-  }
+  const body = await callJson<{ supported_models?: ServedModel[] }>(url, '/api/v1/get_server_capabilities')
+  if (!body.supported_models) throw new CommandError(`${url} does not answer with models.`, 'Check --url.')
   return body.supported_models
-}
-
-async function ask(address: string, key: string, url: string): Promise<Response> {
-  try {
-    return await fetch(address, { headers: { 'x-api-key': key }, signal: AbortSignal.timeout(10_000) })
-  } catch {
-    throw new CommandError(`No server answers at ${url}.`, 'Start one with `twinkle serve`, or pass --url.')
-  }
 }
 
 async function listLocal(options: ModelsOptions): Promise<void> {

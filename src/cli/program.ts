@@ -3,11 +3,16 @@
 
 import { Command, Option } from 'commander'
 import { FIELDS, type Field, flagOf, SETTINGS, type Setting } from '../server/config-fields.ts'
+import { addAdapterCommands } from './adapter-commands.ts'
 import { MANIFEST } from './package.ts'
 import { addTenantCommands } from './tenant-commands.ts'
 
 const CONFIG = ['--config <FILE>', 'settings from a YAML file'] as const
 const JSON_FLAG = ['--json', 'print JSON for machines'] as const
+const URL_OPTION = [
+  '--url <URL>',
+  'address of the server (default: TINKER_BASE_URL, then http://127.0.0.1:8000)',
+] as const
 
 export function createProgram(): Command {
   const program = new Command('twinkle')
@@ -28,7 +33,7 @@ export function createProgram(): Command {
   const models = program.command('models').description('list the models of a running server')
   addSettings(models, ['models'])
   models
-    .option('--url <URL>', 'address of the server (default: TINKER_BASE_URL, then http://127.0.0.1:8000)')
+    .option(...URL_OPTION)
     .option('--local', 'list what `twinkle serve` would serve instead')
     .option(...CONFIG)
     .option(...JSON_FLAG)
@@ -49,6 +54,8 @@ export function createProgram(): Command {
     .option(...JSON_FLAG)
     .action(async (options) => (await import('./state.ts')).showState(settingsOf(options)))
 
+  addAdapterCommands(program, URL_OPTION)
+
   addTenantCommands(program, (command) => {
     addSettings(command, ['stateDir'])
     return command.option(...CONFIG).option(...JSON_FLAG)
@@ -58,7 +65,7 @@ export function createProgram(): Command {
   const showData = datum
     .command('show')
     .description('show tokens, text, targets, weights and advantages side by side, and mark what is commonly wrong')
-    .argument('<FILE|REQUEST_ID>', 'datums as JSON or JSON lines, or a forward_backward of the journal')
+    .argument('<FILE|ID>', 'datums as JSON or JSON lines; or a request of the journal, or a model: its newest pass')
   addSettings(showData, ['stateDir'])
   showData
     .option('--model <NAME>', 'whose tokenizer: a served model, a folder, a .gguf file or hf:org/name')

@@ -3,6 +3,7 @@
 import type { ModelSource } from '../backends/backend.ts'
 import { loadConfig, type ServerConfig } from '../server/config.ts'
 import { SETTINGS, type Setting } from '../server/config-fields.ts'
+import { shownDatabase } from '../server/config-values.ts'
 import { CommandError } from './complaint.ts'
 import { createLog } from './log.ts'
 import { MANIFEST } from './package.ts'
@@ -35,6 +36,7 @@ export async function serve(flags: ServeFlags): Promise<void> {
 
 function shown(config: ServerConfig, setting: Setting): string {
   if (setting === 'keys') return `${config.keys.length} hashed`
+  if (setting === 'database') return shownDatabase(config.database)
   if (setting === 'models') return config.models.map(({ name, path }) => `${name}=${path}`).join(' ')
   if (setting === 'limits') return JSON.stringify(config.limits)
   return String(config[setting])

@@ -9,14 +9,14 @@ import { stateText } from './state.ts'
 
 it('a state directory says what it holds and keeps, while a server works on it', async () => {
   const stateDir = mkdtempSync(join(tmpdir(), 'twinkle-state-'))
-  await expect(stateFacts(stateDir)).rejects.toMatchObject({ code: 'STORAGE' })
+  await expect(stateFacts({ database: 'sqlite', stateDir })).rejects.toMatchObject({ code: 'STORAGE' })
   const db = await openSqlite(join(stateDir, 'twinkle.db'))
   const journal = new Journal(db, stateDir)
   const call = { tenant: 'a', session: null, subject: null, kind: 'sample' as const, identity: null }
   await journal.append({ ...call, payload: new Uint8Array(2 ** 21) })
   const { id } = await journal.append({ ...call, payload: new Uint8Array(1) })
   await journal.finish({ id, result: { type: 'json', bytes: new Uint8Array(1) } })
-  const text = stateText('here', await stateFacts(stateDir))
+  const text = stateText({ database: 'sqlite', stateDir: 'here' }, await stateFacts({ database: 'sqlite', stateDir }))
   await db.destroy()
   rmSync(stateDir, { recursive: true })
   expect(text).toMatch(/operations +1 done, 1 queued/)

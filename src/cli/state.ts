@@ -1,7 +1,9 @@
 // `twinkle state show`: what a state directory holds and how long it keeps what. It reads, also while a server runs.
 
 import { loadConfig } from '../server/config.ts'
+import { shownDatabase } from '../server/config-values.ts'
 import { POLICY } from '../server/store/compaction.ts'
+import type { DatabasePlace } from '../server/store/database.ts'
 import { type StateFacts, stateFacts } from '../server/store/state-facts.ts'
 import type { ServeFlags } from './serve.ts'
 import { table } from './table.ts'
@@ -12,14 +14,19 @@ export interface StateOptions extends ServeFlags {
 
 export async function showState({ json, config: file, ...flags }: StateOptions): Promise<void> {
   const { config } = await loadConfig({ flags, env: process.env, ...(file === undefined ? {} : { file }) })
-  const facts = await stateFacts(config.stateDir)
+  const facts = await stateFacts(config)
   const text = json
-    ? JSON.stringify({ stateDir: config.stateDir, ...facts, policyMs: POLICY })
-    : stateText(config.stateDir, facts)
+    ? JSON.stringify({
+        stateDir: config.stateDir,
+        database: shownDatabase(config.database),
+        ...facts,
+        policyMs: POLICY,
+      })
+    : stateText(config, facts)
   process.stdout.write(`${text}\n`)
 }
 
-export function stateText(stateDir: string, facts: StateFacts): string {
+export function stateText(place: DatabasePlace, facts: StateFacts): string {
   const { operations, runs, bytes } = facts
   const holds = [
     ['operations', counted(operations)],
@@ -29,7 +36,7 @@ export function stateText(stateDir: string, facts: StateFacts): string {
       'restart points',
       `${facts.restartPoints}; after them ${facts.toRepeat} operations, repeated when they are needed`,
     ],
-    ['database', mebibytes(bytes.database)],
+    ['database', `${mebibytes(bytes.database)} (${shownDatabase(place.database)})`],
     ['large calls and answers', mebibytes(bytes.blobs)],
     ['adapters on disk', mebibytes(bytes.adapters)],
   ]
@@ -41,7 +48,7 @@ export function stateText(stateDir: string, facts: StateFacts): string {
     ],
     ['rows of ended runs', hours(POLICY.rows)],
   ]
-  return [table([stateDir, 'HOLDS'], holds), '', table(['KEPT', 'FOR'], keeps)].join('\n')
+  return [table([place.stateDir, 'HOLDS'], holds), '', table(['KEPT', 'FOR'], keeps)].join('\n')
 }
 
 function counted(byState: Readonly<Record<string, number>>): string {

@@ -111,6 +111,46 @@ function halfToNumber(bits: number): number {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15)
 }
 
+/** The float types that are written. */
+export type FloatDType = 'F32' | 'F16' | 'BF16'
+
+/**
+ * Values in another float type, rounded to the nearest, ties to even. What is beyond the type's range becomes infinite, as
+ * IEEE 754 has it.
+ */
+export function fromFloat32(values: Float32Array, dtype: FloatDType): Float32Array | Uint16Array {
+  if (dtype === 'F32') return values
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length)
+  const round = dtype === 'BF16' ? brainFloatBits : halfBits
+  return Uint16Array.from(bits, round)
+}
+
+function brainFloatBits(bits: number): number {
+  const isNan = (bits & 0x7fffffff) > 0x7f800000
+  if (isNan) return (bits >>> 16) | 0x40
+  return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16
+}
+
+function halfBits(bits: number): number {
+  const sign = (bits >>> 16) & 0x8000
+  const fraction = bits & 0x7fffff
+  const exponent = ((bits >>> 23) & 0xff) - 112
+  if (exponent === 143) return sign | 0x7c00 | (fraction ? 0x200 : 0)
+  if (exponent >= 31) return sign | 0x7c00
+  if (exponent < -10) return sign
+  // Numbers below the smallest normal one have no hidden bit: it is shifted into the fraction.
+  if (exponent <= 0) return sign | roundedShift(fraction | 0x800000, 14 - exponent)
+  return sign | roundedShift((exponent << 23) | fraction, 13)
+}
+
+/** A carry out of the fraction raises the exponent, up to infinity: the bits are laid out for it. */
+function roundedShift(value: number, shift: number): number {
+  const kept = value >>> shift
+  const rest = value & ((1 << shift) - 1)
+  const half = 1 << (shift - 1)
+  return rest > half || (rest === half && (kept & 1) === 1) ? kept + 1 : kept
+}
+
 /** The bytes' own buffer where it is exactly that and aligned, else a copy. The caller owns `bytes`. */
 function alignedCopy(bytes: Uint8Array, alignment: number): ArrayBuffer {
   const whole = bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength

@@ -91,32 +91,56 @@ export function writeSafetensors(
   tensors: ReadonlyMap<string, TensorData>,
   metadata: Readonly<Record<string, string>> = {},
 ): void {
+  const sources = new Map<string, TensorSource>()
+  for (const [name, tensor] of tensors) {
+    sources.set(name, { shape: tensor.shape, dtype: dtypeOf(tensor), read: () => tensor.data })
+  }
+  writeSafetensorsLazily(file, sources, metadata)
+}
+
+/** A tensor whose numbers are made when its turn to be written comes, so that a large model is never in memory whole. */
+export interface TensorSource {
+  readonly shape: readonly number[]
+  readonly dtype: DType
+  /** Elements of the type that `dtype` names; half precision as raw bits. */
+  read(): TensorData['data']
+}
+
+/** As `writeSafetensors`, with one tensor in memory at a time. */
+export function writeSafetensorsLazily(
+  file: string,
+  tensors: ReadonlyMap<string, TensorSource>,
+  metadata: Readonly<Record<string, string>> = {},
+): void {
   writeFileAtomically(file, encodeSafetensors(file, tensors, metadata))
 }
 
 function* encodeSafetensors(
   file: string,
-  tensors: ReadonlyMap<string, TensorData>,
+  tensors: ReadonlyMap<string, TensorSource>,
   metadata: Readonly<Record<string, string>>,
 ): Generator<Uint8Array> {
-  const ordered = [...tensors].map(([name, tensor]) => ({ name, tensor, dtype: dtypeOf(tensor) }))
+  const ordered = [...tensors].map(([name, tensor]) => ({ name, ...tensor }))
   ordered.sort((a, b) => DTYPE_BYTES[b.dtype] - DTYPE_BYTES[a.dtype] || (a.name < b.name ? -1 : 1))
   const header: [string, unknown][] = []
   if (Object.keys(metadata).length > 0) header.push(['__metadata__', sortedByKey(metadata)])
   let offset = 0
-  for (const { name, tensor, dtype } of ordered) {
-    if (elementCount(tensor.shape) !== tensor.data.length) {
-      throw new RangeError(
-        `${file}: tensor "${name}" has ${tensor.data.length} elements, its shape ${formatShape(tensor.shape)} wants ${elementCount(tensor.shape)}`,
-      )
-    }
-    header.push([name, { dtype, shape: tensor.shape, data_offsets: [offset, offset + tensor.data.byteLength] }])
-    offset += tensor.data.byteLength
+  for (const { name, shape, dtype } of ordered) {
+    const end = offset + elementCount(shape) * DTYPE_BYTES[dtype]
+    header.push([name, { dtype, shape, data_offsets: [offset, end] }])
+    offset = end
   }
   yield encodeHeader(Object.fromEntries(header))
-  for (const { tensor } of ordered) {
-    yield new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength)
+  for (const { name, shape, read } of ordered) yield bytesOf(file, name, shape, read())
+}
+
+function bytesOf(file: string, name: string, shape: readonly number[], data: TensorData['data']): Uint8Array {
+  if (elementCount(shape) !== data.length) {
+    throw new RangeError(
+      `${file}: tensor "${name}" has ${data.length} elements, its shape ${formatShape(shape)} wants ${elementCount(shape)}`,
+    )
   }
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
 }
 
 function encodeHeader(header: Record<string, unknown>): Uint8Array {

@@ -407,6 +407,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/models/{run}/checkpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the training run, which is the model id; it holds colons. */
+                run: components["parameters"]["Run"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Checkpoints of a run, at the address that the first SDKs (0.3) know.
+         * @deprecated
+         */
+        get: operations["listModelCheckpoints"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/optim_step": {
         parameters: {
             query?: never;
@@ -758,6 +781,31 @@ export interface paths {
         post?: never;
         /** Delete a checkpoint. */
         delete: operations["deleteCheckpoint"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/training_runs/{run}/checkpoints/{kind}/{name}/access_token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                kind: components["parameters"]["Kind"];
+                name: components["parameters"]["CheckpointName"];
+                /** @description Id of the training run, which is the model id; it holds colons. */
+                run: components["parameters"]["Run"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a weights access token of a checkpoint.
+         * @description Of this server: the protocol says where such tokens are sent (load_weights, copy_weights), not how they are made. It opens this one checkpoint to whoever holds it, until its time is over or the key that made it is revoked.
+         */
+        post: operations["createWeightsAccessToken"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1407,6 +1455,16 @@ export interface components {
             /** @enum {unknown} */
             type?: "create_session" | null;
             warning_message?: string | null;
+        };
+        /**
+         * @example {
+         *       "ttl_seconds": 3600
+         *     }
+         * @example {}
+         */
+        CreateWeightsAccessTokenRequest: {
+            /** @description Seconds until it ends, 60 to 31 days; a day if absent. */
+            ttl_seconds?: number | null;
         };
         /**
          * @description Where a page lies in the whole list.
@@ -2181,11 +2239,15 @@ export interface components {
         /**
          * @example {
          *       "metrics": {
-         *         "grad_norm:mean": 1
-         *       }
+         *         "grad_norm": 1,
+         *         "optimizer_step": 1,
+         *         "applied": 1
+         *       },
+         *       "type": "optim_step"
          *     }
          */
         OptimStepResult: {
+            /** @description grad_norm, before clipping; optimizer_step, the steps taken so far; applied, 0 when there was no gradient. No key `step`: scripts merge these into metrics of their own. */
             metrics?: {
                 [key: string]: number;
             } | null;
@@ -3104,6 +3166,18 @@ export interface components {
         };
         /**
          * @example {
+         *       "token": "eyJhbGciOiJIUzI1NiJ9.e30.c2ln",
+         *       "expires": "2026-08-22T12:00:00Z"
+         *     }
+         */
+        WeightsAccessToken: {
+            /** Format: date-time */
+            expires: string;
+            /** @description For weights_access_token of load_weights and copy_weights. */
+            token: string;
+        };
+        /**
+         * @example {
          *       "base_model": "org/tiny",
          *       "is_lora": true,
          *       "lora_rank": 8,
@@ -3879,6 +3953,32 @@ export interface operations {
             default: components["responses"]["Unexpected"];
         };
     };
+    listModelCheckpoints: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Id of the training run, which is the model id; it holds colons. */
+                run: components["parameters"]["Run"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All of them. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckpointPage"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            404: components["responses"]["NotFound"];
+            default: components["responses"]["Unexpected"];
+        };
+    };
     optimStep: {
         parameters: {
             query?: never;
@@ -4434,6 +4534,40 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             404: components["responses"]["NotFound"];
+            default: components["responses"]["Unexpected"];
+        };
+    };
+    createWeightsAccessToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                kind: components["parameters"]["Kind"];
+                name: components["parameters"]["CheckpointName"];
+                /** @description Id of the training run, which is the model id; it holds colons. */
+                run: components["parameters"]["Run"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateWeightsAccessTokenRequest"];
+            };
+        };
+        responses: {
+            /** @description The token. It is not kept and cannot be shown again. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WeightsAccessToken"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
             default: components["responses"]["Unexpected"];
         };
     };

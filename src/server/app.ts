@@ -15,6 +15,7 @@ import { createRouter, type Handlers } from './http/router.ts'
 import type { RequestState } from './http/state.ts'
 import type { Services } from './services/services.ts'
 import { tinkerHandlers } from './tinker/handlers.ts'
+import { checkReader } from './tinker/readers.ts'
 import { refusedNumbers } from './tinker/refused.ts'
 
 /** Parsed JSON takes many times its bytes; SDKs that send tensors as JSON cut them at 5 MB. */
@@ -23,8 +24,8 @@ const MAX_JSON_BYTES = 32 * 2 ** 20
 export interface AppParts {
   readonly config: ServerConfig
   readonly services: Services
-  /** Handlers of the operator's routes: liveness, metrics, hub files. */
-  readonly operator: Handlers<RoutedOperationId<'operator'>>
+  /** Handlers of what is beside the protocols: liveness, metrics, hub files, adapters. */
+  readonly operator: Handlers<RoutedOperationId<'operator' | 'adapters'>>
   readonly registry: Registry
   readonly log: Logger
   /** True from the moment in which the server is told to end. */
@@ -47,7 +48,8 @@ export function createApp({ config, services, operator, registry, log, isClosing
       operations,
       { ...tinkerHandlers(services), ...operator },
       {
-        authenticate: (key) => services.tenants.authenticate(key),
+        authenticate: async (key) => (await services.weightsAccess.bearer(key)) ?? services.tenants.authenticate(key),
+        authorize: checkReader,
         budget,
         maxBodyBytes: config.bodyLimitBytes,
         maxJsonBytes: Math.min(config.bodyLimitBytes, MAX_JSON_BYTES),

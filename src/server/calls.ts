@@ -47,6 +47,21 @@ export interface SampleCall {
   readonly promptLogprobsLastN?: number
   readonly topkPromptLogprobs: number
   readonly topkSampleLogprobs: number
+  /** Other tokens to score in the prompt's places. */
+  readonly targetPromptLogprobs?: TargetTensor
+  /** How many tokens to draw for each position of the prompt after the first; absent: none. */
+  readonly promptAltTokens?: number
+}
+
+/**
+ * Token ids by prompt position, as the client laid them out, which is how the answer is laid out: [N - 1, columns], row i for
+ * position i + 1; -1 asks nothing. Plain arrays, since calls are kept as JSON.
+ */
+export interface TargetTensor {
+  readonly shape: readonly [rows: number, columns: number]
+  /** Dense: row-major, all cells. Sparse: the listed cells. */
+  readonly ids: readonly number[]
+  readonly sparse?: { readonly starts: readonly number[]; readonly columns: readonly number[] }
 }
 
 export interface SampleReply {
@@ -59,6 +74,10 @@ export interface SampleReply {
   /** [N]; NaN where nothing was scored (always at 0). */
   readonly promptLogprobs?: Float32Array
   readonly promptTopk?: TopK
+  /** Laid out as the call's tensor; 0 where it has -1. */
+  readonly promptTargets?: Omit<TargetTensor, 'ids'> & { readonly logprobs: Float32Array }
+  /** [N - 1, k], row i for position i + 1; logprobs are the model's own. */
+  readonly promptAltTokens?: { readonly k: number; readonly ids: Int32Array; readonly logprobs: Float32Array }
   readonly promptCacheHitTokens: number
 }
 

@@ -4,7 +4,19 @@
 
 import { fileURLToPath } from 'node:url'
 import type { ModelSource } from '../backends/backend.ts'
-import { backend, bytes, flag, folder, integer, keys, models, oneOf, type Reader, text } from './config-values.ts'
+import {
+  backend,
+  bytes,
+  database,
+  flag,
+  folder,
+  integer,
+  keys,
+  models,
+  oneOf,
+  type Reader,
+  text,
+} from './config-values.ts'
 import { limits } from './limit-fields.ts'
 import { NO_LIMITS, type TenantLimits } from './services/limits.ts'
 
@@ -17,6 +29,8 @@ export interface ServerConfig {
   readonly port: number
   /** Absolute. */
   readonly stateDir: string
+  /** `sqlite`: a file of the state directory; or the address of a PostgreSQL database, with its password. Never shown. */
+  readonly database: string
   /** `path` is absolute, or `hf:org/name` until the command line has fetched it. */
   readonly models: readonly ModelSource[]
   /** A built-in backend's name, or the absolute path of a module. */
@@ -52,6 +66,8 @@ export interface Field<T> {
   readonly placeholder?: string | null
   /** Its flag's name, where that is not the setting's. */
   readonly flag?: string
+  /** It holds secrets: what a refusal says in the place of the value. */
+  readonly secret?: string
 }
 
 /** The model that comes with the package, so that `twinkle serve` needs nothing else. */
@@ -71,6 +87,13 @@ export const FIELDS: { readonly [K in Setting]: Field<ServerConfig[K]> } = {
     placeholder: 'DIR',
     help: 'where runs, checkpoints and the journal are kept',
   },
+  database: {
+    read: database,
+    fallback: 'sqlite',
+    placeholder: 'URL',
+    secret: 'this address',
+    help: 'where the journal is kept: sqlite (in the state folder) or postgres://user:password@host/name',
+  },
   models: {
     read: models,
     fallback: [EMBEDDED_MODEL],
@@ -85,7 +108,7 @@ export const FIELDS: { readonly [K in Setting]: Field<ServerConfig[K]> } = {
     help: `what computes: ${BUILT_IN_BACKENDS.join(', ')}, or the path of a module`,
   },
   threads: { read: integer(0, 1024), fallback: 0, placeholder: 'N', help: 'compute threads; 0 lets the engine decide' },
-  keys: { read: keys, fallback: [], placeholder: null, help: 'API keys, plain or as sha256:<hex>' },
+  keys: { read: keys, fallback: [], placeholder: null, secret: 'a key', help: 'API keys, plain or as sha256:<hex>' },
   limits: { read: limits, fallback: NO_LIMITS, placeholder: null, help: 'limits of every tenant, by name' },
   open: { read: flag, fallback: false, help: 'listen beyond this machine although no keys are set' },
   holdSeconds: {

@@ -82,6 +82,24 @@ export function backend(builtIn: readonly string[]): Reader<string> {
   }
 }
 
+/** `sqlite`, or the address of a PostgreSQL database; in one form, whatever it was given in. */
+export const database: Reader<string> = (value, context) => {
+  const address = text(value, context)
+  if (address === 'sqlite') return address
+  const isPostgres = /^postgres(ql)?:\/\//.test(address) && URL.canParse(address)
+  return isPostgres && new URL(address).pathname.length > 1 ? address : expected(DATABASE_FORMS)
+}
+
+const DATABASE_FORMS =
+  'sqlite, or postgres://user:password@host/name (signs such as @ : / in the password written as %40 %3A %2F)'
+
+/** What of it may be shown: `postgres://anna@db.example.org/twinkle`. */
+export function shownDatabase(database: string): string {
+  if (database === 'sqlite') return database
+  const { protocol, username, host, pathname } = new URL(database)
+  return `${protocol}//${username && `${username}@`}${host}${pathname}`
+}
+
 /** API keys, kept only as `sha256:<64 hex digits>`. A key that is written in that form already is taken as it is. */
 export const keys: Reader<readonly string[]> = (value, context) =>
   listOf(value).map((key) => hashed(text(key, context)))

@@ -93,7 +93,7 @@ function read(setting: Setting, given: Given): unknown {
     return field.read(given.value, { base: given.base })
   } catch (error) {
     if (!(error instanceof ExpectedError)) throw error
-    const shown = setting === 'keys' ? 'a key' : JSON.stringify(given.value)
+    const shown = field.secret ?? JSON.stringify(given.value)
     throw new ConfigError(`${given.name} cannot be ${shown}.`, `Give ${error.message}.`)
   }
 }

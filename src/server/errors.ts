@@ -37,6 +37,11 @@ export const ERRORS = {
     'Use 1 to 64 letters, digits, ".", "_", "@" and "-", the first one a letter or digit; not the id of another tenant.',
   ),
   TOKEN_OVER: user(401, 'This token is over.', 'Exchange the API key for a new one with auth/token.'),
+  READER_KEY: user(
+    403,
+    'A weights access token does not open {operation}: as a key it is good for weights_info alone.',
+    'Send a key of your own, and the token as weights_access_token.',
+  ),
   NOT_FOUND: user(404, 'There is no {method} {path} here.', '{hint}'),
   METHOD_NOT_ALLOWED: user(405, '{path} does not take {method}.', 'It takes {allowed}.'),
   PLANNED_OPERATION: user(
@@ -63,6 +68,22 @@ export const ERRORS = {
     'Stop that one, or give this one another --state-dir.',
   ),
 
+  DATABASE_UNREACHABLE: server(
+    500,
+    'The database {database} cannot be opened: {problem}.',
+    'Check that PostgreSQL runs there, and user, password and name in `database`.',
+  ),
+  DATABASE_UNFIT: server(
+    500,
+    'The database {database} cannot be used: {problem}.',
+    'Make one with `create database twinkle encoding UTF8 template template0` on a primary server.',
+  ),
+  DATABASE_NEWER: server(
+    500,
+    'The database was written by another version of this server that knows more tables.',
+    'Start that version, or give this one a database of its own.',
+  ),
+  DATABASE_AWAY: server(503, 'The database does not answer.', 'Send the request again.'),
   MISSING_PACKAGE: server(
     500,
     'The optional package {package} is not installed; it is needed for {use}.',
@@ -207,6 +228,16 @@ export const ERRORS = {
   ),
   CHECKPOINT_EXISTS: user(400, 'The checkpoint {path} is there already.', 'Use another name, or overwrite=true.'),
   CHECKPOINT_NOT_FOUND: user(404, 'There is no checkpoint {path}.', 'Save it first, or check its run, kind and name.'),
+  WEIGHTS_TOKEN_REFUSED: user(
+    403,
+    'The weights access token does not open {path}: it is for another checkpoint, its time is over, or one of them is gone.',
+    'Ask the owner for a new one.',
+  ),
+  INVALID_TOKEN_LIFE: user(
+    400,
+    'ttl_seconds = {ttl} is not possible for a token.',
+    'It must be a whole number of seconds from {min} to {max}.',
+  ),
   DOWNLOAD_REFUSED: user(
     403,
     'The address of this download is not valid, or its time is over.',
@@ -224,6 +255,16 @@ export const ERRORS = {
     500,
     'The files of checkpoint {path} cannot be used.',
     'Save it again or use another one; the log of the server says what is wrong with them.',
+  ),
+  ADAPTER_REFUSED: user(
+    400,
+    'The adapter cannot be used: {problem}.',
+    'Send a tar archive of a folder that PEFT saved, with plain LoRA for this base model.',
+  ),
+  ADAPTER_TASK_RUNNING: server(
+    429,
+    'An import or a merge of yours is still running.',
+    'Send the request again when it has ended: one at a time is done for each tenant.',
   ),
   NO_OPTIMIZER_STATE: user(
     400,

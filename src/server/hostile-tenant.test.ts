@@ -1,32 +1,31 @@
-// A tenant that knows all ids of another one goes through every operation with them. It learns nothing and changes nothing.
-// The table is typed by the document: an operation without a row does not compile.
+// A tenant that knows all ids of another one goes through every operation with them, in every form in which an id can be
+// written. It learns nothing and changes nothing. The table is typed by the document: an operation without a row does not
+// compile. Paths that no client would send are hostile-paths.test.ts's.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { RoutedOperationId } from '../generated/operations.ts'
 import { type Json, type Sent, TestServer } from './testing/test-server.ts'
+import { type Owned, populate, withKeys } from './testing/two-tenants.ts'
 
-const ANNA = 'tml-anna'
-const BERT = 'tml-bert'
-
-interface Ids {
-  readonly session: string
-  readonly run: string
+/** What the attacks are made of: ids of the victim, and some of the attacker's own. */
+interface Ids extends Omit<Owned, 'key' | 'paths' | 'futures' | 'spare'> {
   readonly path: string
-  readonly sampler: string
   readonly future: string
-  /** Bert's own. */
   readonly ownSession: string
   readonly ownRun: string
 }
 
 type Attack = (ids: Ids) => Sent
 /** Null: the operation takes no id and tells nothing of tenants. */
-type Attacks = { readonly [K in RoutedOperationId<'tinker'>]: readonly Attack[] | null }
+type Attacks = { readonly [K in RoutedOperationId<'tinker' | 'adapters'>]: readonly Attack[] | null }
 
 const of =
   (body: (ids: Ids) => unknown): Attack =>
   (ids) => ({ body: body(ids) })
-const checkpoint: Attack = ({ run }) => ({ params: { run, kind: 'weights', name: 'a' } })
+const checkpoint: Attack = ({ path }) => {
+  const [kind = '', name = ''] = path.split('/').slice(-2)
+  return { params: { run: path.slice('tinker://'.length, -`/${kind}/${name}`.length), kind, name } }
+}
 const scopes: readonly Attack[] = [
   ({ run, session }) => ({ params: { run, session_id: session }, query: { access_scope: 'owned' } }),
   ({ run, session }) => ({ params: { run, session_id: session }, query: { access_scope: 'accessible' } }),
@@ -44,6 +43,10 @@ const CUSTOM_LOSS = {
 }
 
 const ATTACKS: Attacks = {
+  importAdapter: null,
+  mergeAdapter: [of(({ path }) => ({ path }))],
+  // By a signed address only: adapters.test.ts.
+  downloadMerged: null,
   authToken: null,
   clientConfig: null,
   clientDynamicConfig: null,
@@ -58,7 +61,7 @@ const ATTACKS: Attacks = {
   searchSessions: [
     of(({ session }) => ({ session_id: session })),
     of(() => ({ owner: { type: 'accessible' } })),
-    of(() => ({ project_ids: ['secret'] })),
+    of(({ project }) => ({ project_ids: [project] })),
   ],
   exportSessionTrace: [({ session }) => ({ params: { session_id: session } })],
   assignSessionProject: [({ session }) => ({ params: { session_id: session }, body: { project_id: 'mine' } })],
@@ -105,13 +108,15 @@ const ATTACKS: Attacks = {
     of(({ path, session }) => ({ source_path: path, session_id: session, model_seq_id: 4 })),
   ],
   weightsInfo: [of(({ path }) => ({ tinker_path: path }))],
-  listTrainingRuns: [...scopes, () => ({ query: { project_id: 'secret' } })],
+  listTrainingRuns: [...scopes, ({ project }) => ({ query: { project_id: project } })],
   getTrainingRun: scopes,
   listCheckpoints: [checkpoint],
+  listModelCheckpoints: [checkpoint],
   listUserCheckpoints: [() => ({})],
   deleteCheckpoint: [checkpoint],
   getCheckpointArchive: [checkpoint],
   getExternalWeightsUrls: [checkpoint],
+  createWeightsAccessToken: [(ids) => ({ ...checkpoint(ids), body: {} })],
   publishCheckpoint: [checkpoint],
   unpublishCheckpoint: [checkpoint],
   setCheckpointTtl: [(ids) => ({ ...checkpoint(ids), body: { ttl_seconds: 3600 } })],
@@ -119,69 +124,122 @@ const ATTACKS: Attacks = {
     () => ({ query: { starting_on: '2020-01-01T00:00:00Z', ending_before: '2100-01-01T00:00:00Z' } }),
   ],
   getAuditLog: [() => ({})],
-  getCurrentCheckpointStorage: [() => ({}), () => ({ query: { project_id: 'secret' } })],
+  getCurrentCheckpointStorage: [() => ({}), ({ project }) => ({ query: { project_id: project } })],
   getCurrentApiKey: [() => ({})],
-  // What it does to the caller's own key, tenants.test.ts holds: here it would end Bert's attacks.
+  // What it does to the caller's own key, tenants.test.ts holds: here it would end the attacks.
   revokeCurrentApiKey: null,
 }
 
+/** Ways to write an id that is not quite the id. */
+const FORMS: readonly ((id: string) => string)[] = [
+  encodeURIComponent,
+  (id) => encodeURIComponent(encodeURIComponent(id)),
+  (id) => id.toUpperCase(),
+  (id) => ` ${id}`,
+  (id) => `${id} `,
+  (id) => `${id}/`,
+  (id) => `${id}\0`,
+  (id) => `${id}%00`,
+  (id) => `./${id}`,
+  (id) => `x/../${id}`,
+  (id) => id.replaceAll('/', '\\'),
+  (id) => id.replaceAll('/', '%2f'),
+  (id) => id.replace('tinker://', 'tinker:///'),
+  (id) => id.replaceAll('-', '\u2010'),
+  (id) => `${id}' or '1'='1`,
+  (id) => id.replace(/.$/, '%'),
+]
+
 const server = new TestServer()
-let ids: Ids
-let before: Json
+let anna: Owned
+let bert: Owned
 
 beforeAll(async () => {
   await server.start()
-  const session = await server.newSession({ project_id: 'secret', display_name: 'secret', tags: ['secret'] })
-  const run = await server.newModel(session, { user_metadata: { secret: 'secret' } })
-  const path = await server.save(run, 'a', { user_metadata: { secret: 'secret' } })
-  const open = { session_id: session, sampling_session_seq_id: 0, base_model: 'org/tiny' }
-  const { sampling_session_id } = await server.call('createSamplingSession', { body: open })
-  const { request_id } = await server.call('asample', { body: { ...sampling, sampling_session_id, seq_id: 0 } })
-  await server.call('retrieveFuture', { body: { request_id } })
-  await server.call('setCheckpointTtl', {
-    params: { run, kind: 'weights', name: 'a' },
-    body: { ttl_seconds: 7200 },
-  })
-  const ownSession = await server.newSession({}, BERT)
-  const ownRun = await server.newModel(ownSession, {}, BERT)
-  ids = { session, run, path, sampler: sampling_session_id, future: request_id, ownSession, ownRun }
-  before = await stateOf(ids)
+  const [annasKey, bertsKey] = await withKeys(server, 'anna', 'bert')
+  anna = await populate(server, annasKey, 'secret-of-anna')
+  bert = await populate(server, bertsKey, 'secret-of-bert')
 })
 afterAll(() => server.stop())
 
-/** Everything that Anna can see of her things. */
-async function stateOf({ session, run }: Ids): Promise<Json> {
-  const asked = { key: ANNA, params: { session_id: session, run } }
+/** Everything that a tenant can see of its things. */
+async function stateOf({ key, session, run }: Owned): Promise<Json> {
+  const asked = { key, params: { session_id: session, run } }
   return {
     session: await server.call('getSession', asked),
-    sessions: await server.call('searchSessions', { key: ANNA, body: {} }),
+    sessions: await server.call('searchSessions', { key, body: {} }),
     run: await server.call('getTrainingRun', asked),
     checkpoints: await server.call('listCheckpoints', asked),
     runs: await server.call('listTrainingRuns', asked),
   }
 }
 
-const attacks = Object.entries(ATTACKS).flatMap(([id, list]) =>
-  (list ?? []).map((attack, i) => ({ id: id as RoutedOperationId<'tinker'>, attack, form: i + 1 })),
+/** The ids of a victim: once with each of its checkpoints, and once with each of its futures. */
+function targets(victim: Owned, attacker: Owned): Ids[] {
+  const { key: _, spare: __, paths, futures, ...ids } = victim
+  const own = { ownSession: attacker.spare.session, ownRun: attacker.spare.run }
+  const of = (path: string, future: string) => ({ ...ids, ...own, path, future })
+  return [
+    ...paths.map((path) => of(path, futures[0] as string)),
+    ...futures.slice(1).map((future) => of(paths[0] as string, future)),
+  ]
+}
+
+function inForm(ids: Ids, form: (id: string) => string): Ids {
+  const changed = Object.entries(ids).map(([name, id]) => [name, name.startsWith('own') ? id : form(id)])
+  return Object.fromEntries(changed) as unknown as Ids
+}
+
+const operations = Object.entries(ATTACKS).flatMap(([id, attacks]) =>
+  attacks === null ? [] : [{ id: id as RoutedOperationId<'tinker' | 'adapters'>, attacks }],
 )
 
-describe('a hostile tenant', () => {
-  it.each(attacks)('gets nothing by $id (form $form)', async ({ id, attack }) => {
-    const answer = await server.send(id, { ...attack(ids), key: BERT })
-    const text = await answer.text()
-    // A 400 would mean that the attack was malformed and proves nothing.
-    expect([200, 404]).toContain(answer.status)
-    // An error may repeat the id that it was given; a result holds nothing of another tenant's.
-    if (answer.status === 200) for (const part of ['secret', ids.session, 'stolen']) expect(text).not.toContain(part)
-    else expect(text).not.toContain('secret')
+/** Each once, though several ids make the same. */
+function different(sent: readonly Sent[]): Sent[] {
+  return [...new Map(sent.map((one) => [JSON.stringify(one), one])).values()]
+}
+
+describe.each([
+  ['anna', 'bert'],
+  ['bert', 'anna'],
+])('to %s, as a hostile tenant that knows all ids,', (attackerName) => {
+  let attacker: Owned
+  let victim: Owned
+  let before: Json
+  beforeAll(async () => {
+    ;[attacker, victim] = attackerName === 'anna' ? [anna, bert] : [bert, anna]
+    before = await stateOf(victim)
   })
 
-  it('has changed nothing in the end, and taken no number', async () => {
-    expect(await stateOf(ids)).toEqual(before)
-    const body = { model_id: ids.run, seq_id: 1 }
-    expect(await server.result('optimStep', { key: ANNA, body })).toMatchObject({ metrics: { applied: 0 } })
-    expect(await server.result('saveWeights', { key: ANNA, body: { ...body, seq_id: 2, path: 'b' } })).toMatchObject({
-      path: `tinker://${ids.run}/weights/b`,
+  it.each(operations)('$id tells nothing', async ({ id, attacks }) => {
+    for (const sent of different(targets(victim, attacker).flatMap((ids) => attacks.map((attack) => attack(ids))))) {
+      const answer = await server.send(id, { ...sent, key: attacker.key })
+      const text = await answer.text()
+      // A 400 would mean that the attack was malformed and proves nothing.
+      expect([200, 404], JSON.stringify(sent)).toContain(answer.status)
+      // An error may repeat the id that it was given; a result holds nothing of another tenant's.
+      expect(text).not.toContain(victim.project)
+      if (answer.status === 200) for (const part of [victim.session, 'stolen']) expect(text).not.toContain(part)
+    }
+  })
+
+  it.each(operations)('$id tells nothing however the ids are written', async ({ id, attacks }) => {
+    const forms = targets(victim, attacker).flatMap((ids) => FORMS.map((form) => inForm(ids, form)))
+    for (const sent of different(forms.flatMap((ids) => attacks.map((attack) => attack(ids))))) {
+      const answer = await server.send(id, { ...sent, key: attacker.key })
+      const text = await answer.text()
+      expect(answer.status, JSON.stringify(sent)).toBeLessThan(500)
+      if (answer.status < 300) for (const part of ['stolen', victim.session]) expect(text).not.toContain(part)
+    }
+  })
+
+  it('nothing of it was changed in the end, and no number was taken', async () => {
+    expect(await stateOf(victim)).toEqual(before)
+    const { key, run } = victim
+    const body = { model_id: run, seq_id: 1 }
+    expect(await server.result('optimStep', { key, body })).toMatchObject({ metrics: { applied: 0 } })
+    expect(await server.result('saveWeights', { key, body: { ...body, seq_id: 2, path: 'b' } })).toMatchObject({
+      path: `tinker://${run}/weights/b`,
     })
   })
 })

@@ -12,26 +12,30 @@ import type { OperationId } from '../generated/operations.ts'
 import { tinker_public } from '../generated/tinker-proto.js'
 import { loadConfig } from './config.ts'
 import { type RunningServer, startServer } from './server.ts'
+import { newDatabase, type TestDatabase } from './store/testing/databases.ts'
 
 const CHECKPOINT = join(import.meta.dirname, '../backends/transformers/goldens/llama-tied/checkpoint')
 
 let stateDir: string
+let database: TestDatabase
 let backend: FakeBackend
 let server: RunningServer
 
 beforeEach(async () => {
   stateDir = mkdtempSync(join(tmpdir(), 'twinkle-server-'))
+  database = await newDatabase()
   backend = fakeBackend()
   registerBackend(backend)
   await start()
 })
 afterEach(async () => {
   await server.close()
+  await database.remove()
   rmSync(stateDir, { recursive: true })
 })
 
 async function start(env: Record<string, string> = {}) {
-  const flags = { stateDir, port: 0, models: [`org/tiny=${CHECKPOINT}`] }
+  const flags = { stateDir, database: database.url, port: 0, models: [`org/tiny=${CHECKPOINT}`] }
   const { config } = await loadConfig({ flags, env })
   const models = config.models.filter((m) => m.name === 'org/tiny')
   server = await startServer({ ...config, models, backend: 'fake', holdSeconds: 1 }, pino({ level: 'silent' }))
@@ -114,6 +118,11 @@ describe('the door', () => {
     await start({ TWINKLE_KEYS: 'tml-anna' })
     expect((await send('client/config', {}, { key: 'tml-whatever' })).status).toBe(401)
     expect((await send('client/config', {}, { key: 'tml-anna' })).status).toBe(200)
+  })
+
+  it('ends the connection on which the SDK asked for its flags: it forgets it unclosed, and that harms later ones', async () => {
+    expect((await send('client/config', {})).headers.get('connection')).toBe('close')
+    expect((await send('client/dynamic_config', {})).headers.get('connection')).toBe('keep-alive')
   })
 
   it('names near routes for unknown ones', async () => {
@@ -239,10 +248,10 @@ describe('a sampler', () => {
   })
 
   it('is refused what it asks for and this server cannot do, by name', async () => {
-    const body = { base_model: 'org/tiny', prompt: { chunks: [{ tokens: [1] }] }, prompt_alt_tokens_k: 2 }
+    const body = { base_model: 'org/tiny', prompt: { chunks: [{ tokens: [1] }] }, record_stability_info: true }
     const answer = await send('asample', { ...body, sampling_params: { max_tokens: 1 } })
     expect(answer.status).toBe(400)
-    expect(((await answer.json()) as Json).detail).toContain('prompt_alt_tokens_k')
+    expect(((await answer.json()) as Json).detail).toContain('record_stability_info')
   })
 })
 

@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { isAbsolute } from 'node:path'
 import type { Logger } from 'pino'
 import { getBackend, loadBackend } from '../backends/registry.ts'
+import { adapterHandlers } from './adapters.ts'
 import { createApp } from './app.ts'
 import type { ServerConfig } from './config.ts'
 import { downloadHandlers } from './downloads.ts'
@@ -33,6 +34,7 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
     ...operatorHandlers(registry),
     ...hubHandlers(services.models),
     ...downloadHandlers(services),
+    ...adapterHandlers(services.adapterFolders),
   }
   let isClosing = false
   const app = createApp({ config, services, operator, registry, log, isClosing: () => isClosing })

@@ -2,14 +2,13 @@
 // the same database.
 
 import { createHash } from 'node:crypto'
-import { join } from 'node:path'
 import type { Kysely } from 'kysely'
 import sinon from 'sinon'
 import { afterEach, describe, expect, it } from 'vitest'
 import { Keys, type NewKey } from './services/keys.ts'
 import { TenantRecords } from './services/tenant-records.ts'
+import { openDatabase } from './store/database.ts'
 import type { Database } from './store/schema.ts'
-import { openSqlite } from './store/sqlite.ts'
 import { TestServer } from './testing/test-server.ts'
 
 const HOUR = 3_600_000
@@ -27,7 +26,7 @@ let keys: Keys
 async function start(settings: ConstructorParameters<typeof TestServer>[0] = {}) {
   server = new TestServer(settings)
   await server.start()
-  db = await openSqlite(join(server.stateDir, 'twinkle.db'))
+  db = await openDatabase(server.place)
   keys = new Keys(db)
 }
 afterEach(async () => {
@@ -172,7 +171,7 @@ describe('a server that anybody may use', () => {
     // An address of this machine that the rule does not know as such.
     server = new TestServer({ host: '::ffff:127.0.0.1' })
     await expect(server.start()).rejects.toThrow(/can be reached from other machines, and there are no keys/)
-    db = await openSqlite(join(server.stateDir, 'twinkle.db'))
+    db = await openDatabase(server.place)
     keys = new Keys(db)
     const { key } = await make('anna')
     await server.start()

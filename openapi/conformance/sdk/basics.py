@@ -1,6 +1,6 @@
 """What cases share: clients, datums, the registry of cases, and assertions whose messages carry the numbers.
 
-Written for every SDK from 0.16.1 on: methods that came later are called only by cases that the matrix restricts.
+Written for every SDK from 0.3.0 on: methods that came later are called only by cases that the matrix restricts.
 """
 
 from __future__ import annotations

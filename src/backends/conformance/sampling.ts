@@ -147,6 +147,50 @@ export const SAMPLING_CHECKS: readonly Check[] = [
     },
   },
   {
+    name: 'the end of a prompt alone is scored where only that is asked',
+    async run({ engine }) {
+      const whole = await scorePrompt(engine, { prompt: LONG.tokens, topkPromptLogprobs: 2 })
+      const end = await scorePrompt(engine, { prompt: LONG.tokens, topkPromptLogprobs: 2, scorePromptFrom: 9 })
+      assert(end.logprobs!.subarray(0, 9).every(Number.isNaN) && end.topk!.logprobs.subarray(0, 18).every(Number.isNaN))
+      sameBits(end.logprobs!.subarray(9), whole.logprobs!.subarray(9), 'logprobs')
+      sameBits(end.topk!.logprobs.subarray(18), whole.topk!.logprobs.subarray(18), 'best logprobs')
+    },
+  },
+  {
+    name: 'other tokens are scored in the prompt’s places, as the prompt’s own are',
+    async run({ engine }) {
+      const { tokens } = SHORT
+      const prompt = tokens.subarray(0, 3)
+      // Nothing at position 1; at position 2 its own token, another, and its own again.
+      const promptTargets = { starts: Int32Array.of(0, 0, 3), ids: Int32Array.of(prompt[2]!, 9, prompt[2]!) }
+      const { logprobs, targets } = await scorePrompt(engine, { prompt, promptTargets })
+      const other = await scorePrompt(engine, { prompt: Int32Array.of(prompt[0]!, prompt[1]!, 9) })
+      sameBits(targets!, Float32Array.of(logprobs![2]!, other.logprobs![2]!, logprobs![2]!), 'logprobs of targets')
+      const alone = await scorePrompt(engine, { prompt, promptTargets, promptLogprobs: false })
+      assert.equal(alone.logprobs, undefined)
+      sameBits(alone.targets!, targets!, 'logprobs of targets, nothing else asked')
+    },
+  },
+  {
+    name: 'draws for each place of a prompt: of its distribution, repeatable, scored by the model',
+    async run({ engine }) {
+      const prompt = SHORT.tokens.subarray(0, 3)
+      const asked = { prompt, promptDraws: 3, temperature: 1.5, seed: '11', promptLogprobs: false }
+      const { draws } = await scorePrompt(engine, asked)
+      assert.deepEqual([draws!.ids.length, draws!.logprobs.length], [6, 6])
+      assert.deepEqual(await scorePrompt(engine, asked), { type: 'prompt', draws })
+      const promptTargets = { starts: Int32Array.of(0, 3, 6), ids: draws!.ids }
+      allClose((await scorePrompt(engine, { prompt, promptTargets })).targets!, draws!.logprobs, 'logprobs of draws')
+      const other = await scorePrompt(engine, { ...asked, promptDraws: 32, seed: '12' })
+      assert(new Set(other.draws!.ids.subarray(0, 32)).size > 1, 'draws differ')
+      const greedy = await scorePrompt(engine, { ...asked, temperature: 0, topkPromptLogprobs: 1 })
+      assert.deepEqual(
+        [...greedy.draws!.ids].filter((_, i) => i % 3 === 0),
+        [...greedy.topk!.ids.subarray(1)],
+      )
+    },
+  },
+  {
     name: 'a stop token ends a sequence and is part of it',
     async run({ engine }) {
       const [free] = await samples(engine, { maxTokens: 8 })
@@ -201,6 +245,9 @@ export const SAMPLING_CHECKS: readonly Check[] = [
         { topP: 0 },
         { seed: 'x' },
         { topkPromptLogprobs: maxTopK + 1 },
+        { promptDraws: 129 },
+        { promptTargets: { starts: Int32Array.of(0, 1), ids: Int32Array.of(vocabulary) } },
+        { promptTargets: { starts: Int32Array.of(0, 2), ids: Int32Array.of(1) } },
       ]
       for (const fields of wrong) await refused(sample(engine, fields), 'INVALID_INPUT')
       await refused(sample(engine, { snapshot: newId() }), 'SNAPSHOT_NOT_FOUND')

@@ -232,7 +232,10 @@ export class FakeEngine implements Engine {
       await this.#enter('generate', request, signal)
       const table = request.snapshot === null ? undefined : this.#snapshot(request.snapshot).table
       checkGeneration(request, this.info)
-      if (request.promptLogprobs || request.topkPromptLogprobs) yield scorePrompt(this.info.vocabulary, table, request)
+      const { promptLogprobs, topkPromptLogprobs, promptTargets, promptDraws } = request
+      if (promptLogprobs || topkPromptLogprobs || promptTargets || promptDraws) {
+        yield scorePrompt(this.info.vocabulary, table, request)
+      }
       for (let index = 0; index < request.samples; index++) {
         await breathe()
         await this.#gates.pass('generate', signal)

@@ -6,16 +6,36 @@ import type { GenerationEvent, GenerationRequest, TopK } from '../backend.ts'
 import { logSoftmax, type Table } from './fake-model.ts'
 
 export function scorePrompt(vocabulary: number, table: Table | undefined, request: GenerationRequest): GenerationEvent {
-  const { prompt, promptLogprobs, topkPromptLogprobs: k } = request
+  const { prompt, promptLogprobs, topkPromptLogprobs: k, scorePromptFrom: from = 1, promptTargets, seed } = request
+  const { promptDraws = 0, temperature } = request
   const rows = Array.from(prompt.subarray(0, -1), (token) => logSoftmax(vocabulary, table, token))
-  const logprobs = Float32Array.of(NaN, ...rows.map((row, i) => row[prompt[i + 1]!]!))
+  const scored = (i: number) => i + 1 >= from
+  const logprobs = Float32Array.of(NaN, ...rows.map((row, i) => (scored(i) ? row[prompt[i + 1]!]! : NaN)))
   const best = topKOf(rows, k)
   const topk = {
     k,
-    ids: Int32Array.of(...new Int32Array(k), ...best.ids),
-    logprobs: Float32Array.of(...new Float32Array(k).fill(NaN), ...best.logprobs),
+    ids: Int32Array.of(...new Int32Array(k), ...best.ids.map((id, cell) => (scored(Math.floor(cell / k)) ? id : 0))),
+    logprobs: Float32Array.of(
+      ...new Float32Array(k).fill(NaN),
+      ...best.logprobs.map((p, cell) => (scored(Math.floor(cell / k)) ? p : NaN)),
+    ),
   }
-  return { type: 'prompt', ...(promptLogprobs && { logprobs }), ...(k && { topk }) }
+  const targets = Float32Array.from(promptTargets?.ids ?? [], (id, cell) => {
+    return rows[promptTargets!.starts.findIndex((start) => start > cell) - 1]![id]!
+  })
+  const ids = Int32Array.from({ length: rows.length * promptDraws }, (_, cell) => {
+    const [i, d] = [Math.floor(cell / promptDraws), cell % promptDraws]
+    const row = logSoftmax(vocabulary, table, prompt[i]!, temperature || 1)
+    return temperature ? draw(row, uniform(seed, `prompt ${d}`, i + 1), 0, 1) : draw(row, 0, 1, 1)
+  })
+  const drawn = Float32Array.from(ids, (id, cell) => rows[Math.floor(cell / promptDraws)]![id]!)
+  return {
+    type: 'prompt',
+    ...(promptLogprobs && { logprobs }),
+    ...(k && { topk }),
+    ...(promptTargets && { targets }),
+    ...(promptDraws && { draws: { ids, logprobs: drawn } }),
+  }
 }
 
 export function drawSample(
@@ -51,7 +71,7 @@ export function drawSample(
 }
 
 /** A number in [0, 1) that depends on its arguments alone. */
-function uniform(seed: string, sample: number, position: number): number {
+function uniform(seed: string, sample: number | string, position: number): number {
   return createHash('sha256').update(`${seed}/${sample}/${position}`).digest().readUIntBE(0, 6) / 2 ** 48
 }
 

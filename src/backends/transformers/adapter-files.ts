@@ -114,7 +114,7 @@ function pairsOf(layout: AdapterLayout, values: Float32Array): Map<string, LoraP
 }
 
 /** A pair of a lower rank fills the first rows. `factor` multiplies B. */
-function putPair(values: Float32Array, { a, b }: ModulePlace, pair: LoraPair, factor = 1): void {
+export function putPair(values: Float32Array, { a, b }: ModulePlace, pair: LoraPair, factor = 1): void {
   values.set(pair.a, a)
   const columns = transpose(pair.b, pair.out, pair.rank)
   values.set(factor === 1 ? columns : columns.map((x) => x * factor), b)

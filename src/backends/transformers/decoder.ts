@@ -10,11 +10,11 @@ import { Runner } from './runner.ts'
 import { bodyGraph, headGraph, type SamplingModel } from './sampling-graph.ts'
 import type { Weights } from './weights.ts'
 
-/** One row of the head: an adapter by hash, a temperature and the token whose logit is asked (any when none is). */
+/** One row of the head: an adapter by hash, a temperature and the tokens whose logits are asked. */
 export interface HeadRow {
   readonly adapter: string | null
   readonly temperature: number
-  readonly target: number
+  readonly targets?: ArrayLike<number>
 }
 
 /** What the head says of one row. Logits are raw; see `logprob`. */
@@ -22,7 +22,8 @@ export interface HeadResult {
   /** [k], best first. */
   readonly logits: Float32Array
   readonly ids: Int32Array
-  readonly target: number
+  /** Logits of the row's targets. */
+  readonly targets: Float32Array
   /** Sum of exp(logit - best) over the whole vocabulary, at temperature 1 and exp((logit - best) / T) at the row's. */
   readonly sum: number
   readonly temperedSum: number
@@ -97,20 +98,25 @@ export class Decoder {
   /** The `k` best tokens, normalisers and target logits of each row of `hidden` [rows, H]. */
   async head(stacks: AdapterStacks, hidden: Float32Array, rows: readonly HeadRow[], k: number): Promise<HeadResult[]> {
     const count = rows.length
+    const width = rows.reduce((most, { targets }) => Math.max(most, targets?.length ?? 0), 1)
+    const asked = new BigInt64Array(count * width)
+    rows.forEach(({ targets = [] }, row) => {
+      for (let i = 0; i < targets.length; i++) asked[row * width + i] = BigInt(targets[i] as number)
+    })
     const { best, ids, target, sums } = await this.#compute.run(() =>
       this.#head.run({
         hidden: { data: hidden, dims: [count, this.config.hidden] },
         mask: stacks.mask(rows.map((row) => row.adapter)),
         ...stacks.feeds('head'),
         k: { data: BigInt64Array.of(BigInt(k)), dims: [1] },
-        targets: { data: BigInt64Array.from(rows, (row) => BigInt(row.target)), dims: [count, 1] },
+        targets: { data: asked, dims: [count, width] },
         inverse: { data: Float32Array.from(rows, (row) => Math.min(1 / row.temperature, STEEPEST)), dims: [count, 1] },
       }),
     )
-    return rows.map((_, i) => ({
+    return rows.map(({ targets }, i) => ({
       logits: (best as Float32Array).subarray(i * k, (i + 1) * k),
       ids: (ids as Int32Array).subarray(i * k, (i + 1) * k),
-      target: (target as Float32Array)[i] as number,
+      targets: (target as Float32Array).subarray(i * width, i * width + (targets?.length ?? 0)),
       sum: (sums as Float32Array)[2 * i] as number,
       temperedSum: (sums as Float32Array)[2 * i + 1] as number,
     }))

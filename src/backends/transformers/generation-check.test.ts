@@ -8,6 +8,8 @@ const LIMITS = { vocabulary: 100, maxContext: 32, maxTopK: 20 }
 const check = (changes: Partial<GenerationRequest>, prompt: readonly number[] = [1, 2, 3]) =>
   checkGeneration(request(prompt, changes), LIMITS)
 
+const targets = (starts: number[], ids: number[]) => ({ starts: Int32Array.from(starts), ids: Int32Array.from(ids) })
+
 function refusal(changes: Partial<GenerationRequest>, prompt?: readonly number[]): string {
   try {
     check(changes, prompt)
@@ -24,6 +26,7 @@ describe('checkGeneration', () => {
     check({})
     check({ maxTokens: 29, seed: '18446744073709551615', topP: 1e-9, temperature: 1e-9, topK: 10 ** 9 })
     check({ samples: 0, maxTokens: 0, seed: '' }, Array(32).fill(99))
+    check({ promptDraws: 128, scorePromptFrom: 2, promptTargets: targets([0, 1, 3], [0, 99, 99]) })
     check({ stopTokens: [0, 99], stopStrings: ['x'], topkSampleLogprobs: 20, topkPromptLogprobs: 20 })
   })
 
@@ -49,6 +52,19 @@ describe('checkGeneration', () => {
     [{ stopTokens: Array(1025).fill(1) }, undefined, /1025 stop tokens .* at most 1024/],
     [{ topkPromptLogprobs: 21 }, undefined, /topkPromptLogprobs is 21; .* from 0 to 20/],
     [{ topkSampleLogprobs: 21 }, undefined, /topkSampleLogprobs is 21; .* from 0 to 20/],
+    [{ promptDraws: 129 }, undefined, /promptDraws is 129; .* from 0 to 128/],
+    [{ samples: 0, promptDraws: 1, seed: 'x' }, undefined, /seed is "x"/],
+    [{ scorePromptFrom: 0 }, undefined, /scorePromptFrom is 0; .* from 1 to 2/],
+    [{ scorePromptFrom: 3 }, undefined, /scorePromptFrom is 3/],
+    [{ promptTargets: targets([0, 1], [5]) }, undefined, /2 starts for 1 tokens; a prompt of 3 needs 3/],
+    [{ promptTargets: targets([0, 1, 3], [5]) }, undefined, /3 starts for 1 tokens/],
+    [{ promptTargets: targets([0, 2, 1], [5]) }, undefined, /falling starts at position 2/],
+    [{ promptTargets: targets([0, 1, 1], [100]) }, undefined, /token 100 of promptTargets is outside/],
+    [
+      { promptTargets: targets([0, 0, 1025], Array(1025).fill(1)) },
+      undefined,
+      /1025 tokens at position 2; at most 1024/,
+    ],
   ])('refuses %o', (changes, prompt, sentence) => {
     expect(refusal(changes, prompt)).toMatch(sentence)
   })

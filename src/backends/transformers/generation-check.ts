@@ -1,7 +1,7 @@
 // What a generation request must keep for a model of a given vocabulary and context. Pure; the server asks before it
 // accepts a request, the engine asks again. Each refusal names the field, what it was and what is accepted.
 
-import type { EngineInfo, GenerationRequest } from '../backend.ts'
+import type { EngineInfo, GenerationRequest, PromptTargets } from '../backend.ts'
 import { engineError } from '../engine-errors.ts'
 
 export type GenerationLimits = Pick<EngineInfo, 'vocabulary' | 'maxContext' | 'maxTopK'>
@@ -9,12 +9,20 @@ export type GenerationLimits = Pick<EngineInfo, 'vocabulary' | 'maxContext' | 'm
 /** Most sequences of one request, and most stop tokens and stop strings. */
 const MAX_SAMPLES = 4096
 const MAX_STOPS = 1024
+/** Most tokens that may be scored, and most that may be drawn, at one position of a prompt. */
+const MAX_TARGETS = 1024
+const MAX_DRAWS = 128
 
 /** Throws an EngineError INVALID_INPUT for the first thing that is wrong. */
 export function checkGeneration(request: GenerationRequest, limits: GenerationLimits): void {
-  checkPrompt(request.prompt, limits)
-  whole('samples', request.samples, 0, MAX_SAMPLES)
-  if (request.samples > 0) checkSampling(request, limits)
+  const { prompt, samples, promptDraws = 0 } = request
+  checkPrompt(prompt, limits)
+  whole('samples', samples, 0, MAX_SAMPLES)
+  whole('promptDraws', promptDraws, 0, MAX_DRAWS)
+  if (samples > 0) checkSampling(request, limits)
+  if (samples > 0 || promptDraws > 0) checkRandomness(request)
+  whole('scorePromptFrom', request.scorePromptFrom ?? 1, 1, Math.max(1, prompt.length - 1))
+  if (request.promptTargets) checkTargets(request.promptTargets, prompt.length, limits)
   checkStops(request, limits)
   const { vocabulary, maxTopK } = limits
   const best = Math.min(maxTopK, vocabulary)
@@ -34,8 +42,31 @@ function checkPrompt(prompt: Int32Array, { vocabulary, maxContext }: GenerationL
   }
 }
 
+function checkTargets({ starts, ids }: PromptTargets, length: number, { vocabulary }: GenerationLimits): void {
+  if (starts.length !== length || starts[0] !== 0 || starts[length - 1] !== ids.length) {
+    refuse(`promptTargets has ${starts.length} starts for ${ids.length} tokens; a prompt of ${length} needs ${length}`)
+  }
+  for (let i = 1; i < length; i++) {
+    const count = (starts[i] as number) - (starts[i - 1] as number)
+    if (count < 0) refuse(`promptTargets has falling starts at position ${i}`)
+    if (count > MAX_TARGETS)
+      refuse(`promptTargets has ${count} tokens at position ${i}; at most ${MAX_TARGETS} are scored`)
+  }
+  const bad = ids.findIndex((id) => id < 0 || id >= vocabulary)
+  if (bad >= 0) refuse(`token ${ids[bad]} of promptTargets is outside the vocabulary, 0 to ${vocabulary - 1}`)
+}
+
+function checkRandomness({ temperature, seed }: GenerationRequest): void {
+  if (!(temperature >= 0 && temperature < Infinity)) {
+    refuse(`temperature is ${temperature}; it must be 0 (greedy) or a positive number`)
+  }
+  if (!/^\d{1,20}$/.test(seed) || BigInt(seed) >= 2n ** 64n) {
+    refuse(`seed is ${JSON.stringify(seed)}; it must be a whole number from 0 to 2^64 - 1, in decimal`)
+  }
+}
+
 function checkSampling(request: GenerationRequest, { vocabulary, maxContext }: GenerationLimits): void {
-  const { prompt, maxTokens, temperature, topP, seed } = request
+  const { prompt, maxTokens, topP } = request
   whole('maxTokens', maxTokens, 1, Number.MAX_SAFE_INTEGER)
   if (prompt.length + maxTokens > maxContext) {
     refuse(
@@ -43,14 +74,8 @@ function checkSampling(request: GenerationRequest, { vocabulary, maxContext }: G
         `at most ${maxContext - prompt.length} tokens can be sampled`,
     )
   }
-  if (!(temperature >= 0 && temperature < Infinity)) {
-    refuse(`temperature is ${temperature}; it must be 0 (greedy) or a positive number`)
-  }
   whole('topK', request.topK, 0, Number.MAX_SAFE_INTEGER, `0 for the whole vocabulary of ${vocabulary}`)
   if (!(topP > 0 && topP <= 1)) refuse(`topP is ${topP}; it must be above 0 and at most 1`)
-  if (!/^\d{1,20}$/.test(seed) || BigInt(seed) >= 2n ** 64n) {
-    refuse(`seed is ${JSON.stringify(seed)}; it must be a whole number from 0 to 2^64 - 1, in decimal`)
-  }
 }
 
 function checkStops({ stopTokens, stopStrings }: GenerationRequest, { vocabulary }: GenerationLimits): void {

@@ -124,6 +124,26 @@ describe('logprobs', () => {
     }
   })
 
+  it('of a long prompt’s places, and draws for them, need no more candidates than come back at first', async () => {
+    const odd = await oddGenerator(3001, { threads: 1 })
+    const prompt = Array.from({ length: 50 }, (_, i) => (i * 61) % 3001)
+    const asked = { samples: 0, promptDraws: 40, temperature: 1, seed: '5' }
+    const { prompt: drawn } = await run(asked, prompt, null, odd)
+    const { ids = new Int32Array(), logprobs = [] } = drawn?.draws ?? {}
+    const starts = Int32Array.from(prompt, (_, i) => 40 * i)
+    const scored = await run({ samples: 0, promptTargets: { starts, ids }, topkPromptLogprobs: 64 }, prompt, null, odd)
+    for (const [i, value] of logprobs.entries()) expect(scored.prompt?.targets?.[i]).toBeCloseTo(value, 4)
+    // Some lie beyond the 64 best of their place, as often as they should.
+    const best = scored.prompt?.topk
+    const rare = [...ids].filter((id, i) => {
+      const row = Math.floor(i / 40) + 1
+      return !best?.ids.subarray(64 * row, 64 * row + 64).includes(id)
+    }).length
+    const mass = [...(best?.logprobs.subarray(64) ?? [])].reduce((sum, p) => sum + Math.exp(p), 0) / 49
+    expect(Math.abs(rare / ids.length - (1 - mass))).toBeLessThan(4 * Math.sqrt((mass * (1 - mass)) / ids.length))
+    await odd.close()
+  })
+
   it('come for the prompt before the samples, from one request', async () => {
     const types: string[] = []
     const asked = { samples: 2, promptLogprobs: true, topkPromptLogprobs: 1 }

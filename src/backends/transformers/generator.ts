@@ -235,7 +235,7 @@ export class Generator {
       { length: wave.count },
       (_, i) => new Sequence(request, wave.first + i, key, this.#tokenizer),
     )
-    const row = { adapter: snapshot?.hash ?? null, temperature: reportedTemperature(request), target: 0 }
+    const row = { adapter: snapshot?.hash ?? null, temperature: reportedTemperature(request) }
     const draws = sequences.map((sequence) => ({ row: 0, sequence }))
     const drawn = await drawTokens(this.#decoder, lane.stacks, hidden, [row], draws)
     sequences.forEach((sequence, i) => {
@@ -253,7 +253,6 @@ export class Generator {
       const rows = members.map((m, i) => ({
         adapter: adapters[i] ?? null,
         temperature: reportedTemperature(m.sequence.request),
-        target: 0,
       }))
       const draws = members.map((m, row) => ({ row, sequence: m.sequence }))
       const drawn = await drawTokens(this.#decoder, lane.stacks, hidden, rows, draws)

@@ -46,8 +46,11 @@ export function keyOfSeed(seed: string): Key {
   return [Number(bits & 0xffffffffn), Number(bits >> 32n)]
 }
 
-/** Uniform in [0, 1) with 53 random bits: for the token at `position` of sequence `sample`. */
-export function uniform(key: Key, sample: number, position: number): number {
-  const [high, low] = philox([position, sample, 0, 0], key)
+/** What is drawn: two draws at one place of different streams have nothing to do with each other. */
+const STREAMS = { sample: 0, promptDraw: 1 } as const
+
+/** Uniform in [0, 1) with 53 random bits: for the token at `position` of sequence `sample`, or of that draw of a prompt's. */
+export function uniform(key: Key, sample: number, position: number, stream: keyof typeof STREAMS = 'sample'): number {
+  const [high, low] = philox([position, sample, STREAMS[stream], 0], key)
   return ((high >>> 5) * 2 ** 26 + (low >>> 6)) / 2 ** 53
 }

@@ -2,6 +2,7 @@
 // asked. Knows one prompt; what is drawn from its last row is the generator's.
 
 import { type Decoder, isFiniteRow, nonFinite } from './decoder.ts'
+import { settle } from './drawing.ts'
 import { KvCache } from './kv-cache.ts'
 import type { Lane } from './lane.ts'
 import { PromptScore } from './prompt-score.ts'
@@ -21,11 +22,12 @@ export class Prefill {
   #position = 0
 
   constructor(wave: Wave, lane: Lane, config: SamplingModel) {
+    const { request, key } = wave.job
     this.wave = wave
     this.lane = lane
     this.cache = new KvCache(config)
     this.cache.add()
-    this.score = wave.first === 0 ? PromptScore.of(wave.job.request) : null
+    this.score = wave.first === 0 ? PromptScore.of(request, key) : null
   }
 
   get isDone(): boolean {
@@ -40,24 +42,36 @@ export class Prefill {
     const tokens = request.prompt.subarray(first, first + CHUNK)
     const last = tokens.length - 1
     this.#position += tokens.length
-    // The head looks at the token before the one it is asked about: the prompt's last token has no successor yet.
-    const scored = this.score ? tokens.length - (this.isDone ? 1 : 0) : 0
-    const rows = scored > last ? [...tokens.keys()] : [...Array(scored).keys(), last]
+    // The head looks at the token before the position it is asked about: the prompt's last token has no successor yet.
+    const from = this.score ? Math.max(first, this.score.from - 1) : this.#position
+    const scored = Math.max(0, this.#position - (this.isDone ? 1 : 0) - from)
+    const rows = Array.from({ length: scored }, (_, i) => from - first + i)
+    if (rows.at(-1) !== last) rows.push(last)
     const adapter = snapshot?.hash ?? null
     const hidden = await decoder.body(this.cache, this.lane.stacks, [adapter], [...tokens], rows)
-    if (scored > 0) await this.#score(decoder, hidden.subarray(0, scored * width), first)
+    if (scored > 0) await this.#score(decoder, this.score as PromptScore, hidden.subarray(0, scored * width), from + 1)
     return { tokens: tokens.length, hidden: hidden.subarray(-width) }
   }
 
-  async #score(decoder: Decoder, hidden: Float32Array, first: number): Promise<void> {
+  /** `hidden` [rows, H] of the tokens before position `from` and those after it. */
+  async #score(decoder: Decoder, score: PromptScore, hidden: Float32Array, from: number): Promise<void> {
     const { request, snapshot } = this.wave.job
-    const adapter = snapshot?.hash ?? null
-    const targets = request.prompt.subarray(first + 1, first + 1 + hidden.length / decoder.config.hidden)
-    const rows = Array.from(targets, (target) => ({ adapter, temperature: 1, target }))
-    const results = await decoder.head(this.lane.stacks, hidden, rows, this.score?.k ?? 1)
+    const { hidden: width, vocabulary } = decoder.config
+    const { stacks } = this.lane
+    const positions = Array.from({ length: hidden.length / width }, (_, i) => from + i)
+    const rows = positions.map((position) => score.row(position, snapshot?.hash ?? null))
+    const results = await decoder.head(stacks, hidden, rows, score.candidates(vocabulary))
     for (const [i, row] of results.entries()) {
       if (!isFiniteRow(row)) throw nonFinite(request)
-      this.score?.set(first + 1 + i, row)
+      score.set(from + i, row)
     }
+    const draws = positions.flatMap((position, row) => score.draws(position, row))
+    if (draws.length === 0) return
+    const drawn = await settle(decoder, { stacks, hidden, rows, results }, draws)
+    const each = draws.length / positions.length
+    drawn.forEach((one, i) => {
+      if (!one) throw nonFinite(request)
+      score.setDrawn(from + Math.floor(i / each), i % each, one)
+    })
   }
 }

@@ -52,8 +52,8 @@ export function bodyGraph(config: SamplingModel, weights: Weights): Graph {
 }
 
 /**
- * Inputs: `hidden` [R, H], `mask` [R, C], `unembed.A`, `unembed.B` as above, `k` [1], `targets` [R, 1], `inverse` [R, 1] (1 /
- * temperature). Outputs: `best` [R, k] logits in falling order (ties: lower id first) and their `ids`; `target` [R, 1] logits;
+ * Inputs: `hidden` [R, H], `mask` [R, C], `unembed.A`, `unembed.B` as above, `k` [1], `targets` [R, J], `inverse` [R, 1] (1 /
+ * temperature). Outputs: `best` [R, k] logits in falling order (ties: lower id first) and their `ids`; `target` [R, J] logits;
  * `sums` [R, 2]: the sum of exp(logit - best) over the vocabulary, at temperature 1 and at the row's own.
  */
 export function headGraph(config: SamplingModel, weights: Weights): Graph {
@@ -72,11 +72,11 @@ export function headGraph(config: SamplingModel, weights: Weights): Graph {
   const tempered = g.node('Mul', [centred, g.input('inverse', 'float32', ['R', 1])])
   const sum = (exponents: string) => g.node('ReduceSum', [g.node('Exp', [exponents]), g.ints(1)], { keepdims: 1 })
   const [best = '', ids = ''] = g.nodes('TopK', [logits, g.input('k', 'int64', [1])], { axis: 1 }, 2)
-  const target = g.node('GatherElements', [logits, g.input('targets', 'int64', ['R', 1])], { axis: 1 })
+  const target = g.node('GatherElements', [logits, g.input('targets', 'int64', ['R', 'J'])], { axis: 1 })
   g.output(g.alias(best, 'best'), 'float32', ['R', 'K'])
   // In 32 bits, which JavaScript reads faster than BigInt.
   g.output(g.alias(g.node('Cast', [ids], { to: INT32 }), 'ids'), 'int32', ['R', 'K'])
-  g.output(g.alias(target, 'target'), 'float32', ['R', 1])
+  g.output(g.alias(target, 'target'), 'float32', ['R', 'J'])
   g.output(g.alias(g.node('Concat', [sum(centred), sum(tempered)], { axis: 1 }), 'sums'), 'float32', ['R', 2])
   return g
 }

@@ -34,7 +34,7 @@ export function firstWave(
   rows: number,
 ): Wave {
   const count = Math.max(1, Math.ceil(request.samples / rows))
-  const key = keyOfSeed(request.samples ? request.seed : '0')
+  const key = keyOfSeed(isDrawing(request) ? request.seed : '0')
   const job: Job = { request, snapshot, key, events, later: [], open: count }
   for (let i = 0; i < count; i++) {
     const first = i * rows
@@ -43,6 +43,9 @@ export function firstWave(
   }
   return job.later.shift() as Wave
 }
+
+/** Whether seed and temperature of a request mean anything. */
+export const isDrawing = ({ samples, promptDraws = 0 }: GenerationRequest): boolean => samples > 0 || promptDraws > 0
 
 /** Tokens a sequence of this request may hold at most. */
 export const longest = ({ prompt, samples, maxTokens }: GenerationRequest): number =>

@@ -31,10 +31,9 @@ export const rowsOf = ({ values, width }: Column): number => Math.ceil(values.le
 
 /** A datum of an acknowledged call, with its part of the answer where there is one. */
 export function shownDatum(datum: TrainingDatum, answer: TrainingReply['logprobs'][number] | undefined): ShownDatum {
-  const { tokens, targets, width, weights, logprobs, advantages } = datum
+  const { tokens, targets, width, ...floats } = datum
   const inputs: Record<string, Column> = { target_tokens: { values: targets, width } }
-  if (weights) inputs.weights = { values: weights, width }
-  if (logprobs) inputs.logprobs = { values: logprobs, width: 1 }
-  if (advantages) inputs.advantages = { values: advantages, width: 1 }
+  // Only weights go with each of several targets.
+  for (const [name, values] of Object.entries(floats)) inputs[name] = { values, width: name === 'weights' ? width : 1 }
   return { tokens, inputs, ...(answer && { computed: { values: answer.values, width: answer.width } }) }
 }

@@ -151,7 +151,8 @@ function growingSink(lease: Lease): Sink {
   }
 }
 
-function discard(request: IncomingMessage): void {
+/** Reads and throws away what is left of a body. */
+export function discard(request: IncomingMessage): void {
   if (request.readableEnded || request.destroyed) return
   let left = DISCARD_BYTES
   request.on('error', () => {})

@@ -20,7 +20,7 @@ export interface Call<K extends OperationId> {
   readonly tenant: Operations[K]['needsKey'] extends true ? Tenant : Tenant | null
   readonly params: PathParams<K>
   readonly query: QueryParams<K>
-  /** Bytes where protobuf was sent; `undefined` for operations without a body. */
+  /** Bytes where protobuf was sent, a stream where an archive was; `undefined` for operations without a body. */
   readonly body: Body<K>
   readonly request: CallRequest
 }
@@ -34,7 +34,14 @@ interface CallRequest {
   readonly signal: AbortSignal
 }
 
-type Body<K extends OperationId> = 'application/x-protobuf' extends Operations[K]['requestMedia'][number]
+type Body<K extends OperationId> = 'application/x-tar' extends Operations[K]['requestMedia'][number]
+  ? UploadBody
+  : TextBody<K>
+
+/** What is too large for memory comes as it was sent: whoever reads it counts it. */
+export type UploadBody = Readable
+
+type TextBody<K extends OperationId> = 'application/x-protobuf' extends Operations[K]['requestMedia'][number]
   ? RequestBody<K> | Uint8Array
   : RequestBody<K>
 

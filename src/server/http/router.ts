@@ -11,7 +11,7 @@ import { type ServiceError, serviceError } from '../errors.ts'
 import { nearest } from '../nearest.ts'
 import type { Tenant } from '../services/tenants.ts'
 import { type Authenticate, tenantOf } from './auth.ts'
-import { readBody } from './body.ts'
+import { discard, readBody } from './body.ts'
 import type { BodyBudget } from './body-budget.ts'
 import { explainInvalid } from './explain-invalid.ts'
 import type { BytesResult, Call, Handlers, JsonResult, StreamResult } from './handler.ts'
@@ -21,9 +21,13 @@ import type { HttpContext, HttpMiddleware, RequestState } from './state.ts'
 export type { BytesResult, Handlers, JsonResult, StreamResult } from './handler.ts'
 
 const JSON_TYPE = 'application/json'
+/** Archives are larger than what is kept in memory. */
+const STREAMED_TYPE = 'application/x-tar'
 
 export interface RouterParts {
   readonly authenticate: Authenticate
+  /** Throws where a tenant may not call an operation at all. */
+  readonly authorize?: (tenant: Tenant, operation: Operation) => void
   readonly budget: BodyBudget
   /** Of one body, as received and decoded. */
   readonly maxBodyBytes: number
@@ -81,7 +85,10 @@ async function answer(
 ): Promise<void> {
   const needsKey = parts.needsKey?.(operation) ?? operation.needsKey
   const tenant = needsKey ? await tenantOf(ctx.req.headers, parts.authenticate) : null
-  if (tenant) ctx.state.tenant = tenant.id
+  if (tenant) {
+    ctx.state.tenant = tenant.id
+    parts.authorize?.(tenant, operation)
+  }
   if (!handler) {
     const { id, method, path } = operation
     throw serviceError('PLANNED_OPERATION', { operation: id, method: method.toUpperCase(), path })
@@ -101,6 +108,8 @@ async function answer(
 async function takeBody(ctx: HttpContext, operation: Operation, tenant: Tenant | null, parts: RouterParts) {
   if (!operation.hasBody) return { body: undefined, release: () => {} }
   const type = mediaType(ctx.req, operation)
+  // Whatever the handler leaves of it is thrown away, so that the client reads its answer.
+  if (type === STREAMED_TYPE) return { body: ctx.req, release: () => discard(ctx.req) }
   const maxBytes = type === JSON_TYPE ? Math.min(parts.maxJsonBytes, parts.maxBodyBytes) : parts.maxBodyBytes
   const refused = (body: unknown) => parts.onRefused?.({ operation: operation.id as OperationId, tenant, body })
   // Those without a key share one share.

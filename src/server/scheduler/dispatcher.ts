@@ -61,7 +61,7 @@ export interface Tenant<T> {
 const WINDOW = 8192
 /** What a tenant that has nothing with the engine may send in any case. */
 const QUANTUM = 1024
-/** Operations without tokens are not free: they hold a place, and writing what became of them takes time. */
+/** Operations without tokens are not free: writing what became of them takes time. */
 const LEAST_COST = 64
 
 export const costOf = ({ cost }: Schedulable): number => Math.max(cost, LEAST_COST)
@@ -70,6 +70,8 @@ export class Dispatcher<T extends Schedulable> {
   readonly #rules: DispatchRules
   readonly #tenants = new Map<string, Tenant<T>>()
   readonly #adapters = new Map<string, Adapter<T>>()
+  /** Queues of runs that have had no operation yet, so that their tenants are not known. */
+  readonly #unowned = new Map<string, AdapterQueue<T>>()
   /** Tenants whose turn may come. */
   readonly #turns = new FairTurns<Tenant<T>>()
   /** Those of them that have nothing with the engine. */
@@ -95,10 +97,12 @@ export class Dispatcher<T extends Schedulable> {
   }
 
   /** A request with this number was refused: later ones need not wait for it. */
-  skip(run: Schedulable['run'], seq: number): void {
-    const adapter = this.#adapter(run)
-    adapter.queue.skip(seq)
-    this.#offer(adapter)
+  skip(run: string, seq: number): void {
+    const adapter = this.#adapters.get(run)
+    const queue = adapter?.queue ?? this.#unowned.get(run) ?? new AdapterQueue<T>()
+    queue.skip(seq)
+    if (adapter) this.#offer(adapter)
+    else this.#unowned.set(run, queue)
   }
 
   /** What waits for a lower number, taken out: the number will not come any more. */
@@ -109,6 +113,7 @@ export class Dispatcher<T extends Schedulable> {
   /** Ends the order of a run; gives what had not been started. */
   end(run: string): T[] {
     const adapter = this.#adapters.get(run)
+    this.#unowned.delete(run)
     if (!adapter) return []
     const { tenant } = adapter
     this.#adapters.delete(run)
@@ -258,7 +263,8 @@ export class Dispatcher<T extends Schedulable> {
     const known = this.#adapters.get(id)
     if (known) return known
     const tenant = this.#tenant(name)
-    const adapter = { run: id, tenant, queue: new AdapterQueue<T>(), group: null }
+    const adapter = { run: id, tenant, queue: this.#unowned.get(id) ?? new AdapterQueue<T>(), group: null }
+    this.#unowned.delete(id)
     tenant.adapters.set(id, adapter)
     this.#adapters.set(id, adapter)
     return adapter

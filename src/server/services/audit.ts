@@ -11,6 +11,8 @@ export type AuditEvent =
   | 'checkpoint_delete'
   | 'checkpoint_expire'
   | 'checkpoint_copy'
+  | 'checkpoint_share'
+  | 'checkpoint_import'
   | 'project_assign_session'
   | 'api_key_create'
   | 'api_key_revoke'

@@ -130,6 +130,11 @@ export class BaseModels {
     return entry
   }
 
+  /** Where its files are. Throws UNKNOWN_BASE_MODEL. */
+  path(name: string): string {
+    return this.#entry(name).source.path
+  }
+
   /** What a hub would hold of this model besides weights: tokenizer, configuration, chat template. */
   files(name: string): Record<string, Uint8Array> | null {
     return this.#entries.get(name)?.files ?? null

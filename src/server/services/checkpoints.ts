@@ -9,6 +9,7 @@ import type { Kysely, Selectable, Transaction } from 'kysely'
 import { type AdapterFile, EngineError } from '../../backends/backend.ts'
 import { serviceError } from '../errors.ts'
 import type { CheckpointKind, CheckpointTable, Database } from '../store/schema.ts'
+import { transact } from '../store/transact.ts'
 import { writeAudit } from './audit.ts'
 import type { Run } from './runs.ts'
 
@@ -51,6 +52,12 @@ export function parseTinkerPath(path: string): { run: string; kind: CheckpointKi
 function isOver({ expires_at }: Checkpoint): boolean {
   return expires_at !== null && expires_at <= Date.now()
 }
+
+/** The run that a checkpoint is of, as far as it says what the files are. */
+export type CheckpointOwner = Pick<
+  Run,
+  'id' | 'tenant' | 'base_model' | 'rank' | 'alpha' | 'train_attention' | 'train_mlp' | 'train_unembed'
+>
 
 export interface NewCheckpoint {
   readonly kind: CheckpointKind
@@ -103,7 +110,7 @@ export class Checkpoints {
     const { id } = await this.own(tenant, path)
     const published = isPublished ? 1 : 0
     const event = isPublished ? 'checkpoint_publish' : 'checkpoint_unpublish'
-    await this.#db.transaction().execute(async (trx) => {
+    await transact(this.#db, async (trx) => {
       await trx.updateTable('checkpoints').set({ published }).where('id', '=', id).execute()
       await writeAudit(trx, tenant, event, { actor: tenant, tinker_path: path })
     })
@@ -140,7 +147,7 @@ export class Checkpoints {
   /** Part of the transaction that ends the save: the row and the answer become visible together. */
   async register(
     trx: Transaction<Database>,
-    run: Run,
+    run: CheckpointOwner,
     checkpoint: NewCheckpoint,
     folder: string,
     files: readonly AdapterFile[],

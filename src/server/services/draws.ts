@@ -3,7 +3,7 @@
 // may be asked for, scheduler/draw-queue.ts whose turn it is.
 
 import type { Engine, GenerationRequest, SnapshotId } from '../../backends/backend.ts'
-import type { SampleCall, SampleReply } from '../calls.ts'
+import type { SampleCall } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import { type Drawable, DrawQueue, type DrawRules } from '../scheduler/draw-queue.ts'
 import { Meter } from '../scheduler/meter.ts'
@@ -12,6 +12,7 @@ import type { BaseModels } from './base-models.ts'
 import { type Checkpoints, unreadable } from './checkpoints.ts'
 import { type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
+import { collect } from './generation.ts'
 import { inWords, type QueueLine, type QueueSource, type Standing } from './queue.ts'
 import { Snapshots } from './snapshots.ts'
 import type { Tenure } from './tenure.ts'
@@ -159,7 +160,11 @@ export class Draws implements QueueSource {
     if (tenure.isOver) return 0
     try {
       signal.throwIfAborted()
-      await this.#parts.journal.start([id], tenure)
+      const [started] = await this.#parts.journal.start([id], tenure)
+      if (!started) {
+        this.#parts.futures.drop(id)
+        return 0
+      }
       const value = await this.#parts.survival.carry(baseModel, (engine) => {
         const draw = (snapshot: SnapshotId | null) => collect(engine, { ...request, snapshot }, call, signal)
         return folder === null ? draw(null) : this.#frozen(engine, folder, draw)
@@ -227,30 +232,4 @@ export class Draws implements QueueSource {
     this.#isStopped = true
     clearTimeout(this.#timer)
   }
-}
-
-async function collect(
-  engine: Engine,
-  request: GenerationRequest,
-  call: SampleCall,
-  signal: AbortSignal | undefined,
-): Promise<SampleReply> {
-  const sequences: SampleReply['sequences'][number][] = new Array(request.samples)
-  let scores: Pick<SampleReply, 'promptLogprobs' | 'promptTopk'> = {}
-  for await (const event of engine.generate(request, signal)) {
-    if (event.type === 'prompt') {
-      const { logprobs, topk } = event
-      scores = { ...(logprobs && { promptLogprobs: lastOnly(logprobs, call) }), ...(topk && { promptTopk: topk }) }
-    } else {
-      const { index, type: _, ...sequence } = event
-      sequences[index] = sequence
-    }
-  }
-  return { sequences, ...scores, promptCacheHitTokens: 0 }
-}
-
-/** prompt_logprobs_last_n: what was not asked for is NaN on the wire. */
-function lastOnly(logprobs: Float32Array, { promptLogprobsLastN: n }: SampleCall): Float32Array {
-  if (n === undefined) return logprobs
-  return logprobs.map((p, i) => (i < logprobs.length - n ? Number.NaN : p))
 }

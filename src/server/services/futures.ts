@@ -35,7 +35,7 @@ export class Futures {
   constructor(journal: Journal, signals: Signals, log: (cause: unknown, id: string) => void) {
     this.#journal = journal
     this.#log = log
-    signals.on('ended', (id) => this.#tell(id))
+    signals.on('ended', (id, isOwn) => isOwn || this.#tell(id))
     signals.onGap(() => this.#wakeAll())
   }
 
@@ -53,6 +53,11 @@ export class Futures {
     if (this.#open.has(id)) return false
     this.#open.set(id, tenure)
     return true
+  }
+
+  /** It has ended without this server. */
+  drop(id: string): void {
+    this.#open.delete(id)
   }
 
   /** What has not ended is another server's to end. */

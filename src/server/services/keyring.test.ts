@@ -4,25 +4,29 @@ import { join } from 'node:path'
 import type { Kysely } from 'kysely'
 import { sql } from 'kysely'
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import { openDatabase } from '../store/database.ts'
 import type { Database } from '../store/schema.ts'
-import { openSqlite } from '../store/sqlite.ts'
+import { newDatabase, type TestDatabase } from '../store/testing/databases.ts'
 import { Keyring } from './keyring.ts'
 import { NO_LIMITS } from './limits.ts'
 import { Tenants } from './tenants.ts'
 import { Tokens } from './tokens.ts'
 
 let folder: string
+let database: TestDatabase
 let db: Kysely<Database>
 /** Another process on the same database: what the command line is to a server. */
 let other: Kysely<Database>
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'twinkle-keyring-'))
-  db = await openSqlite(join(folder, 'twinkle.db'))
-  other = await openSqlite(join(folder, 'twinkle.db'))
+  database = await newDatabase()
+  db = await openDatabase({ database: database.url, stateDir: folder })
+  other = await openDatabase({ database: database.url, stateDir: folder })
 })
 afterEach(async () => {
   await db.destroy()
   await other.destroy()
+  await database.remove()
   rmSync(folder, { recursive: true })
 })
 

@@ -6,6 +6,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { type Kysely, sql } from 'kysely'
 import { serviceError } from '../errors.ts'
 import type { Database } from '../store/schema.ts'
+import { transact } from '../store/transact.ts'
 import { writeAudit } from './audit.ts'
 import type { ApiKey } from './keyring.ts'
 import type { Role } from './tenants.ts'
@@ -85,15 +86,17 @@ export class Keys {
   }
 
   #change<T>(work: (trx: Kysely<Database>) => Promise<T>): Promise<T> {
-    return this.#db.transaction().execute(async (trx) => {
-      const result = await work(trx)
+    return transact(this.#db, async (trx) => {
       await noteKeyChange(trx)
-      return result
+      return work(trx)
     })
   }
 }
 
-/** Part of every transaction that changes keys or tenants: servers read them again. */
+/**
+ * Begins every transaction that changes keys or tenants, and so lets one at a time through: what it reads then stays so until
+ * it ends. Servers read keys and tenants again.
+ */
 export async function noteKeyChange(trx: Kysely<Database>): Promise<void> {
   await trx.updateTable('key_changes').set({ version: sql<number>`version + 1` }).execute()
 }

@@ -8,10 +8,10 @@ import { type Standing, standingOf } from '../scheduler/standing.ts'
 import type { RunOperation } from './run-operation.ts'
 
 export interface Carrier {
-  /** Records that these are carried out now, in this order. */
-  start(operations: readonly RunOperation[]): Promise<void>
+  /** Records that these are carried out now, in this order. Gives the ids of those that may be. */
+  start(operations: readonly RunOperation[]): Promise<ReadonlySet<string>>
   /** Carries out operations of one run, once they are `started`. Never throws. */
-  carry(operations: readonly RunOperation[], started: Promise<void>): Promise<void>
+  carry(operations: readonly RunOperation[], started: Promise<ReadonlySet<string>>): Promise<void>
 }
 
 /** `taken`: this number has had its turn. `ended`: the run takes no more operations. */
@@ -52,8 +52,8 @@ export class Lane {
   }
 
   /** A request with this number was refused: later ones need not wait for it. */
-  skip(run: RunOperation['run'], seq: number): void {
-    if (seq === 0 || this.#ended.has(run.id)) return
+  skip(run: string, seq: number): void {
+    if (seq === 0 || this.#ended.has(run)) return
     this.#dispatcher.skip(run, seq)
     this.#wake()
   }
@@ -148,7 +148,7 @@ export class Lane {
     this.#setTimer()
   }
 
-  async #carry(group: Group<RunOperation>, started: Promise<void>): Promise<void> {
+  async #carry(group: Group<RunOperation>, started: Promise<ReadonlySet<string>>): Promise<void> {
     this.#running++
     this.#meter.begin(this.#now())
     await this.#carrier.carry(group.operations, started)

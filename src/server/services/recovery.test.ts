@@ -162,7 +162,7 @@ function life({ services: { training } }: House, modelSeqId: number): Life {
   const whole = half.then(async () => {
     await outcome(house, ids[4] as string)
     await submitted(
-      () => training.loadWeights('anna', modelId, 8, `tinker://${modelId}/weights/kept`, true),
+      () => training.loadWeights('anna', modelId, 8, { path: `tinker://${modelId}/weights/kept`, optimizer: true }),
       () => training.train('anna', pass(modelId, 9)),
       () => training.optimStep('anna', modelId, 10, ADAMW),
       () => training.train('anna', pass(modelId, 11)),

@@ -3,6 +3,7 @@
 
 import type { Kysely } from 'kysely'
 import type { Database } from '../store/schema.ts'
+import { transact } from '../store/transact.ts'
 import { Alarm } from './alarm.ts'
 import { type AuditEvent, writeAudit } from './audit.ts'
 import { type Checkpoint, type Checkpoints, checkTtl, tinkerPath } from './checkpoints.ts'
@@ -32,7 +33,7 @@ export class Retention {
     checkTtl(ttlSeconds)
     const { id } = await this.#checkpoints.own(tenant, path)
     const expiresAt = ttlSeconds === null ? null : Date.now() + ttlSeconds * 1000
-    await this.#db.transaction().execute(async (trx) => {
+    await transact(this.#db, async (trx) => {
       await trx.updateTable('checkpoints').set({ expires_at: expiresAt }).where('id', '=', id).execute()
       await writeAudit(trx, tenant, 'checkpoint_set_ttl', { actor: tenant, tinker_path: path, ttl_seconds: ttlSeconds })
     })
@@ -45,9 +46,11 @@ export class Retention {
   }
 
   async #remove(checkpoint: Checkpoint, event: AuditEvent, actor: string): Promise<void> {
-    await this.#db.transaction().execute(async (trx) => {
-      await trx.deleteFrom('checkpoints').where('id', '=', checkpoint.id).execute()
-      await writeAudit(trx, checkpoint.tenant, event, { actor, tinker_path: tinkerPath(checkpoint) })
+    await transact(this.#db, async (trx) => {
+      const { numDeletedRows } = await trx.deleteFrom('checkpoints').where('id', '=', checkpoint.id).executeTakeFirst()
+      // Of two servers that find it over, one removes it.
+      if (numDeletedRows > 0n)
+        await writeAudit(trx, checkpoint.tenant, event, { actor, tinker_path: tinkerPath(checkpoint) })
     })
     await this.#checkpoints.removeUnused(checkpoint.folder)
   }

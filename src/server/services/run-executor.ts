@@ -7,6 +7,7 @@ import type { Reply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
 import type { Database } from '../store/schema.ts'
+import { transact } from '../store/transact.ts'
 import { type Checkpoints, tinkerPath } from './checkpoints.ts'
 import { isEngineLoss, type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
@@ -16,7 +17,7 @@ import type { RestartPoints } from './restart-points.ts'
 import type { RunOperation, RunWork } from './run-operation.ts'
 import type { Run, Runs } from './runs.ts'
 import type { Tenure } from './tenure.ts'
-import { trainingMetrics } from './training-metrics.ts'
+import { stepMetrics, trainingMetrics } from './training-metrics.ts'
 import { writeUsage } from './usage.ts'
 
 export interface ExecutorParts {
@@ -62,23 +63,21 @@ export class RunExecutor {
     this.#parts = parts
   }
 
-  /** Records that these are carried out now, in this order. */
-  start(operations: readonly RunOperation[]): Promise<void> {
+  /** Records that these are carried out now, in this order. Gives those that another server has not ended meanwhile. */
+  async start(operations: readonly RunOperation[]): Promise<ReadonlySet<string>> {
     const { journal, tenure } = this.#parts
-    return journal.start(
-      operations.flatMap((o) => o.id ?? []),
-      tenure,
-    )
+    const ids = operations.flatMap(({ id }) => id ?? [])
+    return new Set(await journal.start(ids, tenure))
   }
 
   /** All operations of the batch are of one run and one class. Never throws. */
-  async carry(batch: readonly RunOperation[], started: Promise<void>): Promise<void> {
+  async carry(batch: readonly RunOperation[], started: Promise<ReadonlySet<string>>): Promise<void> {
     const [first] = batch
     if (!first) return
     const { survival } = this.#parts
     const open = new Set(batch)
     try {
-      await started
+      await this.#begin(open, started)
       const lost = await survival.carry(first.run.base_model, (engine) => this.#unlessLost(engine, open))
       if (!lost) return
       for (const operation of [...open]) {
@@ -88,6 +87,16 @@ export class RunExecutor {
       }
     } catch (cause) {
       for (const operation of open) await this.#reject(operation, cause)
+    }
+  }
+
+  /** Takes out of `open` what another server has ended meanwhile. */
+  async #begin(open: Set<RunOperation>, started: Promise<ReadonlySet<string>>): Promise<void> {
+    const ids = await started
+    for (const operation of [...open]) {
+      if (operation.id === null || ids.has(operation.id)) continue
+      this.#parts.futures.drop(operation.id)
+      open.delete(operation)
     }
   }
 
@@ -172,9 +181,7 @@ export class RunExecutor {
     for (const outcome of await engine.optimStep([...open].map((o) => (o.work as Work<'optim_step'>).step))) {
       const operation = byId.get(outcome.operation)
       if (!operation) continue
-      await this.#settle(operation, outcome, ({ gradientNorm, step, applied }) =>
-        json({ metrics: { grad_norm: gradientNorm, step, applied: applied ? 1 : 0 }, type: 'optim_step' }),
-      )
+      await this.#settle(operation, outcome, (result) => json({ metrics: stepMetrics(result), type: 'optim_step' }))
       open.delete(operation)
       if ('result' in outcome) stepped.push(operation)
     }
@@ -222,7 +229,7 @@ export class RunExecutor {
 
   /** For what is written beside the end of an operation. */
   async #fenced(write: NonNullable<Also>): Promise<void> {
-    await this.#parts.db.transaction().execute(async (trx) => {
+    await transact(this.#parts.db, async (trx) => {
       await this.#parts.tenure.check(trx)
       await write(trx)
     })

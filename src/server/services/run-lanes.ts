@@ -5,12 +5,13 @@
 import { serviceError } from '../errors.ts'
 import type { Allowance } from '../scheduler/allowance.ts'
 import type { OperationRow } from '../store/journal.ts'
+import type { Signals } from '../store/signals.ts'
 import type { BaseModels } from './base-models.ts'
 import { Lane } from './lane.ts'
 import { inWords, type QueueLine, type QueueSource, type Standing } from './queue.ts'
 import { type ExecutorParts, RunExecutor } from './run-executor.ts'
 import { type RunWork, runOperation } from './run-operation.ts'
-import { takeUpRuns } from './run-recovery.ts'
+import { takeUpOne, takeUpRuns } from './run-recovery.ts'
 import type { Run } from './runs.ts'
 import type { Sessions } from './sessions.ts'
 import type { Tenure } from './tenure.ts'
@@ -20,6 +21,7 @@ export interface RunLaneParts extends Omit<ExecutorParts, 'tenure' | 'onUnloaded
   readonly models: BaseModels
   /** Training tokens a minute, of all base models together. */
   readonly allowance: Allowance
+  readonly signals: Signals
 }
 
 interface Open {
@@ -34,7 +36,6 @@ export class RunLanes implements QueueSource {
 
   constructor(parts: RunLaneParts) {
     this.#parts = parts
-    parts.sessions.onEnd((session) => void this.#release(session).catch((cause) => parts.log(cause, null)))
   }
 
   get waiting(): number {
@@ -56,6 +57,14 @@ export class RunLanes implements QueueSource {
     await lane?.stop()
   }
 
+  /**
+   * Takes up what this server has acknowledged. What has no number is taken up when its signal comes: what other servers
+   * had acknowledged before goes first.
+   */
+  async accept(id: string, run: Run, work: RunWork, seq: number): Promise<void> {
+    if (seq > 0 || !this.#parts.signals.isShared) await this.take(id, run, work, seq)
+  }
+
   /** Takes up what was acknowledged, unless it has it already or another server has the engine. */
   async take(id: string, run: Run, work: RunWork, seq: number): Promise<void> {
     const { futures } = this.#parts
@@ -67,15 +76,15 @@ export class RunLanes implements QueueSource {
   }
 
   /** A request with this number was refused: later ones need not wait for it. */
-  skip(run: Run, seq: number): void {
-    this.#lanes.get(run.base_model)?.lane.skip(run, seq)
+  skip(run: Pick<Run, 'id' | 'base_model'>, seq: number): void {
+    this.#lanes.get(run.base_model)?.lane.skip(run.id, seq)
   }
 
-  /** The runs of a session that is over give their adapters back, after what was acknowledged has been done. */
-  async #release(session: string): Promise<void> {
+  /** A session is over: its runs give their adapters back, after what was acknowledged has been done. */
+  async releaseSession(baseModel: string, session: string): Promise<void> {
     for (const run of await this.#parts.runs.ofSession(session)) {
-      if (run.state !== 'creating' && run.state !== 'ready') continue
-      const lane = this.#lanes.get(run.base_model)?.lane
+      if (run.base_model !== baseModel || (run.state !== 'creating' && run.state !== 'ready')) continue
+      const lane = this.#lanes.get(baseModel)?.lane
       for (const { id } of lane?.takeEarly(run.id) ?? []) {
         if (id) await this.#parts.futures.reject(id, serviceError('SESSION_OVER', { id: session }))
       }
@@ -97,6 +106,12 @@ export class RunLanes implements QueueSource {
   /** Takes up what was acknowledged and not done, for a model whose engine is here. */
   async takeUp(baseModel: string, tenure: Tenure, rows: readonly OperationRow[]): Promise<void> {
     await takeUpRuns({ ...this.#parts, lanes: this }, baseModel, tenure, rows)
+  }
+
+  /** The same for one operation that another server has acknowledged. */
+  async takeUpOne(tenure: Tenure, row: OperationRow): Promise<void> {
+    const run = await this.#parts.runs.find(row.tenant, row.subject ?? '')
+    await takeUpOne({ ...this.#parts, lanes: this }, run, tenure, row)
   }
 
   /** Limits of tenants may have changed. */

@@ -13,7 +13,7 @@ import type { BaseModels } from './base-models.ts'
 import type { Checkpoints } from './checkpoints.ts'
 import type { Draw, Draws, Payer } from './draws.ts'
 import type { Futures } from './futures.ts'
-import { generationRequest } from './generation-request.ts'
+import { generationRequest } from './generation.ts'
 import type { Sessions } from './sessions.ts'
 import type { Tenure } from './tenure.ts'
 
@@ -127,6 +127,7 @@ export class Sampling {
       subject: session?.id ?? null,
       kind: 'sample',
       identity,
+      baseModel: source.base_model,
       payload: encodeSampleCall({ ...call, seed: request.seed }),
       digest: encodeSampleCall(call),
     })
@@ -142,6 +143,7 @@ export class Sampling {
   async cancel(tenant: string, id: string): Promise<void> {
     if (!(await this.#parts.journal.find(tenant, id))) throw serviceError('UNKNOWN_FUTURE', { id })
     this.#parts.draws.cancel(id)
+    await this.#parts.journal.cancel(id)
   }
 
   /** What only a session that is over has sampled from, and no checkpoint names, is removed. */

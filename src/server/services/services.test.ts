@@ -11,6 +11,7 @@ import { type FakeBackend, fakeBackend } from '../../backends/testing/fake-backe
 import type { SampleCall, TrainingCall } from '../calls.ts'
 import { loadConfig } from '../config.ts'
 import { Journal } from '../store/journal.ts'
+import { newDatabase, type TestDatabase } from '../store/testing/databases.ts'
 import { decodeSampleReply, decodeTrainingReply } from '../wire/reply.ts'
 import { openServices, type Services } from './services.ts'
 
@@ -20,22 +21,25 @@ const never = new AbortController().signal
 const silent = pino({ level: 'silent' })
 
 let stateDir: string
+let database: TestDatabase
 let backend: FakeBackend
 let services: Services
 let session: string
 
 beforeEach(async () => {
   stateDir = mkdtempSync(join(tmpdir(), 'twinkle-services-'))
+  database = await newDatabase()
   await start()
   session = await newSession('anna')
 })
 afterEach(async () => {
   await services.close()
+  await database.remove()
   rmSync(stateDir, { recursive: true })
 })
 
 async function start() {
-  const { config } = await loadConfig({ flags: { stateDir, models: [`tiny=${CHECKPOINT}`] } })
+  const { config } = await loadConfig({ flags: { stateDir, database: database.url, models: [`tiny=${CHECKPOINT}`] } })
   backend = fakeBackend()
   const models = config.models.filter((m) => m.name === 'tiny')
   services = await openServices({ ...config, models }, backend, silent)
@@ -414,7 +418,8 @@ describe('one tenant beside another', () => {
     await outcome('bert', late.requestId)
     const order = engine().calls.filter((c) => c.op === 'generate')
     const position = order.findIndex((c) => (c.arg as { samples: number }).samples === 1)
-    expect(position).toBeLessThanOrEqual(4)
+    // Three of the first are drawn when it comes, and the next three places are given out at once.
+    expect(position).toBeLessThanOrEqual(5)
   })
 })
 

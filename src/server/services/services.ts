@@ -10,10 +10,12 @@ import { toServiceError } from '../errors.ts'
 import { Allowance } from '../scheduler/allowance.ts'
 import type { DrawRules } from '../scheduler/draw-queue.ts'
 import { Compaction } from '../store/compaction.ts'
+import { openDatabase } from '../store/database.ts'
 import { Journal } from '../store/journal.ts'
 import { ALONE } from '../store/signals.ts'
-import { openSqlite } from '../store/sqlite.ts'
 import { lockStateDir } from '../store/state-lock.ts'
+import { AdapterFolders } from './adapter-folders.ts'
+import { AdapterTasks } from './adapter-tasks.ts'
 import { Audit } from './audit.ts'
 import { BaseModels } from './base-models.ts'
 import { Catalog } from './catalog.ts'
@@ -45,6 +47,7 @@ import { Traces } from './traces.ts'
 import { Training } from './training.ts'
 import { Ledger } from './usage.ts'
 import { WeightCopies } from './weight-copies.ts'
+import { WeightsAccess } from './weights-access.ts'
 
 /** Longer than this a supervisor would not wait either. */
 const DRAIN_LIMIT_MS = 60_000
@@ -66,6 +69,8 @@ export interface Services {
   readonly addresses: SignedAddresses
   readonly traces: Traces
   readonly weightCopies: WeightCopies
+  readonly weightsAccess: WeightsAccess
+  readonly adapterFolders: AdapterFolders
   readonly training: Training
   readonly sampling: Sampling
   readonly lanes: RunLanes
@@ -84,8 +89,15 @@ export interface Services {
 export async function openServices(config: ServerConfig, backend: Backend, log: Logger): Promise<Services> {
   const { stateDir } = config
   mkdirSync(stateDir, { recursive: true })
-  const lock = await lockStateDir(stateDir)
-  const db = await openSqlite(join(stateDir, 'twinkle.db'))
+  const isShared = config.database !== 'sqlite'
+  // Servers on one PostgreSQL database may share the folder too.
+  const lock = isShared ? null : await lockStateDir(stateDir)
+  const db = await openDatabase(config, (err) => log.warn({ err }, 'a connection to the database broke')).catch(
+    (cause) => {
+      lock?.release()
+      throw cause
+    },
+  )
   const signals = ALONE
   const journal = new Journal(db, stateDir, signals)
   const runs = new Runs(db)
@@ -110,7 +122,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     await models.openAll()
   } catch (cause) {
     await db.destroy()
-    lock.release()
+    lock?.release()
     throw cause
   }
   const futures = new Futures(journal, signals, logFailure)
@@ -119,7 +131,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const addresses = new SignedAddresses(secret)
   const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
   await retention.start()
-  const parts = { db, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
+  const parts = { db, signals, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
   const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
   const survival = new Survival(models)
   const restartPoints = new RestartPoints(runs, checkpoints)
@@ -133,7 +145,10 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   })
   const training = new Training({ ...parts, lanes })
   const sampling = new Sampling({ ...parts, draws })
-  const housekeeping = new Housekeeping(new Compaction(db, stateDir), (cause) => logFailure(cause, null))
+  const tasks = new AdapterTasks()
+  const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks })
+  await adapterFolders.tidy()
+  const housekeeping = new Housekeeping(new Compaction(db, stateDir, isShared), (cause) => logFailure(cause, null))
   await housekeeping.start()
   const hosts = new EngineHosts({ ...parts, lanes, draws, sampling })
   for (const name of models.names()) await hosts.begin(name, FOR_EVER)
@@ -141,6 +156,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     await sessions.close()
     await retention.close()
     await housekeeping.close()
+    adapterFolders.close()
+    await tasks.close()
     models.stopReopening()
     const drained = Promise.all([lanes.drain(), draws.drain()])
     const limit = setTimeout(DRAIN_LIMIT_MS, 'limit', { ref: false })
@@ -153,7 +170,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     await journal.writeDelivered()
     await signals.close()
     await db.destroy()
-    lock.release()
+    lock?.release()
   }
   return {
     tenants,
@@ -169,8 +186,10 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     ledger: new Ledger(db),
     retention,
     downloads: new Downloads(db, checkpoints, addresses),
+    adapterFolders,
     addresses,
     traces: new Traces(db),
+    weightsAccess: new WeightsAccess(secret, { db, checkpoints, tenants }),
     weightCopies: new WeightCopies(db, checkpoints, sessions),
     training,
     sampling,

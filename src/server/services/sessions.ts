@@ -7,6 +7,7 @@ import type { Kysely } from 'kysely'
 import { serviceError } from '../errors.ts'
 import type { Database } from '../store/schema.ts'
 import type { Signals } from '../store/signals.ts'
+import { transact } from '../store/transact.ts'
 import { Alarm } from './alarm.ts'
 import { writeAudit } from './audit.ts'
 
@@ -97,7 +98,7 @@ export class Sessions {
 
   /** Puts it into a project, or into none. Throws UNKNOWN_SESSION. */
   async assignProject(tenant: string, id: string, projectId: string | null): Promise<void> {
-    await this.#db.transaction().execute(async (trx) => {
+    await transact(this.#db, async (trx) => {
       const { numUpdatedRows } = await trx
         .updateTable('sessions')
         .set({ project_id: projectId })
@@ -111,7 +112,7 @@ export class Sessions {
 
   /** Ends it unless somebody else has, or it gave a sign of life after `heardBefore`. */
   async #end(id: string, end: End, heardBefore = Number.MAX_SAFE_INTEGER): Promise<void> {
-    const isEnded = await this.#db.transaction().execute(async (trx) => {
+    const isEnded = await transact(this.#db, async (trx) => {
       const { numUpdatedRows } = await trx
         .updateTable('sessions')
         .set(end)
@@ -122,7 +123,8 @@ export class Sessions {
       if (numUpdatedRows > 0n) await this.#signals.send(trx, 'session', id)
       return numUpdatedRows > 0n
     })
-    if (isEnded) this.#tell(id)
+    // Where others may have acknowledged work of this session, the end comes behind it.
+    if (isEnded && !this.#signals.isShared) this.#tell(id)
   }
 
   #tell(id: string): void {

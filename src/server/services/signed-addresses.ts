@@ -1,8 +1,8 @@
 // Addresses that need no key: what they are good for is signed together with their end. The secret lies in the state
 // directory, so addresses outlive a restart.
 
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { createHmac, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto'
+import { existsSync, linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { serviceError } from '../errors.ts'
 
@@ -44,13 +44,18 @@ export class SignedAddresses {
   }
 }
 
-/** The secret of a state directory, made at the first start. */
+/** The secret of a state directory, made at the first start: whole or not there, should two servers start at once. */
 export function addressSecret(stateDir: string): Uint8Array {
   const file = join(stateDir, 'download-secret')
+  if (existsSync(file)) return readFileSync(file)
+  const own = `${file}.${randomUUID()}`
+  writeFileSync(own, randomBytes(32), { mode: 0o600 })
   try {
-    writeFileSync(file, randomBytes(32), { flag: 'wx', mode: 0o600 })
+    linkSync(own, file)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  } finally {
+    rmSync(own)
   }
   return readFileSync(file)
 }

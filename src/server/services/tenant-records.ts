@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto'
 import type { Kysely } from 'kysely'
 import { serviceError } from '../errors.ts'
 import type { Database } from '../store/schema.ts'
+import { transact } from '../store/transact.ts'
 import { writeAudit } from './audit.ts'
 import { noteKeyChange } from './keys.ts'
 import type { TenantLimits } from './limits.ts'
@@ -36,7 +37,7 @@ export class TenantRecords {
 
   /** By name, then by id; made where there is none. Throws INVALID_TENANT_NAME. */
   async findOrCreate(nameOrId: string): Promise<TenantRecord> {
-    return this.#db.transaction().execute((trx) => findOrCreate(trx, nameOrId))
+    return transact(this.#db, (trx) => findOrCreate(trx, nameOrId))
   }
 
   /** Every tenant that has a row, or owns a session. */
@@ -74,7 +75,8 @@ export class TenantRecords {
     changes: { readonly [K in keyof TenantLimits]?: TenantLimits[K] | undefined },
     newName?: string,
   ): Promise<TenantRecord> {
-    return this.#db.transaction().execute(async (trx) => {
+    return transact(this.#db, async (trx) => {
+      await noteKeyChange(trx)
       const before = ID.test(nameOrId) ? await findOrCreate(trx, nameOrId) : await require(trx, nameOrId)
       const limits = { ...before.limits, ...changes } as Partial<TenantLimits>
       const name = newName ?? before.name
@@ -83,7 +85,6 @@ export class TenantRecords {
       const row = { name, limits: JSON.stringify(limits) }
       await trx.updateTable('tenants').set(row).where('id', '=', before.id).execute()
       await writeAudit(trx, before.id, 'tenant_set', { actor: 'operator', name, limits: JSON.parse(row.limits) })
-      await noteKeyChange(trx)
       return { id: before.id, name, limits: JSON.parse(row.limits) }
     })
   }

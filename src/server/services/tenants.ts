@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto'
 import { serviceError } from '../errors.ts'
 import type { ApiKey, Keyring } from './keyring.ts'
 import type { TenantLimits } from './limits.ts'
-import type { Tokens } from './tokens.ts'
+import type { TokenClaims, Tokens } from './tokens.ts'
 
 export type Role = ApiKey['role']
 
@@ -14,9 +14,11 @@ export interface Tenant {
   /** Not secret. */
   readonly id: string
   /** Of the key. An admin sees what belongs to all tenants where the documentation says so; it owns no more than others. */
-  readonly role: Role
+  readonly role: Role | 'reader'
   /** The key that was used, by its id. */
   readonly key: string
+  /** Of a reader, who holds a weights access token (weights-access.ts) and no key: the one checkpoint that it may look at. */
+  readonly opens?: { readonly tenant: string; readonly path: string }
 }
 
 export class Tenants {
@@ -54,7 +56,17 @@ export class Tenants {
     return id === undefined ? null : keyless(id)
   }
 
-  #byId({ tenant, key: id }: { tenant: string; key: string }): Tenant | null {
+  /** Whether the key that something was made with is still good. */
+  async isGood(claims: TokenClaims): Promise<boolean> {
+    await this.#keyring.refresh()
+    try {
+      return this.#byId(claims) !== null
+    } catch {
+      return false
+    }
+  }
+
+  #byId({ tenant, key: id }: TokenClaims): Tenant | null {
     const key = this.#keyring.byId(id)
     if (key) return key.tenant === tenant ? this.#owner(key) : null
     // A key without a row is its tenant's only one and has its name.
@@ -71,7 +83,7 @@ export class Tenants {
   }
 
   /** What people know of the key that was used. */
-  keyFacts({ key, role }: Tenant): { label: string; role: Role } {
+  keyFacts({ key, role }: Tenant): { label: string; role: Tenant['role'] } {
     return { label: this.#keyring.byId(key)?.label ?? '', role }
   }
 

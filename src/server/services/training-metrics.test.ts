@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { LossSpec } from '../../backends/backend.ts'
 import { resolveLoss } from '../../backends/losses.ts'
-import { trainingMetrics } from './training-metrics.ts'
+import { stepMetrics, trainingMetrics } from './training-metrics.ts'
 
 const datum = (logprobs: number[], advantages: number[]) => ({
   tokens: Int32Array.from(logprobs, (_, i) => i),
@@ -47,5 +47,15 @@ describe('trainingMetrics', () => {
   it('stays finite where the sampling policy found a token all but impossible', () => {
     const found = metrics(resolveLoss('ppo'), [-1000], [1], [0])
     expect(Number.isFinite(found['ratio_max:max'])).toBe(true)
+  })
+})
+
+describe('stepMetrics', () => {
+  it('leaves the key `step` to the loops that merge it into their own metrics', () => {
+    expect(stepMetrics({ applied: true, gradientNorm: 2, step: 7 })).toEqual({
+      grad_norm: 2,
+      optimizer_step: 7,
+      applied: 1,
+    })
   })
 })

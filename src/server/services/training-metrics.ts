@@ -1,7 +1,7 @@
-// What a training pass reports besides log-probabilities. Keys are `name:reduction`, one colon: the SDK combines chunks by the
+// What a training pass reports besides log-probabilities, and what an optimiser step reports. Keys are `name:reduction`, one colon: the SDK combines chunks by the
 // reduction. Pure numbers over one operation.
 
-import type { TrainingDatum, TrainingItem, TrainingResult } from '../../backends/backend.ts'
+import type { OptimResult, TrainingDatum, TrainingItem, TrainingResult } from '../../backends/backend.ts'
 import { LOSSES } from '../../backends/losses.ts'
 import { finiteExp } from '../../backends/ratios.ts'
 import { isSampled, sequenceRatio } from '../../backends/sequence-losses.ts'
@@ -26,6 +26,11 @@ export function trainingMetrics(
     'ratio_max:max': tokens.reduce((max, { ratio }) => Math.max(max, ratio), 0),
     ...(hasThresholds && { 'clip_fraction:mean': mean(tokens.map(({ ratio: r }) => (r < low || r > high ? 1 : 0))) }),
   }
+}
+
+/** Not `step`: scripts merge these into their own metrics, in which that key is the step of their loop. */
+export function stepMetrics({ gradientNorm, step, applied }: OptimResult): Record<string, number> {
+  return { grad_norm: gradientNorm, optimizer_step: step, applied: applied ? 1 : 0 }
 }
 
 /** log p - log q of each token that q sampled, and the ratio that the loss makes of it. */

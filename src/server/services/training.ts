@@ -54,10 +54,14 @@ export class Training {
     return this.#submitRun(newRun(tenant, call, info.maxRank), { kind: 'create_model' }, same)
   }
 
-  /** A new run from a checkpoint: rank and switches come from the checkpoint. */
-  async resume(tenant: string, call: ResumedRun): Promise<Submitted> {
+  /**
+   * A new run from a checkpoint: rank and switches come from the checkpoint.
+   *
+   * @param reader as whom the checkpoint may be read: the tenant itself, or who gave it a token
+   */
+  async resume(tenant: string, call: ResumedRun, reader = tenant): Promise<Submitted> {
     await this.#parts.sessions.require(tenant, call.sessionId)
-    const checkpoint = await this.#parts.checkpoints.find(tenant, call.path)
+    const checkpoint = await this.#parts.checkpoints.find(reader, call.path)
     this.#parts.models.get(checkpoint.base_model)
     const from = { checkpoint, path: call.path, optimizer: call.optimizer }
     const { modelSeqId: _, ...same } = call
@@ -73,12 +77,13 @@ export class Training {
         subject: run.id,
         kind: 'create_model',
         identity: `model:${run.id}`,
+        baseModel: run.base_model,
         payload,
         digest: jsonBytes(call),
       },
       (trx) => this.#parts.runs.insert(trx, run),
     )
-    if (isNew) await this.#parts.lanes.take(id, run, work, 0)
+    if (isNew) await this.#parts.lanes.accept(id, run, work, 0)
     return { requestId: id, modelId: run.id }
   }
 
@@ -155,11 +160,10 @@ export class Training {
     tenant: string,
     modelId: string,
     seqId: number,
-    path: string,
-    optimizer: boolean,
+    { path, optimizer, reader = tenant }: { path: string; optimizer: boolean; reader?: string },
   ): Promise<Submitted> {
     return this.#inOrder(tenant, modelId, seqId, async (run) => {
-      const checkpoint = await this.#parts.checkpoints.find(tenant, path)
+      const checkpoint = await this.#parts.checkpoints.find(reader, path)
       const reason = mismatch(run, checkpoint)
       if (reason) throw serviceError('CHECKPOINT_MISMATCH', { path, reason })
       if (optimizer && !checkpoint.has_optimizer) throw serviceError('NO_OPTIMIZER_STATE', { path })
@@ -203,12 +207,13 @@ export class Training {
           kind,
           identity: seqId > 0 ? `run:${run.id}:${seqId}` : null,
           ...(seqId > 0 && { seq: seqId }),
+          baseModel: run.base_model,
           payload,
           ...(digest && { digest }),
         },
         (trx) => this.#parts.runs.take(trx, run),
       )
-      if (isNew) await this.#parts.lanes.take(id, run, work(id), seqId)
+      if (isNew) await this.#parts.lanes.accept(id, run, work(id), seqId)
       return { requestId: id, modelId: run.id }
     } catch (cause) {
       if (isFinal(cause)) await this.#skip(run, seqId)
@@ -218,7 +223,7 @@ export class Training {
 
   /** Recorded before the refusal is answered: after a restart, too, nobody waits for this number. */
   async #skip(run: Run, seqId: number): Promise<void> {
-    if (seqId > 0) await this.#parts.journal.refuse(run.id, seqId)
+    if (seqId > 0) await this.#parts.journal.refuse(run.id, seqId, run.base_model)
     this.#parts.lanes.skip(run, seqId)
   }
 

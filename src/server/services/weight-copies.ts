@@ -1,22 +1,27 @@
 // Copies of checkpoints: a checkpoint of the same kind and name in a run of its own, which has never been live. Files are
 // written once and never changed, so a copy links them: it costs no space, and each side may be deleted alone.
 
-import { createHash, randomUUID } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { link, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Kysely, Transaction } from 'kysely'
 import type { AdapterFile } from '../../backends/backend.ts'
 import { serviceError } from '../errors.ts'
+import { isAway } from '../store/postgres-driver.ts'
 import type { Database } from '../store/schema.ts'
+import { transact } from '../store/transact.ts'
 import { writeAudit } from './audit.ts'
 import { type Checkpoint, type Checkpoints, checkTtl, tinkerPath } from './checkpoints.ts'
+import { type Destination, insertFinishedRun } from './finished-runs.ts'
 import type { Sessions } from './sessions.ts'
 
 export interface CopyCall {
   readonly sourcePath: string
+  /** As whom the source may be read: the tenant itself, or who gave it a token. */
+  readonly reader: string
   /** Where the copy goes: a project, or a number of a session that is open. */
-  readonly destination: { readonly projectId: string } | { readonly sessionId: string; readonly modelSeqId: number }
+  readonly destination: Destination
   readonly ttlSeconds: number | null
   /** A repeated call with it gives the first copy; absent: every call makes one. */
   readonly key?: string
@@ -45,16 +50,17 @@ export class WeightCopies {
     if (known !== null) return known
     checkTtl(call.ttlSeconds)
     if ('sessionId' in call.destination) await this.#sessions.require(tenant, call.destination.sessionId)
-    const source = await this.#checkpoints.find(tenant, call.sourcePath)
+    const source = await this.#checkpoints.find(call.reader, call.sourcePath)
     const folder = this.#checkpoints.newFolder(source.run, `${source.kind}-copies`)
     await linkFiles(source, this.#checkpoints.absolute(source.folder), folder.absolute)
-    const written = await this.#db
-      .transaction()
-      .execute((trx) => this.#write(trx, tenant, call, hash, { ...source, folder: folder.relative }))
-      .catch(async (cause) => {
-        await rm(folder.absolute, { recursive: true, force: true })
+    const copy = { ...source, folder: folder.relative }
+    const written = await transact(this.#db, (trx) => this.#write(trx, tenant, call, hash, copy)).catch(
+      async (cause) => {
+        // Where nobody knows whether it was written, the row may name the folder: then it stays.
+        if (!isAway(cause)) await rm(folder.absolute, { recursive: true, force: true })
         throw cause
-      })
+      },
+    )
     if (!written.isNew) await rm(folder.absolute, { recursive: true, force: true })
     return written.path
   }
@@ -75,7 +81,10 @@ export class WeightCopies {
   async #write(trx: Transaction<Database>, tenant: string, call: CopyCall, hash: string, source: Checkpoint) {
     const first = await this.#known(trx, tenant, call.key, hash)
     if (first !== null) return { path: first, isNew: false }
-    const run = await this.#newRun(trx, tenant, call.destination, source)
+    const run = await insertFinishedRun(trx, tenant, call.destination, source, {
+      parent: tinkerPath(source),
+      madeBy: 'copy_weights',
+    })
     const { id: _, ...columns } = source
     const now = Date.now()
     const expiresAt = call.ttlSeconds === null ? null : now + call.ttlSeconds * 1000
@@ -90,67 +99,6 @@ export class WeightCopies {
     }
     if (expiresAt !== null) this.#checkpoints.willExpire(expiresAt)
     return { path, isNew: true }
-  }
-
-  async #newRun(
-    trx: Transaction<Database>,
-    tenant: string,
-    destination: CopyCall['destination'],
-    source: Checkpoint,
-  ): Promise<string> {
-    const session =
-      'sessionId' in destination ? destination.sessionId : await this.#newSession(trx, tenant, destination)
-    const id = `${session}:train:${'modelSeqId' in destination ? destination.modelSeqId : 0}`
-    const taken = await trx.selectFrom('runs').select('id').where('id', '=', id).executeTakeFirst()
-    if (taken) throw serviceError('SEQ_CONFLICT', { identity: `model:${id}` })
-    const now = Date.now()
-    await trx
-      .insertInto('runs')
-      .values({
-        id,
-        tenant,
-        session,
-        base_model: source.base_model,
-        rank: source.rank,
-        alpha: source.alpha,
-        seed: '0',
-        train_attention: source.train_attention,
-        train_mlp: source.train_mlp,
-        train_unembed: source.train_unembed,
-        user_metadata: '{}',
-        parent: tinkerPath(source),
-        state: 'unloaded',
-        restart_folder: null,
-        restart_position: 0,
-        created_at: now,
-        last_request_at: now,
-      })
-      .execute()
-    return id
-  }
-
-  /** A session that nobody keeps alive: it is there so that the copy belongs to the project. */
-  async #newSession(trx: Transaction<Database>, tenant: string, { projectId }: { projectId: string }): Promise<string> {
-    const id = randomUUID()
-    const now = Date.now()
-    await trx
-      .insertInto('sessions')
-      .values({
-        id,
-        tenant,
-        tags: '[]',
-        user_metadata: '{}',
-        sdk_version: null,
-        project_id: projectId,
-        display_name: null,
-        created_at: now,
-        heartbeat_at: now,
-        state: 'finished',
-        finish_reason: 'success',
-        finish_detail: 'made by copy_weights',
-      })
-      .execute()
-    return id
   }
 }
 

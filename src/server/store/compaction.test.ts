@@ -4,26 +4,30 @@ import { join } from 'node:path'
 import type { Kysely } from 'kysely'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Compaction, POLICY } from './compaction.ts'
+import { openDatabase } from './database.ts'
 import { Journal } from './journal.ts'
 import type { Database, OperationKind, RunTable } from './schema.ts'
-import { openSqlite } from './sqlite.ts'
+import { newDatabase, type TestDatabase } from './testing/databases.ts'
 
 const large = new Uint8Array(100_000)
 const RUN = 's:train:0'
 
 let stateDir: string
+let database: TestDatabase
 let db: Kysely<Database>
 let journal: Journal
 let compaction: Compaction
 
 beforeEach(async () => {
   stateDir = mkdtempSync(join(tmpdir(), 'twinkle-compaction-'))
-  db = await openSqlite(join(stateDir, 'twinkle.db'))
+  database = await newDatabase()
+  db = await openDatabase({ database: database.url, stateDir })
   journal = new Journal(db, stateDir)
   compaction = new Compaction(db, stateDir)
 })
 afterEach(async () => {
   await db.destroy()
+  await database.remove()
   rmSync(stateDir, { recursive: true })
 })
 

@@ -2,7 +2,7 @@
 // reaches, answers that were kept long enough, rows of runs that are over. The policy is data, so that it can be shown.
 // Rows go in small portions: the database answers on the thread of the server.
 
-import { readdir, rm } from 'node:fs/promises'
+import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Kysely, sql } from 'kysely'
 import type { Database } from './schema.ts'
@@ -19,6 +19,8 @@ export const POLICY = {
   undeliveredAnswers: 7 * 24 * HOUR,
   /** How long the rows of a run that is over, and of samples, are kept. */
   rows: 30 * 24 * HOUR,
+  /** How old a file without a row must be to go, where another server may be about to write its row. */
+  orphans: 24 * HOUR,
   /** From one compaction to the next. */
   interval: HOUR / 6,
 } as const
@@ -30,9 +32,12 @@ const GONE = 'removed'
 export class Compaction {
   readonly #db: Kysely<Database>
   readonly #stateDir: string
-  constructor(db: Kysely<Database>, stateDir: string) {
+  readonly #isShared: boolean
+  /** @param isShared Other servers may use the same state directory. */
+  constructor(db: Kysely<Database>, stateDir: string, isShared = false) {
     this.#db = db
     this.#stateDir = stateDir
+    this.#isShared = isShared
   }
 
   /** Gives the number of rows that became smaller or went. */
@@ -169,8 +174,15 @@ export class Compaction {
     ])
     const found = [...(await this.#below('blobs', 1)), ...(await this.#below('checkpoints', 3))]
     const orphans = found.filter((path) => !known.has(path))
-    for (const path of orphans) await rm(join(this.#stateDir, path), { recursive: true, force: true })
-    return orphans.length
+    const limit = Date.now() - POLICY.orphans
+    let count = 0
+    for (const path of orphans) {
+      const absolute = join(this.#stateDir, path)
+      if (this.#isShared && !(await isOlder(absolute, limit))) continue
+      await rm(absolute, { recursive: true, force: true })
+      count++
+    }
+    return count
   }
 
   /** What is `depth` levels below a folder, as paths below the state directory. */
@@ -180,4 +192,9 @@ export class Compaction {
     if (depth === 1) return paths
     return (await Promise.all(paths.map((path) => this.#below(path, depth - 1)))).flat()
   }
+}
+
+async function isOlder(path: string, limit: number): Promise<boolean> {
+  const found = await stat(path).catch(() => null)
+  return found !== null && found.mtimeMs < limit
 }

@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Kysely } from 'kysely'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { openDatabase } from './database.ts'
 import { Journal, type NewOperation } from './journal.ts'
 import type { Database } from './schema.ts'
-import { openSqlite } from './sqlite.ts'
+import { newDatabase, type TestDatabase } from './testing/databases.ts'
 
 const bytes = (text: string) => new TextEncoder().encode(text)
 const operation = (changes: Partial<NewOperation> = {}): NewOperation => ({
@@ -19,19 +20,22 @@ const operation = (changes: Partial<NewOperation> = {}): NewOperation => ({
 })
 
 let stateDir: string
+let database: TestDatabase
 let db: Kysely<Database>
 let journal: Journal
 
 beforeEach(async () => {
   stateDir = mkdtempSync(join(tmpdir(), 'twinkle-journal-'))
+  database = await newDatabase()
   await open()
 })
 afterEach(async () => {
   await db.destroy()
+  await database.remove()
   rmSync(stateDir, { recursive: true })
 })
 async function open() {
-  db = await openSqlite(join(stateDir, 'twinkle.db'))
+  db = await openDatabase({ database: database.url, stateDir })
   journal = new Journal(db, stateDir)
 }
 async function reopen() {

@@ -1,12 +1,16 @@
 // The journal of operations: what was acknowledged, what became of it. An operation is in here before its request_id
 // leaves the server, and its result before anybody who waits is woken. Knows rows and bytes, not what they mean.
 
-import { createHash, randomUUID } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import { serviceError } from '../errors.ts'
 import { Blobs } from './blobs.ts'
+import { isPostgres } from './dialect.ts'
+import { isAway } from './postgres-driver.ts'
+import { newRequestId } from './request-ids.ts'
 import type { Database, OperationKind, OperationTable } from './schema.ts'
 import { ALONE, type Signals } from './signals.ts'
+import { transact } from './transact.ts'
 
 export type OperationRow = Selectable<OperationTable>
 
@@ -19,6 +23,8 @@ export interface NewOperation {
   readonly identity: string | null
   /** Its number among those of its subject. */
   readonly seq?: number
+  /** Whoever has the engine of this base model hears of it. */
+  readonly baseModel?: string
   readonly payload: Uint8Array
   /** What makes two payloads the same call; the payload itself when absent (it may hold a seed that the server drew). */
   readonly digest?: Uint8Array
@@ -46,6 +52,8 @@ export class Journal {
   readonly #blobs: Blobs
   readonly #signals: Signals
   readonly #delivered = new Set<string>()
+  /** By identity, the operations of which nobody knows whether the database has them: their callers send them again. */
+  readonly #inDoubt = new Map<string, string>()
   #writing: NodeJS.Timeout | undefined
   constructor(db: Kysely<Database>, stateDir: string, signals: Signals = ALONE) {
     this.#db = db
@@ -61,14 +69,15 @@ export class Journal {
     operation: NewOperation,
     also?: (trx: Transaction<Database>, id: string) => Promise<unknown>,
   ): Promise<{ id: string; isNew: boolean }> {
-    const id = `req-${randomUUID()}`
+    const now = Date.now()
+    const id = newRequestId(now)
     const hash = createHash('sha256')
       .update(operation.kind)
       .update(operation.digest ?? operation.payload)
       .digest('hex')
     const stored = await this.#blobs.put(operation.payload)
-    const known = await this.#db.transaction().execute(async (trx) => {
-      const known = await this.#find(trx, operation.identity)
+    const write = async (trx: Transaction<Database>) => {
+      const known = await this.#find(trx, id, operation.identity)
       if (known) return known
       await trx
         .insertInto('operations')
@@ -84,40 +93,54 @@ export class Journal {
           payload: stored.inline,
           payload_file: stored.file,
           state: 'queued',
-          created_at: Date.now(),
+          created_at: now,
         })
         .execute()
       await also?.(trx, id)
-      return null
+      const { baseModel, seq = 0 } = operation
+      if (baseModel !== undefined) await this.#signals.send(trx, 'work', { baseModel, id, seq })
+      return { id, payload_hash: hash }
+    }
+    const first = await transact(this.#db, write, { isRepeatable: true }).catch((cause) => {
+      if (isAway(cause) && operation.identity !== null) this.#inDoubt.set(operation.identity, id)
+      throw cause
     })
-    if (!known) return { id, isNew: true }
+    const doubted = this.#inDoubt.get(operation.identity ?? '')
+    this.#inDoubt.delete(operation.identity ?? '')
+    if (first.id === id) return { id, isNew: true }
     if (stored.file) await this.#blobs.remove(stored.file)
-    if (known.payload_hash !== hash) throw serviceError('SEQ_CONFLICT', { identity: operation.identity ?? '' })
-    return { id: known.id, isNew: false }
+    if (first.payload_hash !== hash) throw serviceError('SEQ_CONFLICT', { identity: operation.identity ?? '' })
+    return { id: first.id, isNew: first.id === doubted }
   }
 
-  async #find(trx: Kysely<Database>, identity: string | null) {
-    if (identity === null) return undefined
-    return trx
-      .selectFrom('operations')
-      .select(['id', 'payload_hash'])
-      .where('identity', '=', identity)
-      .executeTakeFirst()
+  /** The first submission of this call; that may be this one, where an earlier attempt at writing it was not answered. */
+  async #find(trx: Kysely<Database>, id: string, identity: string | null) {
+    const query = trx.selectFrom('operations').select(['id', 'payload_hash'])
+    return (identity === null ? query.where('id', '=', id) : query.where('identity', '=', identity)).executeTakeFirst()
   }
 
-  /** Records that these are carried out now, in this order, after everything that was started before. */
-  async start(ids: readonly string[], fence = NO_FENCE): Promise<void> {
-    if (!ids.length) return
-    await this.#db.transaction().execute(async (trx) => {
+  /**
+   * Records that these are carried out now, in this order, after everything that was started before. Gives those of them
+   * that have not ended.
+   */
+  async start(ids: readonly string[], fence = NO_FENCE): Promise<string[]> {
+    if (!ids.length) return []
+    const write = async (trx: Transaction<Database>) => {
       await fence.check(trx)
-      for (const id of ids) {
-        await trx
+      const positions = await nextPositions(trx, ids.length)
+      const started: string[] = []
+      for (const [i, id] of ids.entries()) {
+        const { numUpdatedRows } = await trx
           .updateTable('operations')
-          .set({ state: 'running', started_at: Date.now(), position: NEXT_POSITION })
+          .set({ state: 'running', started_at: Date.now(), position: positions[i] as number })
           .where('id', '=', id)
-          .execute()
+          .where('state', 'in', ['queued', 'running'])
+          .executeTakeFirst()
+        if (numUpdatedRows > 0n) started.push(id)
       }
-    })
+      return started
+    }
+    return transact(this.#db, write, { isRepeatable: true })
   }
 
   /** Records how an operation ended, and whatever `also` writes, in one transaction. */
@@ -127,9 +150,9 @@ export class Journal {
     fence = NO_FENCE,
   ): Promise<void> {
     const stored = finished.result ? await this.#blobs.put(finished.result.bytes) : { inline: null, file: null }
-    await this.#db.transaction().execute(async (trx) => {
+    const write = async (trx: Transaction<Database>) => {
       await fence.check(trx)
-      await trx
+      const { numUpdatedRows } = await trx
         .updateTable('operations')
         .set({
           state: finished.error ? 'failed' : 'done',
@@ -143,12 +166,24 @@ export class Journal {
           finished_at: Date.now(),
         })
         .where('id', '=', finished.id)
-        // An answer that was given stays.
+        // An answer that was given stays, and so does what belongs to it.
         .where('state', 'in', ['queued', 'running'])
-        .execute()
+        .executeTakeFirst()
+      if (numUpdatedRows === 0n) return
       await also?.(trx)
       await this.#signals.send(trx, 'ended', finished.id)
-    })
+    }
+    await transact(this.#db, write, { isRepeatable: true })
+  }
+
+  /** Whoever's it is; undefined when it has ended. */
+  async open(id: string): Promise<OperationRow | undefined> {
+    return this.#db
+      .selectFrom('operations')
+      .selectAll()
+      .where('id', '=', id)
+      .where('state', 'in', ['queued', 'running'])
+      .executeTakeFirst()
   }
 
   async find(tenant: string, id: string): Promise<OperationRow | undefined> {
@@ -210,7 +245,7 @@ export class Journal {
         ]),
       )
       .orderBy('operations.created_at')
-      .orderBy('operations.seq')
+      .orderBy('operations.id')
       .execute()
     const place = (row: OperationRow) => row.position ?? Number.POSITIVE_INFINITY
     return rows.sort((a, b) => (place(a) === place(b) ? 0 : place(a) - place(b)))
@@ -248,13 +283,33 @@ export class Journal {
   }
 
   /** A number counts as used from the moment in which its refusal is answered. */
-  async refuse(run: string, seq: number): Promise<void> {
-    await this.#db
-      .insertInto('refused_numbers')
-      .values({ run, seq })
-      .onConflict((conflict) => conflict.doNothing())
-      .execute()
+  async refuse(run: string, seq: number, baseModel?: string): Promise<void> {
+    await transact(this.#db, async (trx) => {
+      await trx
+        .insertInto('refused_numbers')
+        .values({ run, seq })
+        .onConflict((conflict) => conflict.doNothing())
+        .execute()
+      if (baseModel !== undefined) await this.#signals.send(trx, 'refused', { baseModel, run, seq })
+    })
+  }
+
+  /** Nobody wants this sample any more. */
+  async cancel(id: string): Promise<void> {
+    await this.#signals.send(this.#db, 'cancelled', id)
   }
 }
 
-const NEXT_POSITION = sql<number>`(select coalesce(max(position), 0) + 1 from operations)`
+/** Ascending, and beyond all that were handed out before: also to other servers on the same database. */
+async function nextPositions(trx: Transaction<Database>, count: number): Promise<number[]> {
+  if (isPostgres(trx)) {
+    const { rows } = await sql<{ position: number }>`
+      select nextval('operation_positions') as position from generate_series(1, ${count})`.execute(trx)
+    return rows.map(({ position }) => position).sort((a, b) => a - b)
+  }
+  const last = await trx
+    .selectFrom('operations')
+    .select(({ fn }) => fn.max('position').as('position'))
+    .executeTakeFirst()
+  return Array.from({ length: count }, (_, i) => Number(last?.position ?? 0) + 1 + i)
+}

@@ -1,6 +1,7 @@
 // The schema's history. A migration that has been released is never edited; a new one is added below it.
 
 import { type Kysely, type Migration, type MigrationProvider, sql } from 'kysely'
+import { isPostgres } from './dialect.ts'
 
 const migrations: Record<string, Migration> = {
   '001-first': {
@@ -203,6 +204,12 @@ const migrations: Record<string, Migration> = {
         .addColumn('version', 'bigint', (c) => c.notNull())
         .execute()
       await sql`insert into key_changes (id, version) values (1, 0)`.execute(db)
+    },
+  },
+  '009-postgres': {
+    async up(db: Kysely<unknown>) {
+      // SQLite has one writer, which counts by looking; these are handed out to several (journal.ts).
+      if (isPostgres(db)) await sql`create sequence operation_positions`.execute(db)
     },
   },
 }

@@ -1,22 +1,47 @@
 // What servers that share a database tell each other: that something became true, by ids, so that whoever hears it reads the
-// rest from the database. A server tells itself nothing: it acts on what it knows. Here is the server that has its state to
-// itself; postgres-signals.ts is for those that share it.
+// rest from the database. Here is the server that has its state to itself and nobody to tell; postgres-signals.ts is for
+// those that share it.
 
 import type { Kysely } from 'kysely'
 import type { Database } from './schema.ts'
 
-/**
- * `ended`: an operation, by its id. `session`: a session is over, by its id.
- */
-export type Topic = 'ended' | 'session'
+/** What is told, and what its text holds. Nothing of it is trusted beyond being an id to look up. */
+export interface Topics {
+  /** An operation has ended. */
+  ended: string
+  /** An operation on a base model was acknowledged. `seq` is 0 where the order of arrival counts. */
+  work: { readonly baseModel: string; readonly id: string; readonly seq: number }
+  /** A number of a run of a base model will not come. */
+  refused: { readonly baseModel: string; readonly run: string; readonly seq: number }
+  /** Nobody wants this sample any more. */
+  cancelled: string
+  /** A session is over. */
+  session: string
+  /** The lease of a base model has another holder, or none. */
+  lease: string
+}
+
+export type Topic = keyof Topics
+export type Listener<T extends Topic> = (fact: Topics[T], isOwn: boolean) => void
 
 export interface Signals {
-  /** The others hear of it when the transaction is committed, in the order of commits; when it is not, nobody does. */
-  send(trx: Kysely<Database>, topic: Topic, text: string): Promise<void>
-  on(topic: Topic, listener: (text: string) => void): void
+  /** False for a server that has its state to itself: then nothing is sent and nothing heard. */
+  readonly isShared: boolean
+  /**
+   * Every server hears of it, this one too, when the transaction is committed and in the order of commits; when it is not
+   * committed, nobody does.
+   */
+  send<T extends Topic>(trx: Kysely<Database>, topic: T, fact: Topics[T]): Promise<void>
+  on<T extends Topic>(topic: T, listener: Listener<T>): void
   /** Called when signals may have been lost: whoever waits for a fact has to look for itself. */
   onGap(listener: () => void): void
   close(): Promise<void>
 }
 
-export const ALONE: Signals = { send: async () => {}, on: () => {}, onGap: () => {}, close: async () => {} }
+export const ALONE: Signals = {
+  isShared: false,
+  send: async () => {},
+  on: () => {},
+  onGap: () => {},
+  close: async () => {},
+}

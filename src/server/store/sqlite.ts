@@ -1,10 +1,10 @@
-// Opens the SQLite database of a state directory: libsql through Kysely, write-ahead log, every commit synced.
+// The SQLite database of a state directory: libsql through Kysely, write-ahead log, every commit synced.
 // libsql answers synchronously, on the thread of the server: rows stay small, large payloads are files (blobs.ts).
 
-import { existsSync } from 'node:fs'
-import { Kysely, Migrator, SqliteDialect } from 'kysely'
+import { Kysely, SqliteDialect } from 'kysely'
 import { serviceError } from '../errors.ts'
-import { migrationProvider } from './migrations.ts'
+import { emptyLists } from './empty-lists.ts'
+import { migrate } from './migrate.ts'
 import type { Database } from './schema.ts'
 
 /** The part of the better-sqlite3 interface that we need; libsql has the same. */
@@ -14,24 +14,19 @@ interface SqliteDriver {
   prepare(sql: string): { readonly reader: boolean; all(parameters: readonly unknown[]): unknown[] }
 }
 
+/** With all tables. */
 export async function openSqlite(file: string): Promise<Kysely<Database>> {
-  const database = await openDriver(file)
-  // FULL: an acknowledged row survives power loss too. The setting belongs to the connection and there is one.
-  database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000')
-  const db = kyselyOver(database)
-  const { error } = await new Migrator({ db, provider: migrationProvider }).migrateToLatest()
-  if (error) throw error
+  const db = await connectSqlite(file)
+  await migrate(db)
   return db
 }
 
-/** A database that is there already, as it is: for looking into it, also while a server works on it. Throws STORAGE. */
-export async function openReader(file: string): Promise<Kysely<Database>> {
-  if (!existsSync(file)) throw serviceError('STORAGE', { action: 'read', problem: `${file} does not exist` })
-  return kyselyOver(await openDriver(file))
-}
-
-function kyselyOver(database: SqliteDriver): Kysely<Database> {
-  return new Kysely<Database>({ dialect: new SqliteDialect({ database: withoutExtras(database) as never }) })
+export async function connectSqlite(file: string): Promise<Kysely<Database>> {
+  const database = await openDriver(file)
+  // FULL: an acknowledged row survives power loss too. The setting belongs to the connection and there is one.
+  database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000')
+  const dialect = new SqliteDialect({ database: withoutExtras(database) as never })
+  return new Kysely<Database>({ dialect, plugins: [emptyLists] })
 }
 
 export async function openDriver(file: string): Promise<SqliteDriver> {

@@ -1,11 +1,12 @@
 // What a state directory holds, in numbers: for its operator, from the database and the files alone, also while a server
 // works on it. It changes nothing.
 
-import { existsSync } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { serviceError } from '../errors.ts'
-import { openDriver } from './sqlite.ts'
+import { type Kysely, type RawBuilder, sql } from 'kysely'
+import { type DatabasePlace, readDatabase, sqliteFile } from './database.ts'
+import { isPostgres } from './dialect.ts'
+import type { Database } from './schema.ts'
 
 export interface StateFacts {
   /** Rows by state. */
@@ -19,31 +20,45 @@ export interface StateFacts {
 }
 
 /** Throws STORAGE where no server has kept its state. */
-export async function stateFacts(stateDir: string): Promise<StateFacts> {
-  const file = join(stateDir, 'twinkle.db')
-  if (!existsSync(file)) throw serviceError('STORAGE', { action: 'read', problem: `${file} does not exist` })
-  const database = await openDriver(file)
+export async function stateFacts(place: DatabasePlace): Promise<StateFacts> {
+  const db = await readDatabase(place)
   try {
-    const all = (sql: string) => database.prepare(sql).all([]) as Record<string, string | number>[]
-    const count = (sql: string) => Number(all(`select count(*) as n from ${sql}`)[0]?.n ?? 0)
-    const byState = (table: string) =>
-      Object.fromEntries(all(`select state, count(*) as n from ${table} group by state`).map((r) => [r.state, r.n]))
-    return {
-      operations: byState('operations') as Record<string, number>,
-      runs: byState('runs') as Record<string, number>,
-      checkpoints: count('checkpoints'),
-      restartPoints: count('runs where restart_folder is not null'),
-      toRepeat: count(`operations o join runs r on r.id = o.subject
-        where r.state in ('creating', 'ready') and o.position > r.restart_position`),
-      bytes: {
-        database: (await bytesOf(file)) + (await bytesOf(`${file}-wal`)),
-        blobs: await bytesOf(join(stateDir, 'blobs')),
-        adapters: await bytesOf(join(stateDir, 'checkpoints')),
-      },
-    }
+    return { ...(await rows(db)), bytes: await sizes(db, place.stateDir) }
   } finally {
-    database.close()
+    await db.destroy()
   }
+}
+
+async function rows(db: Kysely<Database>): Promise<Omit<StateFacts, 'bytes'>> {
+  const count = async (query: RawBuilder<{ n: number }>) => Number((await query.execute(db)).rows[0]?.n ?? 0)
+  return {
+    operations: await byState(db, 'operations'),
+    runs: await byState(db, 'runs'),
+    checkpoints: await count(sql`select count(*) as n from checkpoints`),
+    restartPoints: await count(sql`select count(*) as n from runs where restart_folder is not null`),
+    toRepeat: await count(sql`select count(*) as n from operations o join runs r on r.id = o.subject
+      where r.state in ('creating', 'ready') and o.position > r.restart_position`),
+  }
+}
+
+async function byState(db: Kysely<Database>, table: 'operations' | 'runs'): Promise<Record<string, number>> {
+  const { rows } = await sql<{ state: string; n: number }>`
+    select state, count(*) as n from ${sql.table(table)} group by state order by state`.execute(db)
+  return Object.fromEntries(rows.map(({ state, n }) => [state, n]))
+}
+
+async function sizes(db: Kysely<Database>, stateDir: string): Promise<StateFacts['bytes']> {
+  const file = sqliteFile(stateDir)
+  return {
+    database: isPostgres(db) ? await postgresBytes(db) : (await bytesOf(file)) + (await bytesOf(`${file}-wal`)),
+    blobs: await bytesOf(join(stateDir, 'blobs')),
+    adapters: await bytesOf(join(stateDir, 'checkpoints')),
+  }
+}
+
+async function postgresBytes(db: Kysely<Database>): Promise<number> {
+  const { rows } = await sql<{ bytes: number }>`select pg_database_size(current_database()) as bytes`.execute(db)
+  return rows[0]?.bytes ?? 0
 }
 
 /** Of a file, or of all files below a folder; what is not there has none. */

@@ -1,26 +1,30 @@
 // Signals between members of one process, for tests of what servers do that share a database. Members read through one
 // SQLite connection, so whoever hears a signal reads behind the transaction that sent it.
 
-import type { Signals, Topic } from '../store/signals.ts'
+import type { Listener, Signals, Topic } from '../store/signals.ts'
 
-type Listener = (text: string) => void
+interface Member {
+  readonly listeners: [Topic, Listener<never>][]
+  readonly gaps: (() => void)[]
+}
 
 export class SignalBus {
-  readonly #members: { listeners: Map<Topic, Listener[]>; gaps: (() => void)[] }[] = []
+  readonly #members: Member[] = []
   /** Signals are lost while this is false. */
   isUp = true
 
   join(): Signals {
-    const own = { listeners: new Map<Topic, Listener[]>(), gaps: [] as (() => void)[] }
+    const own: Member = { listeners: [], gaps: [] }
     this.#members.push(own)
     return {
-      send: async (_, topic, text) => {
+      isShared: true,
+      send: async (_, topic, fact) => {
         if (!this.isUp) return
-        for (const { listeners } of this.#members.filter((member) => member !== own)) {
-          for (const listener of listeners.get(topic) ?? []) listener(text)
+        for (const member of this.#members) {
+          for (const [of, listener] of member.listeners) if (of === topic) listener(fact as never, member === own)
         }
       },
-      on: (topic, listener) => void own.listeners.set(topic, [...(own.listeners.get(topic) ?? []), listener]),
+      on: (topic, listener) => void own.listeners.push([topic, listener as Listener<never>]),
       onGap: (listener) => void own.gaps.push(listener),
       close: async () => {},
     }

@@ -12,6 +12,8 @@ import { type FakeBackend, fakeBackend } from '../../backends/testing/fake-backe
 import { type OperationId, operations } from '../../generated/operations.ts'
 import { loadConfig, type ServerConfig } from '../config.ts'
 import { type RunningServer, startServer } from '../server.ts'
+import type { DatabasePlace } from '../store/database.ts'
+import { newDatabase, type TestDatabase } from '../store/testing/databases.ts'
 
 const CHECKPOINT = join(import.meta.dirname, '../../backends/transformers/goldens/llama-tied/checkpoint')
 
@@ -32,6 +34,7 @@ export class TestServer {
   readonly backend: FakeBackend = fakeBackend()
   readonly #settings: Partial<ServerConfig>
   #server!: RunningServer
+  #database: TestDatabase | undefined
 
   constructor(settings: Partial<ServerConfig> = {}) {
     this.#settings = settings
@@ -39,11 +42,17 @@ export class TestServer {
 
   async start(): Promise<void> {
     registerBackend(this.backend)
-    const flags = { stateDir: this.stateDir, port: 0, models: [`org/tiny=${CHECKPOINT}`] }
+    this.#database ??= await newDatabase()
+    const flags = { stateDir: this.stateDir, port: 0, database: this.#database.url, models: [`org/tiny=${CHECKPOINT}`] }
     const { config } = await loadConfig({ flags, env: {} })
     const models = config.models.filter((m) => m.name === 'org/tiny')
     const settings = { ...config, models, backend: 'fake', holdSeconds: 20, ...this.#settings }
     this.#server = await startServer(settings, pino({ level: 'silent' }))
+  }
+
+  /** For looking into its database, or for what the command line does to it. */
+  get place(): DatabasePlace {
+    return { database: this.#database?.url ?? 'sqlite', stateDir: this.stateDir }
   }
 
   get url(): string {
@@ -57,6 +66,7 @@ export class TestServer {
 
   async stop(): Promise<void> {
     await this.#server.close()
+    await this.#database?.remove()
     rmSync(this.stateDir, { recursive: true })
   }
 

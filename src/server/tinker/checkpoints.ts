@@ -16,7 +16,11 @@ function kindsFor(headers: IncomingHttpHeaders) {
   return minor !== undefined && Number(minor) < 28 ? KINDS.slice(0, 2) : KINDS
 }
 
-export function checkpointHandlers({ catalog, checkpoints, downloads, retention }: Services) {
+export function checkpointHandlers({ catalog, checkpoints, downloads, retention, weightsAccess }: Services) {
+  const checkpointsOf = async (tenant: string, run: string, headers: IncomingHttpHeaders) => {
+    const rows = await catalog.checkpointsOf(tenant, run, kindsFor(headers))
+    return { checkpoints: rows.map(checkpointRecord) }
+  }
   return {
     listTrainingRuns: async ({ tenant, query }) => {
       const { limit, offset, access_scope: scope, project_id } = query
@@ -26,10 +30,8 @@ export function checkpointHandlers({ catalog, checkpoints, downloads, retention 
     },
     getTrainingRun: async ({ tenant, params, query }) =>
       runRecord(await catalog.run(tenant.id, params.run, query.access_scope)),
-    listCheckpoints: async ({ tenant, params, request }) => {
-      const rows = await catalog.checkpointsOf(tenant.id, params.run, kindsFor(request.headers))
-      return { checkpoints: rows.map(checkpointRecord) }
-    },
+    listCheckpoints: ({ tenant, params, request }) => checkpointsOf(tenant.id, params.run, request.headers),
+    listModelCheckpoints: ({ tenant, params, request }) => checkpointsOf(tenant.id, params.run, request.headers),
     listUserCheckpoints: async ({ tenant, query, request }) => {
       const page = await catalog.checkpoints(tenant.id, kindsFor(request.headers), query)
       return { checkpoints: page.rows.map(checkpointRecord), cursor: cursorOf(page) }
@@ -37,6 +39,10 @@ export function checkpointHandlers({ catalog, checkpoints, downloads, retention 
     deleteCheckpoint: async ({ tenant, params }) => retention.remove(tenant.id, tinkerPath(params)),
     setCheckpointTtl: async ({ tenant, params, body }) =>
       retention.setTtl(tenant.id, tinkerPath(params), body.ttl_seconds),
+    createWeightsAccessToken: async ({ tenant, params, body }) => {
+      const { token, expires } = await weightsAccess.issue(tenant, tinkerPath(params), body.ttl_seconds ?? undefined)
+      return { token, expires: isoTime(expires) }
+    },
     publishCheckpoint: async ({ tenant, params }) => checkpoints.setPublished(tenant.id, tinkerPath(params), true),
     unpublishCheckpoint: async ({ tenant, params }) => checkpoints.setPublished(tenant.id, tinkerPath(params), false),
     getExternalWeightsUrls: async ({ tenant, params, request }) => {

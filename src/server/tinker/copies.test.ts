@@ -85,7 +85,6 @@ describe('a copy', () => {
     [{ session_id: 's' }, 'INVALID_BODY'],
     [{ destination_project_id: 'p', session_id: 's', model_seq_id: 0 }, 'INVALID_BODY'],
     [{ destination_project_id: 'p', ttl_seconds: 60 }, 'INVALID_TTL'],
-    [{ destination_project_id: 'p', weights_access_token: 't' }, 'UNSUPPORTED_FIELD'],
     [{ destination_project_id: 'p', source_path: 'tinker://x' }, 'INVALID_TINKER_PATH'],
   ])('is not made of %j', async (body, code) => {
     expect(await copy(body, { status: 400 })).toBe(code)

@@ -9,7 +9,7 @@ import { numbered, peek } from './refused.ts'
 import { seqNumber } from './seq-number.ts'
 
 export function weightsHandlers(services: Services) {
-  const { checkpoints, training, weightCopies } = services
+  const { checkpoints, training, weightCopies, weightsAccess } = services
   return {
     saveWeights: async ({ tenant, body }) => {
       const { requestId, modelId } = await training.saveWeights(tenant.id, body.model_id, seqNumber(body.seq_id), {
@@ -58,31 +58,26 @@ export function weightsHandlers(services: Services) {
         tenant.id,
         () => peek(body),
         async () => {
-          if (body.weights_access_token != null) {
-            throw serviceError('UNSUPPORTED_FIELD', { field: 'weights_access_token', operation: 'load_weights' })
-          }
           checkOptimizer(body.optimizer_config?.type)
           const optimizer = body.optimizer ?? true
+          const reader = await weightsAccess.readerOf(tenant.id, body.path, body.weights_access_token)
           const { requestId, modelId } =
             body.model_id != null
-              ? await training.loadWeights(tenant.id, body.model_id, seqNumber(body.seq_id), body.path, optimizer)
-              : await training.resume(tenant.id, {
-                  ...newModel(body),
+              ? await training.loadWeights(tenant.id, body.model_id, seqNumber(body.seq_id), {
                   path: body.path,
                   optimizer,
-                  ...(body.base_model != null && { baseModel: body.base_model }),
-                  userMetadata: body.user_metadata ?? {},
+                  reader,
                 })
+              : await training.resume(tenant.id, resumedRun(body, optimizer), reader)
           return { request_id: requestId, model_id: modelId }
         },
       ),
     copyWeights: async ({ tenant, body, request }) => {
-      if (body.weights_access_token != null || request.headers['x-tinker-weights-access-token'] !== undefined) {
-        throw serviceError('UNSUPPORTED_FIELD', { field: 'weights_access_token', operation: 'copy_weights' })
-      }
+      const token = request.headers['x-tinker-weights-access-token'] ?? body.weights_access_token
       const key = request.headers['x-idempotency-key']
       const tinker_path = await weightCopies.copy(tenant.id, {
         sourcePath: body.source_path,
+        reader: await weightsAccess.readerOf(tenant.id, body.source_path, token?.toString()),
         destination: destinationOf(body),
         ttlSeconds: body.ttl_seconds ?? null,
         ...(typeof key === 'string' && { key }),
@@ -90,7 +85,8 @@ export function weightsHandlers(services: Services) {
       return { tinker_path }
     },
     weightsInfo: async ({ tenant, body }) => {
-      const checkpoint = await checkpoints.find(tenant.id, body.tinker_path)
+      const reader = tenant.opens?.path === body.tinker_path ? tenant.opens.tenant : tenant.id
+      const checkpoint = await checkpoints.find(reader, body.tinker_path)
       return {
         base_model: checkpoint.base_model,
         is_lora: true,
@@ -104,10 +100,14 @@ export function weightsHandlers(services: Services) {
   } satisfies Partial<TinkerHandlers>
 }
 
-function newModel({ session_id, model_seq_id }: { session_id?: string | null; model_seq_id?: number | null }) {
-  if (session_id != null && model_seq_id != null) return { sessionId: session_id, modelSeqId: model_seq_id }
-  const problem = 'it needs model_id, or session_id with model_seq_id'
-  throw serviceError('INVALID_BODY', { operation: 'load_weights', problem })
+function resumedRun(body: RequestBody<'loadWeights'>, optimizer: boolean) {
+  const { session_id: sessionId, model_seq_id: modelSeqId, base_model: baseModel, path } = body
+  if (sessionId == null || modelSeqId == null) {
+    const problem = 'it needs model_id, or session_id with model_seq_id'
+    throw serviceError('INVALID_BODY', { operation: 'load_weights', problem })
+  }
+  const userMetadata = body.user_metadata ?? {}
+  return { sessionId, modelSeqId, path, optimizer, ...(baseModel != null && { baseModel }), userMetadata }
 }
 
 function destinationOf({ destination_project_id, session_id, model_seq_id }: RequestBody<'copyWeights'>) {

@@ -6,15 +6,21 @@ import type { tinker_public } from '../../generated/tinker-proto.js'
 import { serviceError } from '../errors.ts'
 import { readInt32 } from './bytes.ts'
 
-/** Old clients send no `type`, so a chunk is told by the field that only it has. */
-const KIND_OF_FIELD = { location: 'image_asset_pointer', data: 'image', dmel: 'dmel' } as const
+/** Old clients send no `type`, so a chunk is told by the field that only it has; the oldest count `tokens` in images too. */
+const KIND_OF_FIELD = [
+  ['location', 'image_asset_pointer'],
+  ['data', 'image'],
+  ['dmel', 'dmel'],
+  ['tokens', 'encoded_text'],
+] as const
 
 /** @param where what the tokens belong to, for messages: "Datum 3" or "The prompt" */
 export function tokensOfJson(input: Schemas['ModelInput'], where: string): Int32Array {
   return joined(
     input.chunks.map((chunk) => {
-      if ('tokens' in chunk && chunk.tokens != null) return int32(chunk.tokens, where)
-      throw serviceError('UNSUPPORTED_CHUNK', { where, type: kindOf(chunk) })
+      const type = kindOf(chunk)
+      if (type === 'encoded_text' && 'tokens' in chunk) return int32(chunk.tokens, where)
+      throw serviceError('UNSUPPORTED_CHUNK', { where, type })
     }),
     where,
   )
@@ -55,7 +61,6 @@ function joined(parts: readonly Int32Array[], where: string): Int32Array {
   return tokens
 }
 
-function kindOf(chunk: object): string {
-  for (const [field, kind] of Object.entries(KIND_OF_FIELD)) if (field in chunk) return kind
-  return 'unknown'
+function kindOf(chunk: Readonly<Record<string, unknown>>): string {
+  return KIND_OF_FIELD.find(([field]) => chunk[field] != null)?.[1] ?? 'unknown'
 }

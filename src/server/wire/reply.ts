@@ -7,6 +7,14 @@ import type { Schemas } from '../../generated/operations.ts'
 import { tinker_public } from '../../generated/tinker-proto.js'
 import type { Reply, SampleReply, TrainingReply } from '../calls.ts'
 import { int64Bytes, rawBytes, readFloat32, readInt32, readInt64 } from './bytes.ts'
+import {
+  altTokensJson,
+  decodeAltTokens,
+  decodeTargets,
+  encodeAltTokens,
+  encodeTargets,
+  targetsJson,
+} from './prompt-targets.ts'
 
 const { ForwardBackwardOutput, SampleResponse, DType, StopReason } = tinker_public
 
@@ -70,7 +78,7 @@ function trainingReplyJson({ logprobs, metrics }: TrainingReply): Schemas['Forwa
 }
 
 export function encodeSampleReply(reply: SampleReply): Uint8Array {
-  const { sequences, promptLogprobs, promptTopk, promptCacheHitTokens } = reply
+  const { sequences, promptLogprobs, promptTopk, promptTargets, promptAltTokens, promptCacheHitTokens } = reply
   return SampleResponse.encode({
     sequences: sequences.map(({ tokens, logprobs, topk, stopReason }) => ({
       stop_reason: stopReason === 'stop' ? StopReason.STOP_REASON_STOP : StopReason.STOP_REASON_LENGTH,
@@ -81,6 +89,8 @@ export function encodeSampleReply(reply: SampleReply): Uint8Array {
     prompt_logprobs: promptLogprobs ? rawBytes(promptLogprobs) : null,
     topk_prompt_logprobs: promptTopk ? encodeTopk(promptTopk) : null,
     prompt_cache_hit_tokens: promptCacheHitTokens,
+    target_prompt_logprobs: promptTargets ? encodeTargets(promptTargets) : null,
+    prompt_alt_tokens: promptAltTokens ? encodeAltTokens(promptAltTokens) : null,
   }).finish()
 }
 
@@ -95,12 +105,14 @@ export function decodeSampleReply(bytes: Uint8Array): SampleReply {
     })),
     ...(message.prompt_logprobs && { promptLogprobs: readFloat32(message.prompt_logprobs) }),
     ...(message.topk_prompt_logprobs && { promptTopk: decodeTopk(message.topk_prompt_logprobs) }),
+    ...(message.target_prompt_logprobs && { promptTargets: decodeTargets(message.target_prompt_logprobs) }),
+    ...(message.prompt_alt_tokens && { promptAltTokens: decodeAltTokens(message.prompt_alt_tokens) }),
     promptCacheHitTokens: message.prompt_cache_hit_tokens,
   }
 }
 
 function sampleReplyJson(reply: SampleReply): Schemas['SampleResponse'] {
-  const { sequences, promptLogprobs, promptTopk, promptCacheHitTokens } = reply
+  const { sequences, promptLogprobs, promptTopk, promptTargets, promptAltTokens, promptCacheHitTokens } = reply
   return {
     type: 'sample',
     sequences: sequences.map(({ tokens, logprobs, topk, stopReason }) => ({
@@ -112,6 +124,8 @@ function sampleReplyJson(reply: SampleReply): Schemas['SampleResponse'] {
     ...(promptLogprobs && { prompt_logprobs: orNull(promptLogprobs) }),
     ...(promptTopk && { topk_prompt_logprobs: topkJson(promptTopk) }),
     prompt_cache_hit_tokens: promptCacheHitTokens,
+    ...(promptTargets && { target_prompt_logprobs: targetsJson(promptTargets) }),
+    ...(promptAltTokens && { prompt_alt_tokens: altTokensJson(promptAltTokens) }),
   }
 }
 

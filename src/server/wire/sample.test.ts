@@ -88,6 +88,15 @@ describe('a request', () => {
     expect(sampleOfJson(params({ stop })).stop).toEqual(expected)
   })
 
+  it('may have draws made for every place of its prompt, and other tokens scored there', () => {
+    const target_prompt_logprobs = { data: [7, -1, 8], dtype: 'int64' as const, shape: [3, 1] }
+    expect(sampleOfJson({ ...recorded, prompt_alt_tokens_k: 2, target_prompt_logprobs })).toEqual({
+      ...call,
+      promptAltTokens: 2,
+      targetPromptLogprobs: { shape: [3, 1], ids: [7, -1, 8] },
+    })
+  })
+
   it('may score the end of its prompt', () => {
     const body = { ...recorded, prompt_logprobs: true, prompt_logprobs_last_n: 3 }
     expect(sampleOfJson(body)).toMatchObject({ promptLogprobs: true, promptLogprobsLastN: 3 })
@@ -109,12 +118,8 @@ describe('a request', () => {
     ['a negative number', { ...recorded, seq_id: -1 }, /seq_id = -1/],
     ['last_n alone', { ...recorded, prompt_logprobs_last_n: 1 }, /prompt_logprobs true/],
     ['last_n of the whole prompt', { ...recorded, prompt_logprobs: true, prompt_logprobs_last_n: 4 }, /from 1 to 3/],
-    ['alternatives', { ...recorded, prompt_alt_tokens_k: 2 }, /prompt_alt_tokens_k of asample is not supported/],
-    [
-      'target scores',
-      { ...recorded, target_prompt_logprobs: { data: [], dtype: 'int64' } } as Body,
-      /target_prompt_logprobs/,
-    ],
+    ['fewer draws than none', { ...recorded, prompt_alt_tokens_k: -1 }, /prompt_alt_tokens_k = -1/],
+    ['a record for a loss that is not there', { ...recorded, record_stability_info: true }, /record_stability_info/],
   ])('is refused with %s', (_, body, message) => {
     expect(() => sampleOfJson(body)).toThrow(message)
   })
@@ -137,6 +142,12 @@ describe('the journalled form', () => {
         promptLogprobs: fc.boolean(),
         topkPromptLogprobs: fc.nat(),
         topkSampleLogprobs: fc.nat(),
+        promptAltTokens: fc.nat(),
+        targetPromptLogprobs: fc.record({
+          shape: fc.tuple(fc.nat(), fc.nat()),
+          ids: fc.array(fc.integer({ min: -1 })),
+          sparse: fc.record({ starts: fc.array(fc.nat()), columns: fc.array(fc.nat()) }),
+        }),
       },
       {
         noNullPrototype: true,

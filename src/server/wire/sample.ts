@@ -1,11 +1,12 @@
 // asample: a JSON body of any SDK becomes one SampleCall, and a call becomes the JSON bytes that the journal keeps.
 // Knows the rules of the wire that need no model; vocabulary, context and the engine's limits are checked by those who
-// have them. Fields that are described in the API but not served yet are refused by name, never dropped.
+// have them. What is described in the API but not served is refused by name, never dropped.
 
 import type { Schemas } from '../../generated/operations.ts'
 import type { SampleCall } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import { tokensOfJson } from './model-input.ts'
+import { targetsOfJson } from './prompt-targets.ts'
 import { seedText } from './seed.ts'
 
 /** Sequences that one request may ask for; the answer to the submit names each of them. */
@@ -35,6 +36,9 @@ export function sampleOfJson(body: Schemas['SampleRequest']): SampleCall {
     ...optional('promptLogprobsLastN', body.prompt_logprobs_last_n, (n) => lastN(n, promptLogprobs, prompt.length)),
     topkPromptLogprobs: whole('topk_prompt_logprobs', body.topk_prompt_logprobs ?? 0, 0),
     topkSampleLogprobs: whole('topk_sample_logprobs', body.topk_sample_logprobs ?? 0, 0),
+    ...optional('targetPromptLogprobs', body.target_prompt_logprobs, (tensor) => targetsOfJson(tensor, prompt.length)),
+    // 0 is the same as absent.
+    ...optional('promptAltTokens', body.prompt_alt_tokens_k || null, (k) => whole('prompt_alt_tokens_k', k, 0)),
   }
 }
 
@@ -49,10 +53,9 @@ export function decodeSampleCall(bytes: Uint8Array): SampleCall {
   return { ...call, prompt: Int32Array.from(call.prompt) }
 }
 
-function refuseUnserved(body: Schemas['SampleRequest']): void {
-  const refuse = (field: string) => serviceError('UNSUPPORTED_FIELD', { operation: 'asample', field })
-  if (body.target_prompt_logprobs != null) throw refuse('target_prompt_logprobs')
-  if (body.prompt_alt_tokens_k) throw refuse('prompt_alt_tokens_k')
+/** What stable_reinforce would need is not kept, as that loss is not served. */
+function refuseUnserved({ record_stability_info: record }: Schemas['SampleRequest']): void {
+  if (record) throw serviceError('UNSUPPORTED_FIELD', { operation: 'asample', field: 'record_stability_info' })
 }
 
 function source(body: Schemas['SampleRequest']): Pick<SampleCall, 'samplingSessionId' | 'baseModel' | 'modelPath'> {

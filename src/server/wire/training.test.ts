@@ -263,6 +263,7 @@ describe('what is refused by name', () => {
   it.each([
     ['an image', { data: 'aaaa', format: 'png' }, 'image'],
     ['an image by address', { location: 'https://example.org/cat.png' }, 'image_asset_pointer'],
+    ['an image that counts its tokens, as SDK 0.3 does', { data: 'aaaa', format: 'png', tokens: 4 }, 'image'],
     ['audio', { dmel: 'aaaa' }, 'dmel'],
   ])('%s', (_, chunk, type) => {
     const chunks = [{ tokens: [1] }, chunk] as Schemas['ModelInput']['chunks']

@@ -39,7 +39,9 @@ def saved_state_is_listed() -> None:
     listed = done(rest(service).list_checkpoints(training.model_id)).checkpoints
     assert sorted(c.tinker_path for c in listed) == sorted([path, sampler_path]), listed
     (saved,) = [c for c in listed if c.checkpoint_type == "training"]
-    assert saved.checkpoint_id == "weights/a" and saved.size_bytes > 1000 and not saved.public, saved
+    assert saved.checkpoint_id == "weights/a", saved
+    if version() >= (0, 7):
+        assert saved.size_bytes > 1000 and not saved.public, saved
     assert abs(datetime.now(UTC) - saved.time) < timedelta(minutes=5), saved.time
     if more:
         assert saved.user_metadata == {"note": "first"}, saved
@@ -78,8 +80,9 @@ def training_run_of_a_path() -> None:
     assert run.is_lora and run.lora_rank == 4 and not run.corrupted, run
     assert run.last_checkpoint.tinker_path == path and run.last_sampler_checkpoint is None, run
     assert run.user_metadata == {"renderer": "plain"}, run
-    weights = done(rest(service).get_weights_info_by_tinker_path(path))
-    assert weights.base_model == MODEL and weights.is_lora and weights.lora_rank == 4, weights
+    if version() >= (0, 6):
+        weights = done(rest(service).get_weights_info_by_tinker_path(path))
+        assert weights.base_model == MODEL and weights.is_lora and weights.lora_rank == 4, weights
     refused(lambda: done(rest(service).get_training_run("no-such:train:0")), "no-such:train:0")
 
 
@@ -109,6 +112,26 @@ def publishing() -> None:
     for _ in range(2):
         done(rest(service).unpublish_checkpoint_from_tinker_path(path))
     refused(lambda: done(stranger.create_training_client_from_state(path)), path)
+
+
+@case("C53")
+def weights_access_token() -> None:
+    service, training = owner()
+    path = done(training.save_state("a")).path
+    other = done(training.save_state("b")).path
+    expected = logprobs_of(training, [weighted(some_tokens(6))])[0]
+    status, made = post(f"training_runs/{training.model_id}/checkpoints/weights/a/access_token", {"ttl_seconds": 3600})
+    assert status == 200, made
+    stranger = client(OTHER_KEY)
+    for resume in (stranger.create_training_client_from_state, stranger.create_training_client_from_state_with_optimizer):
+        opened = done(resume(path, weights_access_token=made["token"]))
+        near(logprobs_of(opened, [weighted(some_tokens(6))])[0], expected, 1e-5)
+        refused(lambda resume=resume: done(resume(other, weights_access_token=made["token"])), "b")
+    opened = done(stranger.create_training_client_from_state(path, weights_access_token=KEY))
+    near(logprobs_of(opened, [weighted(some_tokens(6))])[0], expected, 1e-5)
+    if version() >= (0, 34):
+        copy = done(rest(stranger).copy_weights(path, "shared", weights_access_token=made["token"]))
+        near(logprobs_of(done(stranger.create_training_client_from_state(copy)), [weighted(some_tokens(6))])[0], expected)
 
 
 @case("C78")
@@ -154,7 +177,7 @@ def command_line() -> None:
     assert path in json.dumps(tinker_cli("checkpoint", "info", path))
     tinker_cli("checkpoint", "publish", path)
     tinker_cli("checkpoint", "set-ttl", path, "--ttl", "7200")
-    if version() < (0, 20):  # its own `delete` does not get along with the click of today
+    if version() < (0, 24):  # their own `delete` calls the command `list` where it means the type
         return
     tinker_cli("checkpoint", "delete", path, "-y")
     assert path not in json.dumps(tinker_cli("checkpoint", "list", "--run-id", training.model_id))

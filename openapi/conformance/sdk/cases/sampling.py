@@ -49,7 +49,7 @@ def largest_seed() -> None:
 @case("C57")
 def stops() -> None:
     sampler = base_sampler()
-    tokenizer = sampler.get_tokenizer() if version() >= (0, 8) else None
+    tokenizer = sampler.get_tokenizer() if version() >= (0, 8) else lora().get_tokenizer()
     free = sample(sampler, PROMPT, max_tokens=24, stop=[])
     assert free.sequences[0].stop_reason == "length" and len(drawn(free)[0]) == 24
     tokens = drawn(free)[0]
@@ -132,6 +132,87 @@ def topk_prompt_logprobs() -> None:
         for token, value in row:
             if token == PROMPT[position]:
                 near(value, result.prompt_logprobs[position], 1e-5)
+
+
+def asked(sampler, prompt, *, n: int = 1, seed: int = 1, temperature: float = 1.0, max_tokens: int = 1, **more):
+    params = types.SamplingParams(max_tokens=max_tokens, temperature=temperature, seed=seed, stop=[])
+    return done(sampler.sample(prompt=text(prompt), num_samples=n, sampling_params=params, **more))
+
+
+def logprob_of(sampler, prompt, position: int, token: int) -> float:
+    """Of another token in a place of the prompt, the roundabout way."""
+    return done(sampler.compute_logprobs(text([*prompt[:position], int(token)])))[position]
+
+
+@case("C93")
+def every_place_of_a_prompt() -> None:
+    training = lora()
+    step(training, [weighted(PROMPT)], adam(1e-2))
+    sampler = sampler_of(training)
+    prompt = some_tokens(70, 93)
+    whole = done(sampler.compute_logprobs(text(prompt)))
+
+    drawn_of = asked(sampler, prompt, max_tokens=5, n=2, topk_sample_logprobs=4)
+    for sequence in drawn_of.sequences:
+        ids, logprobs = sequence.topk_logprobs_np.token_ids, sequence.topk_logprobs_np.logprobs
+        assert np.asarray(ids).shape == np.asarray(logprobs).shape == (5, 4), ids
+        for i, token in enumerate(sequence.tokens):
+            if token in ids[i]:
+                near(logprobs[i][list(ids[i]).index(token)], sequence.logprobs[i], 1e-4)
+        near(logprob_of(sampler, [*prompt, *sequence.tokens], len(prompt) + 2, ids[2][1]), logprobs[2][1], 1e-3)
+
+    # Dense: the prompt's own token, and another where a place is even.
+    other = some_tokens(69, 5)
+    grid = np.array([[prompt[i + 1], other[i] if i % 2 else -1] for i in range(69)])
+    dense = asked(sampler, prompt, target_prompt_logprobs=tensor(grid, "int64")).target_prompt_logprobs
+    assert dense.dtype == "float32" and list(dense.shape) == [69, 2], dense
+    values = dense.to_numpy()
+    near(values[:, 0], whole[1:], 1e-4)
+    assert (values[::2, 1] == 0).all(), values
+    for i in (1, 31, 63, 67):
+        near(values[i, 1], logprob_of(sampler, prompt, i + 1, other[i]), 1e-3)
+
+    # The same cells as CSR, with the layout of the question in the answer.
+    listed = [(0, 3), (0, 1), (2, 0), (63, 2), (68, 3)]
+    crow = [sum(row < r for row, _ in listed) for r in range(70)]
+    sparse = types.TensorData(
+        data=[int(grid[row, 0]) for row, _ in listed],
+        dtype="int64",
+        shape=[69, 4],
+        sparse_crow_indices=crow,
+        sparse_col_indices=[column for _, column in listed],
+    )
+    scored = asked(sampler, prompt, target_prompt_logprobs=sparse).target_prompt_logprobs
+    assert list(scored.shape) == [69, 4] and list(scored.sparse_crow_indices) == crow, scored
+    assert list(scored.sparse_col_indices) == [column for _, column in listed], scored
+    near(scored.data, [whole[row + 1] for row, _ in listed], 1e-4)
+
+    # Draws: repeatable, of the place's distribution, scored by the model as it is.
+    one, two, another = (
+        asked(sampler, prompt, temperature=0.7, seed=s, prompt_alt_tokens_k=3).prompt_alt_tokens for s in (4, 4, 5)
+    )
+    tokens, logprobs = one.tokens.to_numpy(), one.logprobs.to_numpy()
+    assert tokens.shape == logprobs.shape == (69, 3), tokens.shape
+    assert (tokens == two.tokens.to_numpy()).all() and (tokens != another.tokens.to_numpy()).any()
+    again = asked(sampler, prompt, target_prompt_logprobs=tensor(tokens, "int64")).target_prompt_logprobs.to_numpy()
+    near(again, logprobs, 1e-4)
+    greedy = asked(sampler, prompt, temperature=0.0, prompt_alt_tokens_k=2, topk_prompt_logprobs=1)
+    best = [row[0][0] for row in greedy.topk_prompt_logprobs[1:]]
+    assert (greedy.prompt_alt_tokens.tokens.to_numpy() == np.array([best, best]).T).all()
+
+    for bad in (grid[:-1], np.full((69, 1), -1), np.full((69, 1), VOCABULARY)):
+        refused(lambda b=bad: asked(sampler, prompt, target_prompt_logprobs=tensor(b, "int64")))
+    refused(lambda: asked(sampler, prompt, prompt_alt_tokens_k=1000), "1000")
+
+
+@case("C93-last-n")
+def best_tokens_of_the_end() -> None:
+    sampler = base_sampler()
+    both = {"include_prompt_logprobs": True, "topk_prompt_logprobs": 2}
+    whole, end = (asked(sampler, PROMPT, **both, **more) for more in ({}, {"prompt_logprobs_last_n": 3}))
+    assert end.topk_prompt_logprobs[:-3] == [None] * (len(PROMPT) - 3), end.topk_prompt_logprobs
+    assert end.topk_prompt_logprobs[-3:] == whole.topk_prompt_logprobs[-3:]
+    near(end.prompt_logprobs[-3:], whole.prompt_logprobs[-3:], 1e-5)
 
 
 @case("C62")

@@ -80,7 +80,7 @@ def session_carries_its_owner_s_words() -> None:
     try:
         with Wire(SERVER) as wire:
             words = {"display_name": "a run"} if version() >= (0, 34) else {}
-            if version() < (0, 20):  # the variable came later than the argument
+            if version() < (0, 24):  # the variable came later than the argument
                 words = {"project_id": "project-1"}
             service = client(base_url=wire.url, user_metadata={"who": "me"}, **words)
             lora(service, user_metadata={"renderer": "plain"})
@@ -158,8 +158,8 @@ def tokenizer_from_the_server() -> None:
         [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True
     )
     assert "Hi" in chat and len(chat) > 2, chat
-    sampler = base_sampler()
-    assert sampler.get_tokenizer().encode("abc") == tokenizer.encode("abc")
+    if version() >= (0, 8):
+        assert base_sampler().get_tokenizer().encode("abc") == tokenizer.encode("abc")
 
 
 @case("C86")

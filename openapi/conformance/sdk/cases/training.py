@@ -56,7 +56,7 @@ def many_datums_in_chunks() -> None:
         logprobs = lp(output)
         assert [len(each) for each in logprobs] == [2 + i % 3 for i in range(count)]
         requests = [e for e in wire.exchanges if e.name in ("forward_backward",)]
-        assert len(requests) == 3, [len(e.body) for e in requests]
+        assert len(requests) == (3 if version() >= (0, 7) else 20), [len(e.body) for e in requests]
         if version() >= (0, 25):  # parallel chunks: the first is posted last
             assert [seq_of(e.body) for e in requests][-1] == 1, [seq_of(e.body) for e in requests]
         near(loss_of(output) / count, -sum(float(each.sum()) for each in logprobs) / count, 1e-4)

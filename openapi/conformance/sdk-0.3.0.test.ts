@@ -1,3 +1,3 @@
 import { describeSdk } from './describe-sdk.ts'
 
-describeSdk('0.16.1')
+describeSdk('0.3.0')
