@@ -259,6 +259,11 @@ export const CASES: readonly Case[] = [
     holes: since('0.33', 'prompt_logprobs_last_n'),
   },
   {
+    id: 'C93-cache',
+    says: 'prompt_cache_hit_tokens: what was computed before, for the same key and weights alone, and billed as cached',
+    holes: since('0.26', 'billing usage in this form'),
+  },
+  {
     id: 'C95',
     says: 'samples are polled for together, and copies of a client join the sampling session',
     holes: since('0.32', 'joining a sampling session'),

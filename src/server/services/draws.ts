@@ -5,6 +5,7 @@
 import type { Engine, GenerationRequest, SnapshotId } from '../../backends/backend.ts'
 import type { SampleCall } from '../calls.ts'
 import { serviceError } from '../errors.ts'
+import { Allowance } from '../scheduler/allowance.ts'
 import { type Drawable, DrawQueue, type DrawRules } from '../scheduler/draw-queue.ts'
 import { Meter } from '../scheduler/meter.ts'
 import type { Journal, OperationRow } from '../store/journal.ts'
@@ -13,6 +14,7 @@ import { type Checkpoints, unreadable } from './checkpoints.ts'
 import { type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
 import { collect } from './generation.ts'
+import type { LimitsOf } from './limits.ts'
 import { inWords, type QueueLine, type QueueSource, type Standing } from './queue.ts'
 import { Snapshots } from './snapshots.ts'
 import type { Tenure } from './tenure.ts'
@@ -41,7 +43,7 @@ export interface DrawParts {
   readonly checkpoints: Checkpoints
   readonly survival: Survival
   readonly models: BaseModels
-  readonly rules: DrawRules
+  readonly limitsOf: LimitsOf
   readonly log: (cause: unknown, id: string | null) => void
 }
 
@@ -61,6 +63,7 @@ interface Job extends Drawable {
 
 export class Draws implements QueueSource {
   readonly #parts: DrawParts
+  readonly #rules: DrawRules
   readonly #snapshots: Snapshots
   /** By base model. */
   readonly #open = new Map<string, Open>()
@@ -71,6 +74,7 @@ export class Draws implements QueueSource {
 
   constructor(parts: DrawParts) {
     this.#parts = parts
+    this.#rules = rulesOf(parts.limitsOf)
     this.#snapshots = new Snapshots((cause) => parts.log(cause, null))
   }
 
@@ -83,7 +87,7 @@ export class Draws implements QueueSource {
 
   /** From now on this server carries out what is drawn from a base model. */
   begin(baseModel: string, tenure: Tenure): void {
-    const queue = new DrawQueue<Job>(this.#parts.rules)
+    const queue = new DrawQueue<Job>(this.#rules)
     this.#open.set(baseModel, { tenure, queue, meter: new Meter(), running: new Set() })
   }
 
@@ -166,13 +170,16 @@ export class Draws implements QueueSource {
         return 0
       }
       const value = await this.#parts.survival.carry(baseModel, (engine) => {
-        const draw = (snapshot: SnapshotId | null) => collect(engine, { ...request, snapshot }, call, signal)
+        const scope = { prefixScope: payer.tenant }
+        const draw = (snapshot: SnapshotId | null) => collect(engine, { ...request, ...scope, snapshot }, call, signal)
         return folder === null ? draw(null) : this.#frozen(engine, folder, draw)
       })
       const drawn = value.sequences.reduce((sum, sequence) => sum + sequence.tokens.length, 0)
       await this.#parts.futures.resolve(id, { type: 'sample', value }, undefined, async (trx) => {
         const used = { ...payer, baseModel }
-        await writeUsage(trx, { ...used, kind: 'sampling_prefill', tokens: request.prompt.length })
+        const cached = value.promptCacheHitTokens
+        await writeUsage(trx, { ...used, kind: 'sampling_prefill', tokens: request.prompt.length - cached })
+        await writeUsage(trx, { ...used, kind: 'sampling_prefill_cached', tokens: cached })
         await writeUsage(trx, { ...used, kind: 'sampling_sample', tokens: drawn })
       })
       return request.prompt.length + drawn
@@ -188,13 +195,13 @@ export class Draws implements QueueSource {
     const job = this.#jobs.get(requestId)
     if (!job) return null
     const { draw, open, tenant } = job
-    const { rules, models } = this.#parts
+    const { models } = this.#parts
     const place = open.queue.standing(job, performance.now()) ?? { state: 'running' }
     return inWords({ requestId, tenant, baseModel: draw.baseModel, kind: 'sampling' }, place, {
       isRestarting: models.isRestarting(draw.baseModel),
       rate: open.meter.rate,
-      tokensPerMinute: rules.allowance.rateOf(tenant),
-      concurrentSamples: rules.concurrencyOf(tenant),
+      tokensPerMinute: this.#rules.allowance.rateOf(tenant),
+      concurrentSamples: this.#rules.concurrencyOf(tenant),
     })
   }
 
@@ -231,5 +238,14 @@ export class Draws implements QueueSource {
   stop(): void {
     this.#isStopped = true
     clearTimeout(this.#timer)
+  }
+}
+
+function rulesOf(limitsOf: LimitsOf): DrawRules {
+  return {
+    weightOf: (tenant) => limitsOf(tenant).weight,
+    concurrencyOf: (tenant) => limitsOf(tenant).concurrentSamples,
+    allowance: new Allowance((tenant) => limitsOf(tenant).samplingTokensPerMinute),
+    running: new Map(),
   }
 }

@@ -1,8 +1,16 @@
 // Carries out run operations on an engine and settles their futures: the record first, then the answer. An operation that
 // fails is its own affair; the batch goes on. What an engine's death leaves open is done again by its successor.
 
+import { rm } from 'node:fs/promises'
 import type { Kysely } from 'kysely'
-import { type Engine, EngineError, type Outcome, type TrainingItem } from '../../backends/backend.ts'
+import {
+  type AdapterFile,
+  type AdapterPart,
+  type Engine,
+  EngineError,
+  type Outcome,
+  type TrainingItem,
+} from '../../backends/backend.ts'
 import type { Reply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
@@ -13,6 +21,7 @@ import { isEngineLoss, type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
 import type { LimitsOf } from './limits.ts'
 import type { LiveAdapters } from './live-adapters.ts'
+import type { Quotas } from './quotas.ts'
 import type { RestartPoints } from './restart-points.ts'
 import type { RunOperation, RunWork } from './run-operation.ts'
 import type { Run, Runs } from './runs.ts'
@@ -32,6 +41,7 @@ export interface ExecutorParts {
   readonly adapters: LiveAdapters
   readonly restartPoints: RestartPoints
   readonly limitsOf: LimitsOf
+  readonly quotas: Quotas
   readonly log: (cause: unknown, id: string | null) => void
   /** Told when a run takes no more operations. */
   readonly onUnloaded: (run: Run) => Promise<void>
@@ -227,6 +237,18 @@ export class RunExecutor {
     await done.after?.().catch((cause) => this.#parts.log(cause, operation.id))
   }
 
+  /** Files of a run that its tenant has room for; those that are too large are removed again. Throws STORAGE_FULL. */
+  async #saved(engine: Engine, { id, tenant }: Run, folder: string, part: AdapterPart, replacedBytes = 0) {
+    const { quotas } = this.#parts
+    await quotas.checkStorage(tenant, 1, replacedBytes)
+    const files = await engine.saveAdapter(id, folder, part)
+    await quotas.checkStorage(tenant, bytesOf(files), replacedBytes).catch(async (cause) => {
+      await rm(folder, { recursive: true, force: true })
+      throw cause
+    })
+    return files
+  }
+
   /** For what is written beside the end of an operation. */
   async #fenced(write: NonNullable<Also>): Promise<void> {
     await transact(this.#parts.db, async (trx) => {
@@ -274,7 +296,7 @@ export class RunExecutor {
       const replaced = await checkpoints.checkFree(run, checkpoint)
       const folder = checkpoints.newFolder(run.id, checkpoint.kind)
       const part = checkpoint.hasOptimizer ? 'weights+optimizer' : 'weights'
-      const files = await engine.saveAdapter(run.id, folder.absolute, part)
+      const files = await this.#saved(engine, run, folder.absolute, part, replaced?.bytes)
       const type = SAVE_TYPES[checkpoint.kind]
       return {
         reply: json({ path: tinkerPath({ run: run.id, ...checkpoint }), type }),
@@ -287,7 +309,7 @@ export class RunExecutor {
       const taken = await db.selectFrom('sampling_sessions').select('id').where('id', '=', samplingSession).execute()
       if (taken.length) throw serviceError('SEQ_CONFLICT', { identity: samplingSession })
       const folder = this.#parts.checkpoints.newFolder(run.id, 'ephemeral')
-      await engine.saveAdapter(run.id, folder.absolute, 'weights')
+      const files = await this.#saved(engine, run, folder.absolute, 'weights')
       return {
         reply: json({ sampling_session_id: samplingSession, type: 'save_weights_for_sampler' }),
         also: (trx) =>
@@ -301,6 +323,7 @@ export class RunExecutor {
               model_path: null,
               folder: folder.relative,
               created_at: Date.now(),
+              bytes: bytesOf(files),
             })
             .execute(),
       }
@@ -319,3 +342,5 @@ export class RunExecutor {
     },
   }
 }
+
+const bytesOf = (files: readonly AdapterFile[]) => files.reduce((sum, { bytes }) => sum + bytes, 0)

@@ -3,7 +3,7 @@
 // order, run-executor.ts what is done.
 
 import { serviceError } from '../errors.ts'
-import type { Allowance } from '../scheduler/allowance.ts'
+import { Allowance } from '../scheduler/allowance.ts'
 import type { OperationRow } from '../store/journal.ts'
 import type { Signals } from '../store/signals.ts'
 import type { BaseModels } from './base-models.ts'
@@ -19,8 +19,6 @@ import type { Tenure } from './tenure.ts'
 export interface RunLaneParts extends Omit<ExecutorParts, 'tenure' | 'onUnloaded'> {
   readonly sessions: Sessions
   readonly models: BaseModels
-  /** Training tokens a minute, of all base models together. */
-  readonly allowance: Allowance
   readonly signals: Signals
 }
 
@@ -31,11 +29,14 @@ interface Open {
 
 export class RunLanes implements QueueSource {
   readonly #parts: RunLaneParts
+  /** Training tokens a minute, of all base models together. */
+  readonly #allowance: Allowance
   /** By base model. */
   readonly #lanes = new Map<string, Open>()
 
   constructor(parts: RunLaneParts) {
     this.#parts = parts
+    this.#allowance = new Allowance((tenant) => parts.limitsOf(tenant).trainingTokensPerMinute)
   }
 
   get waiting(): number {
@@ -45,8 +46,8 @@ export class RunLanes implements QueueSource {
   /** From now on this server carries out what is done on a base model's runs. */
   begin(baseModel: string, tenure: Tenure): void {
     const executor = new RunExecutor({ ...this.#parts, tenure, onUnloaded: (run) => this.#end(run) })
-    const { allowance, limitsOf } = this.#parts
-    const lane = new Lane(executor, { allowance, weightOf: (tenant) => limitsOf(tenant).weight })
+    const weightOf = (tenant: string) => this.#parts.limitsOf(tenant).weight
+    const lane = new Lane(executor, { allowance: this.#allowance, weightOf })
     this.#lanes.set(baseModel, { lane, tenure })
   }
 
@@ -127,7 +128,7 @@ export class RunLanes implements QueueSource {
       return inWords({ requestId, tenant, baseModel, kind: 'training' }, found.standing, {
         isRestarting: this.#parts.models.isRestarting(baseModel),
         rate: lane.rate,
-        tokensPerMinute: this.#parts.allowance.rateOf(tenant),
+        tokensPerMinute: this.#allowance.rateOf(tenant),
         concurrentSamples: null,
       })
     }

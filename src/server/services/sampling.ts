@@ -14,6 +14,7 @@ import type { Checkpoints } from './checkpoints.ts'
 import type { Draw, Draws, Payer } from './draws.ts'
 import type { Futures } from './futures.ts'
 import { generationRequest } from './generation.ts'
+import type { Intake } from './intake.ts'
 import type { Sessions } from './sessions.ts'
 import type { Tenure } from './tenure.ts'
 
@@ -23,6 +24,7 @@ type Source = Pick<SamplingSession, 'base_model' | 'folder'>
 export interface SamplingParts {
   readonly db: Kysely<Database>
   readonly journal: Journal
+  readonly intake: Intake
   readonly futures: Futures
   readonly sessions: Sessions
   readonly models: BaseModels
@@ -55,6 +57,7 @@ export class Sampling {
       model_path: call.modelPath ?? null,
       created_at: Date.now(),
       copies: 0,
+      bytes: 0,
     }
     await this.#parts.db
       .insertInto('sampling_sessions')
@@ -121,7 +124,7 @@ export class Sampling {
     const request = generationRequest(call, info)
     checkGeneration(request, info)
     const identity = session && call.seqId !== undefined ? `sample:${session.id}:${call.seqId}` : null
-    const { id, isNew } = await this.#parts.journal.append({
+    const { id, isNew } = await this.#parts.intake.append({
       tenant,
       session: session?.session ?? null,
       subject: session?.id ?? null,

@@ -383,8 +383,7 @@ describe('sessions', () => {
     await services.sessions.finish('anna', session, 'success', null)
     expect((await outcome('anna', last.requestId)).metrics).toBeDefined()
     await expect(services.training.train('anna', pass(model, 2))).rejects.toMatchObject({ status: 410 })
-    await services.lanes.drain()
-    expect((await engine().status()).adapters).toBe(0)
+    await expect.poll(async () => (await engine().status()).adapters, { timeout: 20_000 }).toBe(0)
   })
 })
 

@@ -11,7 +11,9 @@ import type { OperationKind } from '../store/schema.ts'
 import { encodeTrainingCall } from '../wire/training.ts'
 import type { BaseModels } from './base-models.ts'
 import { type Checkpoint, type Checkpoints, checkName, checkTtl, type NewCheckpoint } from './checkpoints.ts'
+import type { Intake } from './intake.ts'
 import { type NewRun, newRun, type ResumedRun, resumedRun } from './new-run.ts'
+import type { Quotas } from './quotas.ts'
 import type { RunLanes } from './run-lanes.ts'
 import type { RunWork } from './run-operation.ts'
 import type { Run, Runs } from './runs.ts'
@@ -29,6 +31,8 @@ export interface SamplerSave {
 
 export interface TrainingParts {
   readonly journal: Journal
+  readonly intake: Intake
+  readonly quotas: Quotas
   readonly runs: Runs
   readonly sessions: Sessions
   readonly models: BaseModels
@@ -70,7 +74,7 @@ export class Training {
 
   async #submitRun(run: Run, work: RunWork, call: unknown): Promise<Submitted> {
     const payload = jsonBytes({ call, run, ...(work.kind === 'create_model' && { from: work.from }) })
-    const { id, isNew } = await this.#parts.journal.append(
+    const { id, isNew } = await this.#parts.intake.append(
       {
         tenant: run.tenant,
         session: run.session,
@@ -81,7 +85,10 @@ export class Training {
         payload,
         digest: jsonBytes(call),
       },
-      (trx) => this.#parts.runs.insert(trx, run),
+      async (trx) => {
+        await this.#parts.quotas.checkAdapters(trx, run.tenant)
+        await this.#parts.runs.insert(trx, run)
+      },
     )
     if (isNew) await this.#parts.lanes.accept(id, run, work, 0)
     return { requestId: id, modelId: run.id }
@@ -199,7 +206,7 @@ export class Training {
     try {
       await this.#parts.sessions.require(tenant, run.session)
       const { kind, payload, digest, work } = await prepare(run)
-      const { id, isNew } = await this.#parts.journal.append(
+      const { id, isNew } = await this.#parts.intake.append(
         {
           tenant,
           session: run.session,

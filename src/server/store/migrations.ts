@@ -212,6 +212,27 @@ const migrations: Record<string, Migration> = {
       if (isPostgres(db)) await sql`create sequence operation_positions`.execute(db)
     },
   },
+  '010-shared': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .createTable('engine_leases')
+        .addColumn('base_model', 'text', (c) => c.primaryKey())
+        .addColumn('owner', 'text')
+        .addColumn('fence', 'bigint', (c) => c.notNull())
+        .addColumn('expires_at', 'bigint', (c) => c.notNull())
+        .addColumn('info', 'text')
+        .execute()
+      await db.schema.createIndex('sessions_silence').on('sessions').columns(['state', 'heartbeat_at']).execute()
+    },
+  },
+  '011-sampler-bytes': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .alterTable('sampling_sessions')
+        .addColumn('bytes', 'bigint', (c) => c.notNull().defaultTo(0))
+        .execute()
+    },
+  },
 }
 
 export const migrationProvider: MigrationProvider = { getMigrations: async () => migrations }

@@ -13,6 +13,7 @@ export interface Database {
   weight_copies: WeightCopyTable
   audit: AuditTable
   usage: UsageTable
+  engine_leases: EngineLeaseTable
   tenants: TenantTable
   api_keys: ApiKeyTable
   key_changes: KeyChangesTable
@@ -149,6 +150,8 @@ export interface SamplingSessionTable {
   created_at: number
   /** Clients that joined after the first: each has a number of its own. */
   copies: Generated<number>
+  /** Of a folder that no checkpoint names, on disk. */
+  bytes: Generated<number>
 }
 
 /** Answers of copy_weights by the key of the request, so that a repeated one makes no second copy. */
@@ -177,7 +180,7 @@ export interface UsageTable {
   /** Empty: of no session. */
   session: string
   base_model: string
-  kind: 'training' | 'sampling_prefill' | 'sampling_sample'
+  kind: 'training' | 'sampling_prefill' | 'sampling_prefill_cached' | 'sampling_sample'
   tokens: number
 }
 
@@ -209,4 +212,16 @@ export interface ApiKeyTable {
 export interface KeyChangesTable {
   id: number
   version: number
+}
+
+/** Which server has the engine of a base model (services/engine-leases.ts). Times are the database's. */
+export interface EngineLeaseTable {
+  base_model: string
+  /** Null: nobody. */
+  owner: string | null
+  /** One more with every owner. */
+  fence: number
+  expires_at: number
+  /** EngineInfo as JSON, of the last engine that was open; null before the first. */
+  info: string | null
 }

@@ -89,8 +89,8 @@ function usageRecord({ hour, session, projectId, baseModel, kind, tokens }: Usag
     session_id: session,
     project_id: projectId,
     event_info:
-      kind === 'sampling_prefill'
-        ? { type: kind, cached: false, token_count: tokens }
+      kind === 'sampling_prefill' || kind === 'sampling_prefill_cached'
+        ? { type: 'sampling_prefill', cached: kind === 'sampling_prefill_cached', token_count: tokens }
         : { type: kind, token_count: tokens },
   }
 }
