@@ -34,6 +34,7 @@ import { Intake } from './intake.ts'
 import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
+import { Queue } from './queue.ts'
 import { Quotas } from './quotas.ts'
 import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
@@ -78,6 +79,8 @@ export interface Services {
   readonly sampling: Sampling
   readonly lanes: RunLanes
   readonly draws: Draws
+  /** What waits and why. */
+  readonly queue: Queue
   readonly sampleEvents: SampleEvents
   readonly futures: Futures
   /** How long a request may wait for its future. */
@@ -139,8 +142,12 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
   const survival = new Survival(models)
   const restartPoints = new RestartPoints(runs, checkpoints)
-  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints })
-  const draws = new Draws({ ...parts, survival })
+  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints, limitsOf })
+  const draws = new Draws({ ...parts, survival, limitsOf })
+  tenants.onLimits(() => {
+    lanes.reconsider()
+    draws.reconsider()
+  })
   const training = new Training({ ...parts, lanes })
   const sampling = new Sampling({ ...parts, draws })
   const tasks = new AdapterTasks()
@@ -163,6 +170,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     const limit = setTimeout(DRAIN_LIMIT_MS, 'limit', { ref: false })
     if ((await Promise.race([drained, limit])) === 'limit')
       log.warn('the rest of the acknowledged work waits for the next start')
+    lanes.stop()
+    draws.stop()
     futures.stopRecording()
     await models.close()
     await engines.release()
@@ -198,6 +207,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     sampling,
     lanes,
     draws,
+    queue: new Queue([lanes, draws]),
     sampleEvents: new SampleEvents(db, futures, sessions, signals),
     futures,
     holdMs: config.holdSeconds * 1000,
