@@ -3,8 +3,8 @@
 
 import { Command, Option } from 'commander'
 import { FIELDS, type Field, flagOf, SETTINGS, type Setting } from '../server/config-fields.ts'
+import { MANIFEST } from '../server/manifest.ts'
 import { addAdapterCommands } from './adapter-commands.ts'
-import { MANIFEST } from './package.ts'
 import { addTenantCommands } from './tenant-commands.ts'
 
 const CONFIG = ['--config <FILE>', 'settings from a YAML file'] as const

@@ -2,6 +2,7 @@
 // took, how many went together. Kinds are few; tenants may be many, so only the first ones get a name.
 
 import { Counter, Histogram, type Registry } from 'prom-client'
+import type { Onlooker } from '../services/onlookers.ts'
 import type { Finished, JournalWatcher, NewOperation, StartedOperation } from '../store/journal.ts'
 
 /** Seconds. A sample may take minutes, and wait for hours. */
@@ -16,7 +17,7 @@ interface Running {
   readonly since: number
 }
 
-export class OperationMetrics implements JournalWatcher {
+export class OperationMetrics implements JournalWatcher, Onlooker {
   readonly #running = new Map<string, Running>()
   readonly #tenants = new Set<string>()
   readonly #submitted
@@ -26,7 +27,8 @@ export class OperationMetrics implements JournalWatcher {
   readonly #batch
   readonly #tokens
 
-  constructor(registry: Registry) {
+  /** @param named For series that name tenants. */
+  constructor(registry: Registry, named: Registry) {
     const registers = [registry]
     this.#submitted = new Counter({
       name: 'twinkle_operations_submitted_total',
@@ -65,7 +67,7 @@ export class OperationMetrics implements JournalWatcher {
       name: 'twinkle_tokens_total',
       help: `Tokens in the ledger, by tenant (the first ${NAMED_TENANTS}, then "other") and kind.`,
       labelNames: ['tenant', 'kind'] as const,
-      registers,
+      registers: [named],
     })
   }
 
@@ -94,7 +96,7 @@ export class OperationMetrics implements JournalWatcher {
   }
 
   /** Tokens that the ledger has. */
-  used(tenant: string, kind: string, tokens: number): void {
+  used({ tenant, kind, tokens }: Parameters<Required<Onlooker>['used']>[0]): void {
     if (this.#tenants.size < NAMED_TENANTS) this.#tenants.add(tenant)
     this.#tokens.inc({ tenant: this.#tenants.has(tenant) ? tenant : 'other', kind }, tokens)
   }

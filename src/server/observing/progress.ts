@@ -1,6 +1,7 @@
 // How far training runs and samplers have come since the server started: for people who look on. Kept in memory, for those
 // that were used last; what must survive is in the journal.
 
+import type { Onlooker } from '../services/onlookers.ts'
 import { Rate } from './rate.ts'
 
 /** Of runs, and of samplers. */
@@ -32,7 +33,7 @@ interface SamplerNotes {
   readonly rate: Rate
 }
 
-export class Progress {
+export class Progress implements Onlooker {
   readonly #runs = new Map<string, RunNotes>()
   readonly #samplers = new Map<string, SamplerNotes>()
 
@@ -47,7 +48,8 @@ export class Progress {
     this.#run(run).step = step
   }
 
-  drew(sampler: string, { sequences, tokens }: { sequences: number; tokens: number }): void {
+  drew(sampler: string | null, { sequences, tokens }: { sequences: number; tokens: number }): void {
+    if (sampler === null) return
     const notes = touched(this.#samplers, sampler, () => ({ sequences: 0, lastAt: 0, rate: new Rate() }))
     notes.sequences += sequences
     notes.lastAt = Date.now()
