@@ -34,6 +34,7 @@ import { Intake } from './intake.ts'
 import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
+import { Queue } from './queue.ts'
 import { Quotas } from './quotas.ts'
 import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
@@ -44,6 +45,7 @@ import { Sampling } from './sampling.ts'
 import { SessionCatalog } from './session-catalog.ts'
 import { Sessions } from './sessions.ts'
 import { addressSecret, SignedAddresses } from './signed-addresses.ts'
+import { readStorageMeter } from './storage-meter.ts'
 import { Tenants } from './tenants.ts'
 import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
@@ -78,6 +80,8 @@ export interface Services {
   readonly sampling: Sampling
   readonly lanes: RunLanes
   readonly draws: Draws
+  /** What waits and why. */
+  readonly queue: Queue
   readonly sampleEvents: SampleEvents
   readonly futures: Futures
   /** How long a request may wait for its future. */
@@ -139,14 +143,22 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
   const survival = new Survival(models)
   const restartPoints = new RestartPoints(runs, checkpoints)
-  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints })
-  const draws = new Draws({ ...parts, survival })
+  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints, limitsOf })
+  const draws = new Draws({ ...parts, survival, limitsOf })
+  tenants.onLimits(() => {
+    lanes.reconsider()
+    draws.reconsider()
+  })
   const training = new Training({ ...parts, lanes })
   const sampling = new Sampling({ ...parts, draws })
   const tasks = new AdapterTasks()
   const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
-  const housekeeping = new Housekeeping(new Compaction(db, stateDir, isShared), (cause) => logFailure(cause, null))
+  const housekeeping = new Housekeeping(
+    new Compaction(db, stateDir, isShared),
+    () => readStorageMeter(db),
+    (cause) => logFailure(cause, null),
+  )
   await housekeeping.start()
   const hosts = new EngineHosts({ ...parts, lanes, draws, sampling })
   const engines = isShared ? shareEngines(config, { db, signals, models, hosts, log }) : new OwnEngines(models, hosts)
@@ -163,6 +175,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     const limit = setTimeout(DRAIN_LIMIT_MS, 'limit', { ref: false })
     if ((await Promise.race([drained, limit])) === 'limit')
       log.warn('the rest of the acknowledged work waits for the next start')
+    lanes.stop()
+    draws.stop()
     futures.stopRecording()
     await models.close()
     await engines.release()
@@ -198,6 +212,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     sampling,
     lanes,
     draws,
+    queue: new Queue([lanes, draws]),
     sampleEvents: new SampleEvents(db, futures, sessions, signals),
     futures,
     holdMs: config.holdSeconds * 1000,
