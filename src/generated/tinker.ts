@@ -1542,7 +1542,7 @@ export interface components {
                 [key: string]: components["schemas"]["TensorData"];
             };
             model_input: components["schemas"]["ModelInput"];
-            /** @description Tiles the model input. */
+            /** @description Tiles the model input. Both lists or neither; checked, and not kept: no loss that is served reads them. */
             model_input_spans?: components["schemas"]["ProvenanceSpan"][] | null;
         };
         /**
@@ -2574,7 +2574,7 @@ export interface components {
          */
         SaveWeightsForSamplerRequest: {
             /**
-             * @description snapshot = exactly these weights for ever; inflight = may move on to newer weights of the model.
+             * @description snapshot = exactly these weights for ever; inflight = samples that are submitted later use the newest weights of the model that were saved so. Only without a path.
              * @default snapshot
              * @enum {unknown}
              */

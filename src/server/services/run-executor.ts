@@ -215,9 +215,7 @@ export class RunExecutor {
     const plan = (outcome.result as { plan?: unknown }).plan
     const { run, tokens } = operation
     const used = {
-      tenant: run.tenant,
-      session: run.session,
-      baseModel: run.base_model,
+      ...usedBy(run),
       kind: 'training',
       tokens,
     } as const
@@ -311,11 +309,14 @@ export class RunExecutor {
       const type = SAVE_TYPES[checkpoint.kind]
       return {
         reply: json({ path: tinkerPath({ run: run.id, ...checkpoint }), type }),
-        also: (trx) => checkpoints.register(trx, run, checkpoint, folder.relative, files),
+        also: async (trx) => {
+          await checkpoints.register(trx, run, checkpoint, folder.relative, files)
+          await writeUsage(trx, { ...usedBy(run), kind: 'checkpoint', tokens: 1 })
+        },
         ...(replaced && { after: () => checkpoints.removeUnused(replaced.folder) }),
       }
     },
-    save_ephemeral: async (engine, { run }, { samplingSession }) => {
+    save_ephemeral: async (engine, { run }, { samplingSession, isInflight }) => {
       const { db } = this.#parts
       const taken = await db.selectFrom('sampling_sessions').select('id').where('id', '=', samplingSession).execute()
       if (taken.length) throw serviceError('SEQ_CONFLICT', { identity: samplingSession })
@@ -334,6 +335,7 @@ export class RunExecutor {
               model_path: null,
               folder: folder.relative,
               created_at: Date.now(),
+              inflight_run: isInflight ? run.id : null,
               bytes: bytesOf(files),
             })
             .execute(),
@@ -354,4 +356,7 @@ export class RunExecutor {
   }
 }
 
+function usedBy({ tenant, session, base_model: baseModel }: Run) {
+  return { tenant, session, baseModel }
+}
 const bytesOf = (files: readonly AdapterFile[]) => files.reduce((sum, { bytes }) => sum + bytes, 0)

@@ -10,8 +10,8 @@ export type RunWork =
   | { readonly kind: 'train'; readonly item: TrainingItem; readonly matrix: readonly boolean[] }
   | { readonly kind: 'optim_step'; readonly step: OptimStep }
   | { readonly kind: 'save'; readonly checkpoint: NewCheckpoint }
-  /** Weights for a sampling session without a name. */
-  | { readonly kind: 'save_ephemeral'; readonly samplingSession: string }
+  /** Weights for a sampling session without a name. In flight: the session goes on to weights that are saved so later. */
+  | { readonly kind: 'save_ephemeral'; readonly samplingSession: string; readonly isInflight?: boolean }
   | { readonly kind: 'load_weights'; readonly from: Restore }
   | { readonly kind: 'unload_model' }
 

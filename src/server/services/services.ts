@@ -46,6 +46,7 @@ import { Sampling } from './sampling.ts'
 import { SessionCatalog } from './session-catalog.ts'
 import { Sessions } from './sessions.ts'
 import { addressSecret, SignedAddresses } from './signed-addresses.ts'
+import { readStorageMeter } from './storage-meter.ts'
 import { Tenants } from './tenants.ts'
 import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
@@ -159,7 +160,11 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const tasks = new AdapterTasks()
   const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
-  const housekeeping = new Housekeeping(new Compaction(db, stateDir, isShared), (cause) => logFailure(cause, null))
+  const housekeeping = new Housekeeping(
+    new Compaction(db, stateDir, isShared),
+    () => readStorageMeter(db),
+    (cause) => logFailure(cause, null),
+  )
   await housekeeping.start()
   const hosts = new EngineHosts({ ...parts, lanes, draws, sampling })
   const engines = isShared ? shareEngines(config, { db, signals, models, hosts, log }) : new OwnEngines(models, hosts)
