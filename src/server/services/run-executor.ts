@@ -3,7 +3,14 @@
 
 import { rm } from 'node:fs/promises'
 import type { Kysely } from 'kysely'
-import { type AdapterFile, type AdapterPart, type Engine, EngineError, type Outcome } from '../../backends/backend.ts'
+import {
+  type AdapterFile,
+  type AdapterPart,
+  type Engine,
+  EngineError,
+  type Outcome,
+  type TrainingItem,
+} from '../../backends/backend.ts'
 import type { Reply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
@@ -12,13 +19,15 @@ import { transact } from '../store/transact.ts'
 import { type Checkpoints, tinkerPath } from './checkpoints.ts'
 import { isEngineLoss, type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
+import type { LimitsOf } from './limits.ts'
 import type { LiveAdapters } from './live-adapters.ts'
+import type { Onlookers } from './onlookers.ts'
 import type { Quotas } from './quotas.ts'
 import type { RestartPoints } from './restart-points.ts'
 import type { RunOperation, RunWork } from './run-operation.ts'
 import type { Run, Runs } from './runs.ts'
 import type { Tenure } from './tenure.ts'
-import { stepMetrics, trainingMetrics } from './training-metrics.ts'
+import { stepMetrics, targetsOf, trainingMetrics } from './training-metrics.ts'
 import { writeUsage } from './usage.ts'
 
 export interface ExecutorParts {
@@ -32,7 +41,9 @@ export interface ExecutorParts {
   readonly survival: Survival
   readonly adapters: LiveAdapters
   readonly restartPoints: RestartPoints
+  readonly limitsOf: LimitsOf
   readonly quotas: Quotas
+  readonly onlookers: Onlookers
   readonly log: (cause: unknown, id: string | null) => void
   /** Told when a run takes no more operations. */
   readonly onUnloaded: (run: Run) => Promise<void>
@@ -64,14 +75,21 @@ export class RunExecutor {
     this.#parts = parts
   }
 
-  /** All operations of the batch are of one class. Never throws. */
-  async carry(batch: readonly RunOperation[]): Promise<void> {
+  /** Records that these are carried out now, in this order. Gives those that another server has not ended meanwhile. */
+  async start(operations: readonly RunOperation[]): Promise<ReadonlySet<string>> {
+    const { journal, tenure } = this.#parts
+    const ids = operations.flatMap(({ id }) => id ?? [])
+    return new Set(await journal.start(ids, tenure))
+  }
+
+  /** All operations of the batch are of one run and one class. Never throws. */
+  async carry(batch: readonly RunOperation[], started: Promise<ReadonlySet<string>>): Promise<void> {
     const [first] = batch
     if (!first) return
     const { survival } = this.#parts
     const open = new Set(batch)
     try {
-      await this.#start(open)
+      await this.#begin(open, started)
       const lost = await survival.carry(first.run.base_model, (engine) => this.#unlessLost(engine, open))
       if (!lost) return
       for (const operation of [...open]) {
@@ -85,13 +103,11 @@ export class RunExecutor {
   }
 
   /** Takes out of `open` what another server has ended meanwhile. */
-  async #start(open: Set<RunOperation>): Promise<void> {
-    const { journal, futures, tenure } = this.#parts
-    const ids = [...open].flatMap(({ id }) => id ?? [])
-    const started = new Set(await journal.start(ids, tenure))
+  async #begin(open: Set<RunOperation>, started: Promise<ReadonlySet<string>>): Promise<void> {
+    const ids = await started
     for (const operation of [...open]) {
-      if (operation.id === null || started.has(operation.id)) continue
-      futures.drop(operation.id)
+      if (operation.id === null || ids.has(operation.id)) continue
+      this.#parts.futures.drop(operation.id)
       open.delete(operation)
     }
   }
@@ -148,7 +164,7 @@ export class RunExecutor {
 
   async #train(engine: Engine, open: Set<RunOperation>): Promise<void> {
     const byId = new Map([...open].map((o) => [o.id, o]))
-    for await (const outcome of engine.train([...open].map((o) => (o.work as Work<'train'>).item))) {
+    for await (const outcome of engine.train([...open].map((o) => this.#item(o)))) {
       const operation = byId.get(outcome.operation)
       if (!operation) continue
       await this.#settle(operation, outcome, (result) => {
@@ -161,8 +177,19 @@ export class RunExecutor {
         return { type: 'training', value: { logprobs, metrics: trainingMetrics(item, result) } }
       })
       open.delete(operation)
+      if ('result' in outcome) this.#tellPass(operation, outcome.result.loss)
     }
     if (open.size) throw new Error('the engine ended a batch without all outcomes')
+  }
+
+  #tellPass({ run, work, tokens }: RunOperation, loss: number): void {
+    const { item } = work as Work<'train'>
+    if (item.backward) this.#parts.onlookers.trained(run.id, { loss, tokens, targets: targetsOf(item.datums) })
+  }
+
+  #item({ run: { tenant }, work }: RunOperation): TrainingItem {
+    const share = { party: tenant, weight: this.#parts.limitsOf(tenant).weight }
+    return { ...(work as Work<'train'>).item, share }
   }
 
   /** Gives those whose step was taken: they have no gradient now. One that was refused may have kept it. */
@@ -174,7 +201,9 @@ export class RunExecutor {
       if (!operation) continue
       await this.#settle(operation, outcome, (result) => json({ metrics: stepMetrics(result), type: 'optim_step' }))
       open.delete(operation)
-      if ('result' in outcome) stepped.push(operation)
+      if (!('result' in outcome)) continue
+      stepped.push(operation)
+      this.#parts.onlookers.stepped(operation.run.id, outcome.result.step)
     }
     return stepped
   }
@@ -191,6 +220,7 @@ export class RunExecutor {
       tokens,
     } as const
     await this.#parts.futures.resolve(operation.id, reply(outcome.result), plan, (trx) => writeUsage(trx, used))
+    if (tokens) this.#parts.onlookers.used(used)
   }
 
   async #single(engine: Engine, operation: RunOperation, open: Set<RunOperation>): Promise<void> {

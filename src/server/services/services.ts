@@ -34,6 +34,8 @@ import { Intake } from './intake.ts'
 import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
+import { Onlookers } from './onlookers.ts'
+import { Queue } from './queue.ts'
 import { Quotas } from './quotas.ts'
 import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
@@ -79,6 +81,12 @@ export interface Services {
   readonly sampling: Sampling
   readonly lanes: RunLanes
   readonly draws: Draws
+  /** What waits and why. */
+  readonly queue: Queue
+  /** For those who look on while the others work (observing/). */
+  readonly onlookers: Onlookers
+  readonly journal: Journal
+  readonly db: Kysely<Database>
   readonly sampleEvents: SampleEvents
   readonly futures: Futures
   /** How long a request may wait for its future. */
@@ -140,8 +148,13 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
   const survival = new Survival(models)
   const restartPoints = new RestartPoints(runs, checkpoints)
-  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints })
-  const draws = new Draws({ ...parts, survival })
+  const onlookers = new Onlookers()
+  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints, limitsOf, onlookers })
+  const draws = new Draws({ ...parts, survival, limitsOf, onlookers })
+  tenants.onLimits(() => {
+    lanes.reconsider()
+    draws.reconsider()
+  })
   const training = new Training({ ...parts, lanes })
   const sampling = new Sampling({ ...parts, draws })
   const tasks = new AdapterTasks()
@@ -168,6 +181,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     const limit = setTimeout(DRAIN_LIMIT_MS, 'limit', { ref: false })
     if ((await Promise.race([drained, limit])) === 'limit')
       log.warn('the rest of the acknowledged work waits for the next start')
+    lanes.stop()
+    draws.stop()
     futures.stopRecording()
     await models.close()
     await engines.release()
@@ -203,6 +218,10 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     sampling,
     lanes,
     draws,
+    queue: new Queue([lanes, draws]),
+    onlookers,
+    journal,
+    db,
     sampleEvents: new SampleEvents(db, futures, sessions, signals),
     futures,
     holdMs: config.holdSeconds * 1000,
