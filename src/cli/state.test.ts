@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { Journal } from '../server/store/journal.ts'
+import { DEFAULT_POLICY } from '../server/store/policy.ts'
 import { openSqlite } from '../server/store/sqlite.ts'
 import { stateFacts } from '../server/store/state-facts.ts'
 import { stateText } from './state.ts'
@@ -16,7 +17,11 @@ it('a state directory says what it holds and keeps, while a server works on it',
   await journal.append({ ...call, payload: new Uint8Array(2 ** 21) })
   const { id } = await journal.append({ ...call, payload: new Uint8Array(1) })
   await journal.finish({ id, result: { type: 'json', bytes: new Uint8Array(1) } })
-  const text = stateText({ database: 'sqlite', stateDir: 'here' }, await stateFacts({ database: 'sqlite', stateDir }))
+  const text = stateText(
+    { database: 'sqlite', stateDir: 'here' },
+    await stateFacts({ database: 'sqlite', stateDir }),
+    DEFAULT_POLICY,
+  )
   await db.destroy()
   rmSync(stateDir, { recursive: true })
   expect(text).toMatch(/operations +1 done, 1 queued/)

@@ -18,8 +18,10 @@ import {
   selection,
   text,
 } from './config-values.ts'
+import { keep } from './keep-fields.ts'
 import { limits } from './limit-fields.ts'
 import { NO_LIMITS, type TenantLimits } from './services/limits.ts'
+import { DEFAULT_POLICY, type Policy } from './store/policy.ts'
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
 export type LogLevel = (typeof LOG_LEVELS)[number]
@@ -46,6 +48,8 @@ export interface ServerConfig {
   readonly keys: readonly string[]
   /** Of every tenant that has none of its own (`twinkle tenants set`). */
   readonly limits: TenantLimits
+  /** How long what is kept. */
+  readonly keep: Policy
   /** True lets a server without keys listen beyond this machine. */
   readonly open: boolean
   /** How long retrieve_future waits for a result before it says "not yet". */
@@ -127,6 +131,7 @@ export const FIELDS: { readonly [K in Setting]: Field<ServerConfig[K]> } = {
   threads: { read: integer(0, 1024), fallback: 0, placeholder: 'N', help: 'compute threads; 0 lets the engine decide' },
   keys: { read: keys, fallback: [], placeholder: null, secret: 'a key', help: 'API keys, plain or as sha256:<hex>' },
   limits: { read: limits, fallback: NO_LIMITS, placeholder: null, help: 'limits of every tenant, by name' },
+  keep: { read: keep, fallback: DEFAULT_POLICY, placeholder: null, help: 'how long what is kept, by name' },
   open: { read: flag, fallback: false, help: 'listen beyond this machine although no keys are set' },
   holdSeconds: {
     read: integer(1, 44),

@@ -161,7 +161,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
   const housekeeping = new Housekeeping(
-    new Compaction(db, stateDir, isShared),
+    new Compaction(db, stateDir, isShared, config.keep),
+    config.keep.tidyEvery,
     () => readStorageMeter(db),
     (cause) => logFailure(cause, null),
   )
