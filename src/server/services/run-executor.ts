@@ -107,32 +107,57 @@ export class RunExecutor {
     }
   }
 
-  /** Takes out of `open` what is settled. */
+  /** Takes out of `open` what is settled. Where the engine has no room for all adapters, some go after the others. */
   async #carry(engine: Engine, open: Set<RunOperation>): Promise<void> {
-    await this.#bringBack(engine, open)
-    const batch = [...open]
-    const [first] = batch
-    if (!first) return
-    const start = performance.now()
-    let stepped: readonly RunOperation[] = []
-    if (first.batchClass === 'train') await this.#train(engine, open)
-    else if (first.batchClass === 'optim') stepped = await this.#optim(engine, open)
-    else await this.#single(engine, first, open)
-    for (const { run } of batch) this.#parts.restartPoints.spend(run.id, performance.now() - start)
-    for (const { run, id } of stepped) await this.#keep(engine, run, id)
+    const { adapters } = this.#parts
+    while (open.size) {
+      const changed = adapters.changed(engine)
+      const ready = await this.#bringBack(engine, open)
+      if (ready.size) await this.#carryReady(engine, open, ready)
+      else if (open.size) await changed
+    }
   }
 
-  async #bringBack(engine: Engine, open: Set<RunOperation>): Promise<void> {
+  async #carryReady(engine: Engine, open: Set<RunOperation>, ready: Set<RunOperation>): Promise<void> {
+    const batch = [...ready]
+    const [first] = batch as [RunOperation]
+    const start = performance.now()
+    let stepped: readonly RunOperation[] = []
+    try {
+      if (first.batchClass === 'train') await this.#train(engine, ready)
+      else if (first.batchClass === 'optim') stepped = await this.#optim(engine, ready)
+      else await this.#single(engine, first, ready)
+      for (const { run } of batch) this.#parts.restartPoints.spend(run.id, performance.now() - start)
+      for (const { run, id } of stepped) await this.#keep(engine, run, id)
+    } finally {
+      for (const operation of batch) {
+        if (!ready.has(operation)) open.delete(operation)
+        this.#parts.adapters.letGo(engine, operation.run.id)
+      }
+    }
+  }
+
+  /** Those whose adapter is there now. What is wrong with the others is settled; the rest has to wait. */
+  async #bringBack(engine: Engine, open: Set<RunOperation>): Promise<Set<RunOperation>> {
+    const ready = new Set<RunOperation>()
+    const isThere = new Map<string, boolean>()
     for (const operation of [...open]) {
-      if (operation.work.kind === 'create_model' || operation.work.kind === 'unload_model') continue
+      const { run } = operation
       try {
-        await this.#parts.adapters.ensure(engine, operation.run)
+        if (!isThere.has(run.id)) isThere.set(run.id, await this.#hasAdapter(engine, operation))
+        if (isThere.get(run.id)) ready.add(operation)
       } catch (cause) {
         if (isEngineLoss(cause)) throw cause
         open.delete(operation)
         await this.#reject(operation, cause)
       }
     }
+    return ready
+  }
+
+  async #hasAdapter(engine: Engine, { run, work }: RunOperation): Promise<boolean> {
+    if (work.kind === 'create_model' || work.kind === 'unload_model') return true
+    return this.#parts.adapters.use(engine, run, (write) => this.#fenced(write))
   }
 
   /** Without a restart point nothing is lost: the journal goes further back then. */
@@ -141,6 +166,7 @@ export class RunExecutor {
     if (operation === null || !restartPoints.isDue(run.id)) return
     await restartPoints
       .take(engine, run.id, operation, (write) => this.#fenced(write))
+      .then(() => this.#parts.adapters.noteRestartPoint(engine, run.id))
       .catch((cause) => {
         if (!isEngineLoss(cause) && !staysInJournal(cause)) log(cause, operation)
       })
@@ -151,6 +177,7 @@ export class RunExecutor {
     for await (const outcome of engine.train([...open].map((o) => (o.work as Work<'train'>).item))) {
       const operation = byId.get(outcome.operation)
       if (!operation) continue
+      this.#noteChange(engine, operation, outcome)
       await this.#settle(operation, outcome, (result) => {
         const { item, matrix } = operation.work as Work<'train'>
         const logprobs = result.logprobs.map((values, i) => ({
@@ -172,11 +199,19 @@ export class RunExecutor {
     for (const outcome of await engine.optimStep([...open].map((o) => (o.work as Work<'optim_step'>).step))) {
       const operation = byId.get(outcome.operation)
       if (!operation) continue
+      this.#noteChange(engine, operation, outcome)
       await this.#settle(operation, outcome, (result) => json({ metrics: stepMetrics(result), type: 'optim_step' }))
       open.delete(operation)
       if ('result' in outcome) stepped.push(operation)
     }
     return stepped
+  }
+
+  /** What failed has changed nothing, but for a step, which may have used up the gradient: then the journal knows better. */
+  #noteChange(engine: Engine, { id, run, work }: RunOperation, outcome: Outcome<unknown>): void {
+    if ('error' in outcome) return
+    const hasGradient = work.kind === 'train'
+    if (work.kind !== 'train' || work.item.backward) this.#parts.adapters.noteChange(engine, run.id, id, hasGradient)
   }
 
   async #settle<T>(operation: RunOperation, outcome: Outcome<T>, reply: (result: T) => Reply): Promise<void> {
@@ -249,7 +284,7 @@ export class RunExecutor {
     [K in Single]: (engine: Engine, operation: RunOperation, work: Work<K>) => Promise<Done>
   } = {
     create_model: async (engine, { id, run }, { from }) => {
-      await this.#parts.adapters.create(engine, run, from)
+      await this.#parts.adapters.create(engine, run, (write) => this.#fenced(write), from)
       const reply = from
         ? json({ path: from.path, model_id: run.id, type: 'load_weights' })
         : json({ model_id: run.id, type: 'create_model' })
@@ -269,7 +304,10 @@ export class RunExecutor {
       return {
         reply: json({ path: from.path, model_id: run.id, type: 'load_weights' }),
         also: async (trx) => point?.record(trx),
-        after: async () => point?.removeOlder(),
+        after: async () => {
+          this.#parts.adapters.noteRestartPoint(engine, run.id)
+          await point?.removeOlder()
+        },
       }
     },
     save: async (engine, { run }, { checkpoint }) => {

@@ -132,9 +132,10 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const intake = new Intake({ journal, futures, signals, limitsOf })
   await intake.restore()
   const parts = { db, signals, quotas, intake, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
-  const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
   const survival = new Survival(models)
   const restartPoints = new RestartPoints(runs, checkpoints)
+  const room = { adapters: config.liveAdapters, bytes: config.adapterMemory }
+  const adapters = new LiveAdapters({ ...parts, restartPoints, room, log: (line) => log.info(line) })
   const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints })
   const draws = new Draws({ ...parts, survival })
   const training = new Training({ ...parts, lanes })
