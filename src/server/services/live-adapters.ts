@@ -25,6 +25,8 @@ export interface LiveAdapterParts {
   readonly log: (line: string) => void
 }
 
+type Fill = (live: LiveAdapter) => Promise<void>
+
 /** Weights, gradient and two moments, in float32. */
 const BYTES_PER_PARAMETER = 16
 
@@ -42,11 +44,7 @@ export class LiveAdapters {
     const fill = async () => {
       if (from) await this.load(engine, run.id, from)
     }
-    for (;;) {
-      const changed = this.changed(engine)
-      if (await this.#enter(engine, run, transact, fill)) return
-      await changed
-    }
+    await this.#enter(engine, run, transact, fill)
   }
 
   async load(engine: Engine, run: string, { checkpoint, path, optimizer }: Restore): Promise<void> {
@@ -71,31 +69,24 @@ export class LiveAdapters {
   }
 
   /**
-   * Brings the adapter back where it is missing, and keeps it until it is let go. False when others use all the places there
-   * are: `changed`, asked before, settles when that may be different. Throws MODEL_GONE for a run that has ended.
+   * Brings the adapter back where it is missing, and keeps it until it is let go. Waits while others use all the places that
+   * there are. Throws MODEL_GONE for a run that has ended.
    */
-  async use(engine: Engine, { tenant, id }: Run, transact: Transact): Promise<boolean> {
+  async use(engine: Engine, { tenant, id }: Run, transact: Transact): Promise<void> {
     const room = this.#roomOf(engine)
     const live = room.get(id)
-    if (live && !live.isInUse) {
-      room.use(live)
-      return true
-    }
+    if (live && !live.isInUse) return room.use(live)
     const run = await this.#parts.runs.require(tenant, id)
     // Read again when it is its turn: it may just have been sent to disk, with a new restart point.
-    const fill = async (entered: LiveAdapter) =>
-      this.#restore(engine, await this.#parts.runs.require(tenant, id), entered)
-    return this.#enter(engine, run, transact, fill)
+    await this.#enter(engine, run, transact, async (entered) =>
+      this.#restore(engine, await this.#parts.runs.require(tenant, id), entered),
+    )
   }
 
   letGo(engine: Engine, run: string): void {
     const room = this.#roomOf(engine)
     const live = room.get(run)
     if (live) room.letGo(live)
-  }
-
-  changed(engine: Engine): Promise<void> {
-    return this.#roomOf(engine).changed()
   }
 
   /** An operation changed the adapter, and left a gradient or used it up. */
@@ -109,30 +100,38 @@ export class LiveAdapters {
     this.noteChange(engine, run, null, false)
   }
 
-  /** Gives the adapter a place and fills it; false when there is none. What goes wrong leaves nothing in the engine. */
-  #enter(engine: Engine, run: Run, transact: Transact, fill: (live: LiveAdapter) => Promise<void>): Promise<boolean> {
-    return this.#alone(engine, async () => {
-      const room = this.#roomOf(engine)
-      const known = room.get(run.id)
-      if (known) {
-        // It was being moved when it was asked for.
-        if (known.isInUse) return false
-        room.use(known)
-        return true
-      }
-      while (room.isFull) if (!(await this.#makeRoom(engine, transact))) return false
-      const live = await this.#place(engine, run, transact)
-      if (!live) return false
-      try {
-        await fill(live)
-      } catch (cause) {
-        await engine.releaseAdapter(run.id).catch(() => {})
-        room.leave(live)
-        throw cause
-      }
-      while (room.isOver && (await this.#makeRoom(engine, transact)));
+  /** Gives the adapter a place and fills it, when there is one. What goes wrong leaves nothing in the engine. */
+  async #enter(engine: Engine, run: Run, transact: Transact, fill: Fill): Promise<void> {
+    for (;;) {
+      // Asked before, so that nothing is missed in between.
+      const changed = this.#roomOf(engine).changed()
+      if (await this.#alone(engine, () => this.#tryToEnter(engine, run, transact, fill))) return
+      await changed
+    }
+  }
+
+  /** False when others use all places. */
+  async #tryToEnter(engine: Engine, run: Run, transact: Transact, fill: Fill): Promise<boolean> {
+    const room = this.#roomOf(engine)
+    const known = room.get(run.id)
+    if (known) {
+      // It was to go to disk when it was asked for, and could not.
+      if (known.isInUse) return false
+      room.use(known)
       return true
-    })
+    }
+    while (room.isFull) if (!(await this.#makeRoom(engine, transact))) return false
+    const live = await this.#place(engine, run, transact)
+    if (!live) return false
+    try {
+      await fill(live)
+    } catch (cause) {
+      await engine.releaseAdapter(run.id).catch(() => {})
+      room.leave(live)
+      throw cause
+    }
+    while (room.isOver && (await this.#makeRoom(engine, transact)));
+    return true
   }
 
   /** An engine that has less room than we thought says so: then others go until it has. */

@@ -333,9 +333,9 @@ describe('a server that is killed', () => {
     await killed()
     const after = await killed()
     gate.open()
-    expect(await outcome(after, requestId)).toMatchObject({ metrics: { step: 1 } })
+    expect(await outcome(after, requestId)).toMatchObject({ metrics: { optimizer_step: 1 } })
     const { requestId: last } = await after.services.training.optimStep('anna', modelId, 3, ADAMW)
-    expect(await outcome(after, last)).toMatchObject({ metrics: { step: 1, applied: 0 } })
+    expect(await outcome(after, last)).toMatchObject({ metrics: { optimizer_step: 1, applied: 0 } })
   })
 })
 

@@ -3,7 +3,14 @@
 
 import { rm } from 'node:fs/promises'
 import type { Kysely } from 'kysely'
-import { type AdapterFile, type AdapterPart, type Engine, EngineError, type Outcome } from '../../backends/backend.ts'
+import {
+  type AdapterFile,
+  type AdapterPart,
+  type Engine,
+  EngineError,
+  type Outcome,
+  type TrainingItem,
+} from '../../backends/backend.ts'
 import type { Reply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
@@ -12,6 +19,7 @@ import { transact } from '../store/transact.ts'
 import { type Checkpoints, tinkerPath } from './checkpoints.ts'
 import { isEngineLoss, type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
+import type { LimitsOf } from './limits.ts'
 import type { LiveAdapters } from './live-adapters.ts'
 import type { Quotas } from './quotas.ts'
 import type { RestartPoints } from './restart-points.ts'
@@ -32,6 +40,7 @@ export interface ExecutorParts {
   readonly survival: Survival
   readonly adapters: LiveAdapters
   readonly restartPoints: RestartPoints
+  readonly limitsOf: LimitsOf
   readonly quotas: Quotas
   readonly log: (cause: unknown, id: string | null) => void
   /** Told when a run takes no more operations. */
@@ -64,14 +73,21 @@ export class RunExecutor {
     this.#parts = parts
   }
 
-  /** All operations of the batch are of one class. Never throws. */
-  async carry(batch: readonly RunOperation[]): Promise<void> {
+  /** Records that these are carried out now, in this order. Gives those that another server has not ended meanwhile. */
+  async start(operations: readonly RunOperation[]): Promise<ReadonlySet<string>> {
+    const { journal, tenure } = this.#parts
+    const ids = operations.flatMap(({ id }) => id ?? [])
+    return new Set(await journal.start(ids, tenure))
+  }
+
+  /** All operations of the batch are of one run and one class. Never throws. */
+  async carry(batch: readonly RunOperation[], started: Promise<ReadonlySet<string>>): Promise<void> {
     const [first] = batch
     if (!first) return
     const { survival } = this.#parts
     const open = new Set(batch)
     try {
-      await this.#start(open)
+      await this.#begin(open, started)
       const lost = await survival.carry(first.run.base_model, (engine) => this.#unlessLost(engine, open))
       if (!lost) return
       for (const operation of [...open]) {
@@ -85,13 +101,11 @@ export class RunExecutor {
   }
 
   /** Takes out of `open` what another server has ended meanwhile. */
-  async #start(open: Set<RunOperation>): Promise<void> {
-    const { journal, futures, tenure } = this.#parts
-    const ids = [...open].flatMap(({ id }) => id ?? [])
-    const started = new Set(await journal.start(ids, tenure))
+  async #begin(open: Set<RunOperation>, started: Promise<ReadonlySet<string>>): Promise<void> {
+    const ids = await started
     for (const operation of [...open]) {
-      if (operation.id === null || started.has(operation.id)) continue
-      futures.drop(operation.id)
+      if (operation.id === null || ids.has(operation.id)) continue
+      this.#parts.futures.drop(operation.id)
       open.delete(operation)
     }
   }
@@ -107,57 +121,24 @@ export class RunExecutor {
     }
   }
 
-  /** Takes out of `open` what is settled. Where the engine has no room for all adapters, some go after the others. */
+  /** Takes out of `open` what is settled. */
   async #carry(engine: Engine, open: Set<RunOperation>): Promise<void> {
-    const { adapters } = this.#parts
-    while (open.size) {
-      const changed = adapters.changed(engine)
-      const ready = await this.#bringBack(engine, open)
-      if (ready.size) await this.#carryReady(engine, open, ready)
-      else if (open.size) await changed
-    }
-  }
-
-  async #carryReady(engine: Engine, open: Set<RunOperation>, ready: Set<RunOperation>): Promise<void> {
-    const batch = [...ready]
-    const [first] = batch as [RunOperation]
-    const start = performance.now()
-    let stepped: readonly RunOperation[] = []
+    const { adapters, restartPoints } = this.#parts
+    const [first] = open
+    if (!first) return
+    const { run, work, batchClass } = first
+    if (work.kind !== 'create_model' && work.kind !== 'unload_model') await adapters.use(engine, run, this.#fenced)
     try {
-      if (first.batchClass === 'train') await this.#train(engine, ready)
-      else if (first.batchClass === 'optim') stepped = await this.#optim(engine, ready)
-      else await this.#single(engine, first, ready)
-      for (const { run } of batch) this.#parts.restartPoints.spend(run.id, performance.now() - start)
-      for (const { run, id } of stepped) await this.#keep(engine, run, id)
+      const start = performance.now()
+      let stepped: readonly RunOperation[] = []
+      if (batchClass === 'train') await this.#train(engine, open)
+      else if (batchClass === 'optim') stepped = await this.#optim(engine, open)
+      else await this.#single(engine, first, open)
+      restartPoints.spend(run.id, performance.now() - start)
+      for (const { id } of stepped) await this.#keep(engine, run, id)
     } finally {
-      for (const operation of batch) {
-        if (!ready.has(operation)) open.delete(operation)
-        this.#parts.adapters.letGo(engine, operation.run.id)
-      }
+      adapters.letGo(engine, run.id)
     }
-  }
-
-  /** Those whose adapter is there now. What is wrong with the others is settled; the rest has to wait. */
-  async #bringBack(engine: Engine, open: Set<RunOperation>): Promise<Set<RunOperation>> {
-    const ready = new Set<RunOperation>()
-    const isThere = new Map<string, boolean>()
-    for (const operation of [...open]) {
-      const { run } = operation
-      try {
-        if (!isThere.has(run.id)) isThere.set(run.id, await this.#hasAdapter(engine, operation))
-        if (isThere.get(run.id)) ready.add(operation)
-      } catch (cause) {
-        if (isEngineLoss(cause)) throw cause
-        open.delete(operation)
-        await this.#reject(operation, cause)
-      }
-    }
-    return ready
-  }
-
-  async #hasAdapter(engine: Engine, { run, work }: RunOperation): Promise<boolean> {
-    if (work.kind === 'create_model' || work.kind === 'unload_model') return true
-    return this.#parts.adapters.use(engine, run, (write) => this.#fenced(write))
   }
 
   /** Without a restart point nothing is lost: the journal goes further back then. */
@@ -165,7 +146,7 @@ export class RunExecutor {
     const { restartPoints, log } = this.#parts
     if (operation === null || !restartPoints.isDue(run.id)) return
     await restartPoints
-      .take(engine, run.id, operation, (write) => this.#fenced(write))
+      .take(engine, run.id, operation, this.#fenced)
       .then(() => this.#parts.adapters.noteRestartPoint(engine, run.id))
       .catch((cause) => {
         if (!isEngineLoss(cause) && !staysInJournal(cause)) log(cause, operation)
@@ -174,7 +155,7 @@ export class RunExecutor {
 
   async #train(engine: Engine, open: Set<RunOperation>): Promise<void> {
     const byId = new Map([...open].map((o) => [o.id, o]))
-    for await (const outcome of engine.train([...open].map((o) => (o.work as Work<'train'>).item))) {
+    for await (const outcome of engine.train([...open].map((o) => this.#item(o)))) {
       const operation = byId.get(outcome.operation)
       if (!operation) continue
       this.#noteChange(engine, operation, outcome)
@@ -190,6 +171,11 @@ export class RunExecutor {
       open.delete(operation)
     }
     if (open.size) throw new Error('the engine ended a batch without all outcomes')
+  }
+
+  #item({ run: { tenant }, work }: RunOperation): TrainingItem {
+    const share = { party: tenant, weight: this.#parts.limitsOf(tenant).weight }
+    return { ...(work as Work<'train'>).item, share }
   }
 
   /** Gives those whose step was taken: they have no gradient now. One that was refused may have kept it. */
@@ -221,9 +207,7 @@ export class RunExecutor {
     const plan = (outcome.result as { plan?: unknown }).plan
     const { run, tokens } = operation
     const used = {
-      tenant: run.tenant,
-      session: run.session,
-      baseModel: run.base_model,
+      ...usedBy(run),
       kind: 'training',
       tokens,
     } as const
@@ -266,12 +250,11 @@ export class RunExecutor {
   }
 
   /** For what is written beside the end of an operation. */
-  async #fenced(write: NonNullable<Also>): Promise<void> {
-    await transact(this.#parts.db, async (trx) => {
+  readonly #fenced = (write: NonNullable<Also>): Promise<void> =>
+    transact(this.#parts.db, async (trx) => {
       await this.#parts.tenure.check(trx)
       await write(trx)
     })
-  }
 
   /** Never throws. */
   async #reject(operation: RunOperation, cause: unknown, also?: Also): Promise<void> {
@@ -284,7 +267,7 @@ export class RunExecutor {
     [K in Single]: (engine: Engine, operation: RunOperation, work: Work<K>) => Promise<Done>
   } = {
     create_model: async (engine, { id, run }, { from }) => {
-      await this.#parts.adapters.create(engine, run, (write) => this.#fenced(write), from)
+      await this.#parts.adapters.create(engine, run, this.#fenced, from)
       const reply = from
         ? json({ path: from.path, model_id: run.id, type: 'load_weights' })
         : json({ model_id: run.id, type: 'create_model' })
@@ -319,11 +302,14 @@ export class RunExecutor {
       const type = SAVE_TYPES[checkpoint.kind]
       return {
         reply: json({ path: tinkerPath({ run: run.id, ...checkpoint }), type }),
-        also: (trx) => checkpoints.register(trx, run, checkpoint, folder.relative, files),
+        also: async (trx) => {
+          await checkpoints.register(trx, run, checkpoint, folder.relative, files)
+          await writeUsage(trx, { ...usedBy(run), kind: 'checkpoint', tokens: 1 })
+        },
         ...(replaced && { after: () => checkpoints.removeUnused(replaced.folder) }),
       }
     },
-    save_ephemeral: async (engine, { run }, { samplingSession }) => {
+    save_ephemeral: async (engine, { run }, { samplingSession, isInflight }) => {
       const { db } = this.#parts
       const taken = await db.selectFrom('sampling_sessions').select('id').where('id', '=', samplingSession).execute()
       if (taken.length) throw serviceError('SEQ_CONFLICT', { identity: samplingSession })
@@ -342,6 +328,7 @@ export class RunExecutor {
               model_path: null,
               folder: folder.relative,
               created_at: Date.now(),
+              inflight_run: isInflight ? run.id : null,
               bytes: bytesOf(files),
             })
             .execute(),
@@ -362,4 +349,7 @@ export class RunExecutor {
   }
 }
 
+function usedBy({ tenant, session, base_model: baseModel }: Run) {
+  return { tenant, session, baseModel }
+}
 const bytesOf = (files: readonly AdapterFile[]) => files.reduce((sum, { bytes }) => sum + bytes, 0)
