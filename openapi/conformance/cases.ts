@@ -157,6 +157,11 @@ export const CASES: readonly Case[] = [
   { id: 'C47', says: 'names that are paths are refused' },
   { id: 'C48', says: 'a sampler of saved weights samples the trained model' },
   { id: 'C49', says: 'two samplers with training between: the old one stays as it was' },
+  {
+    id: 'C49-inflight',
+    says: 'samplers in flight go on to newer weights, snapshots stay',
+    holes: since('0.38', 'samplers in flight'),
+  },
   { id: 'C50', says: 'load_state and a client from state: same weights, new optimiser' },
   {
     id: 'C51',
@@ -249,6 +254,11 @@ export const CASES: readonly Case[] = [
     holes: since('0.23', 'billing'),
   },
   {
+    id: 'C94',
+    says: 'provenance spans of a sampled answer are taken and change nothing',
+    holes: since('0.26', 'provenance spans'),
+  },
+  {
     id: 'C93',
     says: 'topk_sample_logprobs; target_prompt_logprobs dense and sparse; prompt_alt_tokens_k: each as compute_logprobs says',
     holes: since('0.31', 'the last of them'),
@@ -257,6 +267,11 @@ export const CASES: readonly Case[] = [
     id: 'C93-last-n',
     says: 'prompt_logprobs_last_n limits the best tokens of a prompt too',
     holes: since('0.33', 'prompt_logprobs_last_n'),
+  },
+  {
+    id: 'C93-cache',
+    says: 'prompt_cache_hit_tokens: what was computed before, for the same key and weights alone, and billed as cached',
+    holes: since('0.26', 'billing usage in this form'),
   },
   {
     id: 'C95',
@@ -303,7 +318,6 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
   C85: 'C85-cli and C80-download; push-hf needs a hub',
   C88: 'S1-sft and S3-rl',
   C89: 'the columns of this matrix',
-  C94: 'planned: provenance spans',
   C99: 'local to the SDK',
 }
 

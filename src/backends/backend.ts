@@ -136,6 +136,11 @@ export interface GenerationRequest {
   /** Null samples the base model. */
   readonly snapshot: SnapshotId | null
   readonly prompt: Int32Array
+  /**
+   * Whose prompt it is: what was computed of its beginning may serve later requests of the same scope and weights, and no
+   * others, so that nobody can tell from times or counts what others have sent. Absent: it serves none.
+   */
+  readonly prefixScope?: string
   /** How many sequences to draw; 0 only scores the prompt. */
   readonly samples: number
   /** Tokens to draw at most, per sequence. The prompt and these must fit the context. */
@@ -179,6 +184,8 @@ export interface TopK {
 }
 
 export type GenerationEvent =
+  /** Comes first, if anything of the prompt had been computed before: so many of its tokens. */
+  | { readonly type: 'prefix'; readonly cachedTokens: number }
   | {
       readonly type: 'prompt'
       /** [N]; NaN where nothing is scored, as at 0: nothing comes before it. Never tempered. */
@@ -232,6 +239,8 @@ export interface EngineStatus {
   readonly adapters: number
   readonly snapshots: number
   readonly sampling: number
+  /** Held for the beginnings of prompts to come. */
+  readonly prefixBytes: number
   readonly trainedTokens: number
   readonly sampledTokens: number
 }

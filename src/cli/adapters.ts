@@ -78,7 +78,7 @@ async function merge(source: string, folder: string, options: MergeOptions): Pro
     await mkdir(adapter)
     await download(address, source, adapter)
   }
-  writeMergedModel(folder, model, readPeftAdapter(adapter, adaptableModules(model.config)), options.dtype)
+  writeMergedModel(folder, model, readPeftAdapter(adapter, adaptableModules(model.config), model), options.dtype)
   if (isTinkerPath(source)) await rm(adapter, { recursive: true })
 }
 

@@ -47,6 +47,7 @@ export function stateText(place: DatabasePlace, facts: StateFacts): string {
       `${hours(POLICY.deliveredAnswers)} after they were fetched, ${hours(POLICY.undeliveredAnswers)} otherwise`,
     ],
     ['rows of ended runs', hours(POLICY.rows)],
+    ['usage by the hour', hours(POLICY.usage)],
   ]
   return [table([place.stateDir, 'HOLDS'], holds), '', table(['KEPT', 'FOR'], keeps)].join('\n')
 }

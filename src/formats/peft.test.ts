@@ -2,6 +2,7 @@ import * as fs from 'node:fs'
 import * as path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { parseModelConfig } from './model-config.ts'
+import { openModelSource } from './model-folder.ts'
 import { adaptableModules } from './model-tensors.ts'
 import { loraTensorName, readPeftAdapter, writePeftAdapter } from './peft.ts'
 import { openSafetensors, type TensorData, writeSafetensors } from './safetensors.ts'
@@ -203,5 +204,41 @@ describe('parameters of an adapter', () => {
         .filter(([name]) => part.test(name))
         .reduce((sum, [, [out, inputs]]) => sum + out + inputs, 0)
     expect([perRank(/lm_head/), perRank(/mlp/), perRank(/self_attn/)]).toEqual([130304, 491520, 212992])
+  })
+})
+
+describe('a copy of the embedding, as PEFT saves it beside an adapter on the output projection', () => {
+  const base = openModelSource(path.join(import.meta.dirname, '../backends/transformers/goldens/llama-tied/checkpoint'))
+  const shapes = adaptableModules(base.config)
+  const NAME = 'base_model.model.lm_head.base_layer.weight'
+
+  function withCopy(change: (values: Float32Array) => void): string {
+    const folder = temporaryFolder()
+    const [out, inputs] = shapes.get('lm_head') as readonly [number, number]
+    const pair = { rank: 1, in: inputs, out, a: ramp(inputs), b: ramp(out) }
+    writePeftAdapter(folder, { baseModel: 'x', rank: 1, alpha: 32, modules: new Map([['lm_head', pair]]) })
+    const file = path.join(folder, 'adapter_model.safetensors')
+    const all = new Map<string, TensorData>()
+    for (const [name, tensor] of openSafetensors(file)) all.set(name, { shape: tensor.shape, data: tensor.read() })
+    const data = base.tensor('model.embed_tokens.weight').read()
+    change(data)
+    writeSafetensors(file, all.set(NAME, { shape: [out, inputs], data }))
+    return folder
+  }
+
+  it('is passed over when it is what the base model has', () => {
+    expect([
+      ...readPeftAdapter(
+        withCopy(() => {}),
+        shapes,
+        base,
+      ).modules.keys(),
+    ]).toEqual(['lm_head'])
+  })
+
+  it('is refused when it was trained, or cannot be compared', () => {
+    const trained = withCopy((values) => (values[7] = 1))
+    expect(() => readPeftAdapter(trained, shapes, base)).toThrow(/differs from the base model's own is not supported/)
+    expect(() => readPeftAdapter(trained, shapes)).toThrow(/base_layer.weight" is not supported/)
   })
 })

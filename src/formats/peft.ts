@@ -9,6 +9,7 @@ import * as path from 'node:path'
 import { readJsonObject, writeFileAtomically } from './file-bytes.ts'
 import { corrupt, missing, unsupported } from './format-error.ts'
 import { JsonFields } from './json-fields.ts'
+import type { ModelFiles } from './model-folder.ts'
 import { moduleScale, type PeftConfig, parsePeftConfig } from './peft-config.ts'
 import { openSafetensors, type TensorData, writeSafetensors } from './safetensors.ts'
 import { formatShape, type LazyTensor } from './tensor.ts'
@@ -35,18 +36,22 @@ export interface PeftAdapter {
 }
 
 /**
- * Reads an adapter for a model. `adaptable` gives [out, in] of each module that may carry one (`adaptableModules`).
- * Throws FormatError.
+ * Reads an adapter for a model. `adaptable` gives [out, in] of each module that may carry one (`adaptableModules`). PEFT
+ * saves a copy of the embedding beside an adapter on the output projection: with `base`, a copy that holds the base model's
+ * own numbers is passed over; any other is refused. Throws FormatError.
  */
 export function readPeftAdapter(
   folder: string,
   adaptable: ReadonlyMap<string, readonly [number, number]>,
+  base?: Pick<ModelFiles, 'config' | 'tensor'>,
 ): PeftAdapter {
   const configFile = path.join(folder, CONFIG_FILE)
   const config = parsePeftConfig(new JsonFields(configFile, readJsonObject(configFile)))
   const file = path.join(folder, WEIGHTS_FILE)
   if (!fs.existsSync(file)) throw missing(folder, `has no ${WEIGHTS_FILE}${hintForPickle(folder)}`)
-  const halves = groupByModule(file, openSafetensors(file))
+  const tensors = openSafetensors(file)
+  if (base) passOverCopies(file, tensors, base)
+  const halves = groupByModule(file, tensors)
   if (halves.size === 0) throw corrupt(file, 'holds no LoRA tensors')
   const modules = new Map<string, LoraPair & { scale: number }>()
   for (const [module, { A, B }] of halves) {
@@ -82,6 +87,28 @@ export function writePeftAdapter(folder: string, adapter: AdapterToWrite): void 
 /** As PEFT names the tensors of a module of a causal language model. */
 export function loraTensorName(module: string, half: 'A' | 'B'): string {
   return `base_model.model.${module}.lora_${half}.weight`
+}
+
+/** Takes out of `tensors` what is the base model's own. */
+function passOverCopies(
+  file: string,
+  tensors: Map<string, LazyTensor>,
+  { config, tensor }: Pick<ModelFiles, 'config' | 'tensor'>,
+): void {
+  for (const [name, copy] of tensors) {
+    const [, module] = /^base_model\.model\.(lm_head|model\.embed_tokens)(?:\.base_layer)?\.weight$/.exec(name) ?? []
+    if (module === undefined) continue
+    const own = tensor(module === 'lm_head' && !config.tied ? 'lm_head.weight' : 'model.embed_tokens.weight')
+    requireShape(file, copy, own.shape)
+    const values = own.read()
+    const isSame = copy.read().every((value, i) => value === values[i])
+    if (!isSame) {
+      throw unsupported(file, `tensor "${name}", which differs from the base model's own`, [
+        'the numbers of the base model',
+      ])
+    }
+    tensors.delete(name)
+  }
 }
 
 type Halves = { A?: LazyTensor; B?: LazyTensor }

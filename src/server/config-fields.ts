@@ -15,6 +15,7 @@ import {
   models,
   oneOf,
   type Reader,
+  selection,
   text,
 } from './config-values.ts'
 import { limits } from './limit-fields.ts'
@@ -35,6 +36,10 @@ export interface ServerConfig {
   readonly models: readonly ModelSource[]
   /** A built-in backend's name, or the absolute path of a module. */
   readonly backend: string
+  /** Base models whose engine may run in this server, where servers share a database. */
+  readonly engines: readonly string[] | 'all'
+  /** A server that is silent for so long loses its engines to another one on the same database. */
+  readonly leaseSeconds: number
   /** Compute threads of each engine; 0 = the engine decides. */
   readonly threads: number
   /** `sha256:<64 hex digits>` of each API key. Empty: any key is a tenant of its own. */
@@ -106,6 +111,18 @@ export const FIELDS: { readonly [K in Setting]: Field<ServerConfig[K]> } = {
     fallback: 'transformers',
     placeholder: 'NAME',
     help: `what computes: ${BUILT_IN_BACKENDS.join(', ')}, or the path of a module`,
+  },
+  engines: {
+    read: selection,
+    fallback: 'all',
+    placeholder: 'NAMES',
+    help: 'base models whose engine may run here, where servers share a database: all, none or names',
+  },
+  leaseSeconds: {
+    read: integer(2, 600),
+    fallback: 10,
+    placeholder: 'S',
+    help: 'a server on a shared database that is silent for so long loses its engines to another one',
   },
   threads: { read: integer(0, 1024), fallback: 0, placeholder: 'N', help: 'compute threads; 0 lets the engine decide' },
   keys: { read: keys, fallback: [], placeholder: null, secret: 'a key', help: 'API keys, plain or as sha256:<hex>' },

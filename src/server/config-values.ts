@@ -82,6 +82,13 @@ export function backend(builtIn: readonly string[]): Reader<string> {
   }
 }
 
+/** `all`, `none`, or names of base models. */
+export const selection: Reader<readonly string[] | 'all'> = (value, context) => {
+  if (value === 'all') return value
+  if (value === 'none') return []
+  return listOf(value).map((name) => text(name, context))
+}
+
 /** `sqlite`, or the address of a PostgreSQL database; in one form, whatever it was given in. */
 export const database: Reader<string> = (value, context) => {
   const address = text(value, context)

@@ -68,6 +68,7 @@ export async function loadConfig(input: ConfigInput = {}): Promise<LoadedConfig>
   }
   const config = values as unknown as ServerConfig
   checkModels(config)
+  checkEngines(config)
   return { config, sources: sources as Record<Setting, string> }
 }
 
@@ -159,6 +160,23 @@ function checkModels({ models }: ServerConfig): void {
   throw new ConfigError(
     'No models are configured.',
     'Name one under models, or leave the key out to serve twinkle/tiny.',
+  )
+}
+
+function checkEngines({ engines, database, models }: ServerConfig): void {
+  if (engines === 'all') return
+  if (database === 'sqlite') {
+    throw new ConfigError(
+      'No other server could have the engines that this one leaves out: its database is a file of its own.',
+      'Leave engines at all, or give all servers one database: postgres://user:password@host/name.',
+    )
+  }
+  const names = models.map(({ name }) => name)
+  const unknown = engines.find((name) => !names.includes(name))
+  if (unknown === undefined) return
+  throw new ConfigError(
+    `There is no base model ${unknown} to have an engine for${didYouMean(unknown, names)}.`,
+    `Name some of ${names.join(', ')}; or all, or none.`,
   )
 }
 

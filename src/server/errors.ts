@@ -59,6 +59,11 @@ export const ERRORS = {
     'The requests that this tenant is sending hold as many bytes as those of one tenant may ({limit} bytes).',
     'Send the request again after a second.',
   ),
+  QUEUE_FULL: server(
+    429,
+    'Calls of this tenant that have not ended hold {held} bytes; they may hold {limit}.',
+    'Send the request again after a second: results make room.',
+  ),
   SHUTTING_DOWN: server(503, 'The server is shutting down.', 'Send the request again when it is back.'),
   INTERNAL: server(500, 'The server made a mistake.', 'Its log has the details under this request id.'),
   STORAGE: server(500, 'The state directory could not be {action}: {problem}.', 'Check its disk and permissions.'),
@@ -187,6 +192,11 @@ export const ERRORS = {
     'Datum {datum}: loss_fn_inputs.{name} has {value} at position {position}.',
     'Send finite numbers; use weight 0 to leave a position out.',
   ),
+  INVALID_SPANS: user(
+    400,
+    'Datum {datum}: {field} {problem}.',
+    'Spans of both fields name a sequence, an offset and a length each; together they cover all {positions} positions.',
+  ),
   TENSOR_TOO_LARGE: user(
     413,
     'Datum {datum}: loss_fn_inputs.{name} brings the sparse tensors of this request to more than {limit} cells.',
@@ -214,6 +224,18 @@ export const ERRORS = {
   ),
   INVALID_SAMPLING: user(400, '{field} = {value} is not possible.', 'It must be {expected}.'),
   UNSUPPORTED_FIELD: user(400, 'The field {field} of {operation} is not supported yet.', 'Leave it out.'),
+
+  // Limits of a tenant
+  ADAPTERS_FULL: user(
+    403,
+    'This tenant has {count} runs that are not unloaded, and may have {limit}.',
+    'End the sessions of those that are done (ServiceClient.close()), or call unload_model; `tinker run list` shows them.',
+  ),
+  STORAGE_FULL: user(
+    403,
+    'The checkpoints and samplers of this tenant take {used} bytes; with {bytes} more they would take over {limit}.',
+    'Delete checkpoints or give them a time to live (`tinker checkpoint`), or end sessions that sample no more.',
+  ),
 
   // Checkpoints
   INVALID_CHECKPOINT_NAME: user(
@@ -275,6 +297,11 @@ export const ERRORS = {
     400,
     'A save for sampling has either a path (a name) or a sampling_session_seq_id.',
     'Send exactly one of the two.',
+  ),
+  INFLIGHT_NAME: user(
+    400,
+    'The save {name} has a name and kind = inflight, but what has a name never changes.',
+    'Leave the name out (sampling_session_seq_id), or use kind = snapshot.',
   ),
   INVALID_TTL: user(
     400,

@@ -256,6 +256,7 @@ export class FakeEngine implements Engine {
       adapters: this.#adapters.size,
       snapshots: this.#snapshots.size,
       sampling: this.#sampling,
+      prefixBytes: 0,
       trainedTokens: this.#trainedTokens,
       sampledTokens: this.#sampledTokens,
     }

@@ -42,7 +42,7 @@ function termOf(folder: string, module: string): Float32Array {
 
 const imported = (source: string, maxRank = 64) => {
   const target = join(temporaryFolder(), 'in')
-  return { target, ...importAdapter(source, target, MODEL, 'org/base', maxRank) }
+  return { target, ...importAdapter(source, target, goldenModel('llama-tied'), 'org/base', maxRank) }
 }
 
 describe('an adapter with two of four projections, in some layers', () => {

@@ -4,6 +4,7 @@
 
 import { type FormatError, unsupported } from '../../formats/format-error.ts'
 import type { ModelConfig } from '../../formats/model-config.ts'
+import type { ModelFiles } from '../../formats/model-folder.ts'
 import { adaptableModules } from '../../formats/model-tensors.ts'
 import { type PeftAdapter, readPeftAdapter } from '../../formats/peft.ts'
 import type { AdapterFile, LoraConfig } from '../backend.ts'
@@ -27,11 +28,12 @@ export interface ImportedAdapter extends Omit<LoraConfig, 'seed'> {
 export function importAdapter(
   source: string,
   target: string,
-  model: ModelConfig,
+  base: ModelFiles,
   baseModel: string,
   maxRank: number,
 ): ImportedAdapter {
-  const { modules } = readPeftAdapter(source, adaptableModules(model))
+  const model = base.config
+  const { modules } = readPeftAdapter(source, adaptableModules(model), base)
   const shape = shapeOf(modules, model)
   if (shape.rank > maxRank) throw tooWide(source, shape.rank, maxRank)
   const layout = adapterLayout(model, adaptedProjections(shape), shape.rank)

@@ -71,7 +71,7 @@ export class Decoder {
 
   /**
    * Runs `width` tokens of each row of the cache, row-major in `ids`, and appends their keys and values. `rows` says which
-   * of the tokens come back, as [rows, H]; at least one.
+   * of the tokens come back as `hidden` [rows, H]; at least one. The new keys and values are [layers * B, kvHeads, width, D].
    */
   async body(
     cache: KvCache,
@@ -79,7 +79,7 @@ export class Decoder {
     adapters: readonly (string | null)[],
     ids: readonly number[],
     rows: readonly number[],
-  ): Promise<Float32Array> {
+  ): Promise<{ hidden: Float32Array; keys: Float32Array; values: Float32Array }> {
     const width = ids.length / cache.rows
     cache.reserve(width)
     const result = await this.#compute.run(() =>
@@ -91,8 +91,9 @@ export class Decoder {
         ...cache.feeds(),
       }),
     )
-    cache.append(result.keys as Float32Array, result.values as Float32Array, width)
-    return result.hidden as Float32Array
+    const { hidden, keys, values } = result as Record<'hidden' | 'keys' | 'values', Float32Array>
+    cache.append(keys, values, width)
+    return { hidden, keys, values }
   }
 
   /** The `k` best tokens, normalisers and target logits of each row of `hidden` [rows, H]. */

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { temporaryFolder } from '../../formats/testing/temporary-folder.ts'
 import type { Engine } from '../backend.ts'
-import { collect, LORA, optimStep, trainingItem } from '../conformance/requests.ts'
+import { collect, generation, LORA, optimStep, trainingItem } from '../conformance/requests.ts'
 import { transformersBackend } from './backend.ts'
 import { openEngine } from './engine.ts'
 import { goldenPath } from './testing/goldens.ts'
@@ -62,6 +62,19 @@ describe('the embedded engine', () => {
     seen.push('step')
     await training
     expect(seen).toEqual(['short', 'step', 'long'])
+  })
+
+  it('lets what it knows of prompts go with the last use of their snapshot', async () => {
+    const engine = await opened()
+    await engine.createAdapter('a', LORA)
+    const [snapshot] = [await engine.publish('a'), await engine.publish('a')] as const
+    const prompt = new Int32Array(100).fill(5)
+    const held = async () => (await engine.status()).prefixBytes
+    await collect(engine.generate(generation('g', { snapshot, prompt, prefixScope: 'ann' })))
+    await engine.releaseSnapshot(snapshot)
+    expect(await held()).toBeGreaterThan(0)
+    await engine.releaseSnapshot(snapshot)
+    expect(await held()).toBe(0)
   })
 
   it('gives outcomes whose failures are data', async () => {

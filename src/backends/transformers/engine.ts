@@ -228,7 +228,7 @@ class TransformersEngine implements Engine {
 
   async releaseSnapshot(id: SnapshotId): Promise<void> {
     this.#checkOpen()
-    this.#snapshots.release(id)
+    if (this.#snapshots.release(id)) this.#generator.forget(id)
   }
 
   async *generate(request: GenerationRequest, signal?: AbortSignal): AsyncGenerator<GenerationEvent> {
@@ -244,6 +244,7 @@ class TransformersEngine implements Engine {
       adapters: this.#adapters.size,
       snapshots: this.#snapshots.size,
       sampling: this.#generator.active,
+      prefixBytes: this.#generator.prefixBytes,
       trainedTokens: this.#trainedTokens,
       sampledTokens: this.#generator.sampledTokens,
     }

@@ -1,7 +1,7 @@
 // Samples for many requests at once (continuous batching): a sequence joins the batch when its prompt is prefilled and
 // leaves when it is over, at any step. Prompts are prefilled one at a time in order of arrival, in chunks of 64 tokens from
 // position 0, and chunks take turns with decoding steps, so a long prompt holds nobody up and another request's company is
-// never visible in a result. The fixed grid also lets a later prefix cache start at any multiple of 64 with the same bits.
+// never visible in a result. The fixed grid also lets a prompt start where the prefix cache ends, with the same bits.
 // Knows no tokenizer but the bytes of tokens, and no adapters but frozen snapshots.
 
 import type { EngineError, GenerationEvent, GenerationRequest } from '../backend.ts'
@@ -13,11 +13,12 @@ import { Decoder, nonFinite } from './decoder.ts'
 import { type Drawn, drawTokens } from './drawing.ts'
 import { checkGeneration } from './generation-check.ts'
 import { bytesPerToken, capacityFor } from './kv-cache.ts'
-import { Lane, type Member } from './lane.ts'
-import { MAX_COLUMNS } from './low-rank.ts'
+import { type Lane, Lanes, type Member } from './lane.ts'
 import { CHUNK, Prefill } from './prefill.ts'
+import { PrefixCache } from './prefix-cache.ts'
 import type { SamplingModel } from './sampling-graph.ts'
 import { reportedTemperature, Sequence, type TokenBytes } from './sequence.ts'
+import { SnapshotCheck } from './snapshot-check.ts'
 import { firstWave, type Job, longest, type Wave } from './wave.ts'
 import type { Weights } from './weights.ts'
 
@@ -28,33 +29,37 @@ export interface GeneratorOptions {
   readonly log: (line: string) => void
   /** Memory for keys and values. Requests beyond it wait; one alone is always served. */
   readonly kvBudgetBytes?: number
+  /** Memory for keys and values of prompts' beginnings, which later prompts may share. */
+  readonly prefixBudgetBytes?: number
 }
 
 /** Sequences that decode at once, and most of them that start together: half, so that no wave waits for all to end. */
 const MAX_ROWS = 64
 const MAX_WAVE = 32
-/** Each lane has columns for all adapters in use, which is memory: 128 columns of a 135M model are 300 MB. */
-const MAX_LANES = 4
 /** Most best tokens that a request may ask to see for each position. */
 export const MAX_TOP_K = 128
 const DEFAULT_KV_BUDGET_BYTES = 2 * 2 ** 30
+const DEFAULT_PREFIX_BUDGET_BYTES = 2 ** 29
+
 export class Generator {
   readonly #decoder: Decoder
   readonly #tokenizer: TokenBytes
   readonly #budget: number
-  readonly #lanes: Lane[]
+  readonly #lanes: Lanes
+  readonly #prefixes: PrefixCache
   readonly #waiting: Wave[] = []
   #prefill: Prefill | null = null
   #loop: Promise<void> | null = null
   #closed = false
   #sampledTokens = 0
-  readonly #finite = new WeakMap<Float32Array, boolean>()
+  readonly #snapshots = new SnapshotCheck()
 
   private constructor(decoder: Decoder, options: GeneratorOptions) {
     this.#decoder = decoder
     this.#tokenizer = options.tokenizer
     this.#budget = options.kvBudgetBytes ?? DEFAULT_KV_BUDGET_BYTES
-    this.#lanes = [new Lane(decoder.config)]
+    this.#prefixes = new PrefixCache(options.prefixBudgetBytes ?? DEFAULT_PREFIX_BUDGET_BYTES)
+    this.#lanes = new Lanes(decoder.config)
   }
 
   static async create(config: SamplingModel, weights: Weights, options: GeneratorOptions): Promise<Generator> {
@@ -74,6 +79,16 @@ export class Generator {
     return jobs.size
   }
 
+  /** Bytes held for the beginnings of prompts to come. */
+  get prefixBytes(): number {
+    return this.#prefixes.bytes
+  }
+
+  /** A snapshot, by its hash, is gone: nothing is kept for it. */
+  forget(hash: string): void {
+    this.#prefixes.forget(hash)
+  }
+
   /** Tokens drawn since the start. */
   get sampledTokens(): number {
     return this.#sampledTokens
@@ -91,7 +106,7 @@ export class Generator {
     if (this.#closed) throw engineError('ENGINE_CLOSED', 'the engine is closed; it takes no more requests')
     const { vocabulary, maxContext } = this.#decoder.config
     checkGeneration(request, { vocabulary, maxContext, maxTopK: MAX_TOP_K })
-    if (snapshot) this.#checkSnapshot(request, snapshot)
+    if (snapshot) this.#snapshots.check(request, snapshot)
     const abort = () => events.fail(cancelled(`generation ${request.operation}`))
     const events = new EventQueue<GenerationEvent>(() => signal?.removeEventListener('abort', abort))
     if (signal?.aborted) {
@@ -118,20 +133,8 @@ export class Generator {
     for (const wave of this.#waves()) wave.job.events.fail(error)
   }
 
-  #checkSnapshot({ operation }: GenerationRequest, { layout, params }: AdapterWeights): void {
-    if (layout.rank > MAX_COLUMNS) {
-      throw engineError('INVALID_ADAPTER', `rank ${layout.rank} is above ${MAX_COLUMNS}, the most that can be sampled`)
-    }
-    let finite = this.#finite.get(params)
-    if (finite === undefined) {
-      finite = params.every(Number.isFinite)
-      this.#finite.set(params, finite)
-    }
-    if (!finite) throw engineError('NON_FINITE', `generation ${operation}: the adapter's weights are not all finite`)
-  }
-
   #waves(): Wave[] {
-    const decoding = this.#lanes.flatMap((lane) => lane.members.map((member) => member.wave))
+    const decoding = this.#lanes.members.map((member) => member.wave)
     return [...this.#waiting, ...(this.#prefill ? [this.#prefill.wave] : []), ...decoding]
   }
 
@@ -145,7 +148,7 @@ export class Generator {
       this.#failAll(toEngineError(error))
     }
     this.#sweep()
-    for (const lane of this.#lanes) lane.cache.free()
+    for (const lane of this.#lanes.all) lane.cache.free()
     this.#loop = null
   }
 
@@ -158,7 +161,7 @@ export class Generator {
       if (!this.#prefill) break
       prefilled += await this.#advance(this.#prefill)
     }
-    const lanes = this.#lanes.filter((lane) => lane.members.length > 0)
+    const lanes = this.#lanes.all.filter((lane) => lane.members.length > 0)
     for (const lane of lanes) await this.#decode(lane)
     const worked = prefilled > 0 || lanes.length > 0
     if (!worked && this.#waiting.length > 0) throw new Error('requests wait although nothing is being sampled')
@@ -168,7 +171,7 @@ export class Generator {
   /** Lets go of everything that belongs to requests which ended: cancelled, failed or no longer listened to. */
   #sweep(): void {
     const ended = (wave: Wave) => wave.job.events.ended
-    for (const lane of this.#lanes) {
+    for (const lane of this.#lanes.all) {
       for (let row = lane.members.length - 1; row >= 0; row--) {
         const { wave } = lane.members[row] as Member
         if (ended(wave)) this.#leave(lane, row)
@@ -177,34 +180,24 @@ export class Generator {
     if (this.#prefill && ended(this.#prefill.wave)) this.#drop(this.#prefill)
     const kept = this.#waiting.filter((wave) => !ended(wave))
     this.#waiting.splice(0, this.#waiting.length, ...kept)
-    const spare = this.#lanes.findIndex((lane, i) => i > 0 && lane.members.length === 0 && this.#prefill?.lane !== lane)
-    if (spare > 0) this.#lanes.splice(spare, 1)
+    this.#lanes.trim(this.#prefill?.lane)
   }
 
   /** The next wave in order, if there is room for it. */
   #admit(): Prefill | null {
     const wave = this.#waiting[0]
     if (!wave || !this.#hasRoom(wave)) return null
-    const { snapshot } = wave.job
-    const lane = this.#lanes.find((l) => l.stacks.acquire(snapshot)) ?? this.#newLane(snapshot)
+    const lane = this.#lanes.acquire(wave.job.snapshot)
     if (!lane) return null
     this.#waiting.shift()
     const next = wave.job.later.shift()
     if (next) this.#waiting.push(next)
-    return new Prefill(wave, lane, this.#decoder.config)
-  }
-
-  #newLane(snapshot: AdapterWeights | null): Lane | null {
-    if (this.#lanes.length === MAX_LANES) return null
-    const lane = new Lane(this.#decoder.config)
-    lane.stacks.acquire(snapshot)
-    this.#lanes.push(lane)
-    return lane
+    return new Prefill(wave, lane, this.#decoder.config, this.#prefixes)
   }
 
   /** Sequences are counted at the length they may reach, so that none that has started ever lacks memory. */
   #hasRoom(wave: Wave): boolean {
-    const members = this.#lanes.flatMap((lane) => lane.members)
+    const { members } = this.#lanes
     if (members.length === 0) return true
     const rows = members.length + wave.count
     const length = Math.max(longest(wave.job.request), ...members.map((m) => longest(m.sequence.request)))
@@ -213,12 +206,14 @@ export class Generator {
 
   /** Prefills the next chunk; the last one starts the sequences. Returns the tokens it took. */
   async #advance(prefill: Prefill): Promise<number> {
-    const { events } = prefill.wave.job
+    const { cachedTokens, wave } = prefill
+    const { events } = wave.job
     try {
       const { tokens, hidden } = await prefill.advance(this.#decoder)
       if (!prefill.isDone) return tokens
+      if (cachedTokens > 0 && wave.first === 0) events.push({ type: 'prefix', cachedTokens })
       if (prefill.score) events.push(prefill.score.event())
-      if (prefill.wave.count > 0) await this.#start(prefill, hidden)
+      if (wave.count > 0) await this.#start(prefill, hidden)
       this.#drop(prefill)
       return tokens
     } catch (error) {
@@ -249,7 +244,7 @@ export class Generator {
     const adapters = members.map((m) => m.wave.job.snapshot?.hash ?? null)
     try {
       const ids = members.map((m) => m.sequence.lastToken)
-      const hidden = await this.#decoder.body(lane.cache, lane.stacks, adapters, ids, [...members.keys()])
+      const { hidden } = await this.#decoder.body(lane.cache, lane.stacks, adapters, ids, [...members.keys()])
       const rows = members.map((m, i) => ({
         adapter: adapters[i] ?? null,
         temperature: reportedTemperature(m.sequence.request),

@@ -1,16 +1,19 @@
-// A prompt on its way into the cache: chunk after chunk from position 0 on a fixed grid, scored on the way where that is
-// asked. Knows one prompt; what is drawn from its last row is the generator's.
+// A prompt on its way into the cache: chunk after chunk on a fixed grid from position 0, or from where the prefix cache ends,
+// scored on the way where that is asked. Knows one prompt; what is drawn from its last row is the generator's.
 
 import { type Decoder, isFiniteRow, nonFinite } from './decoder.ts'
 import { settle } from './drawing.ts'
 import { KvCache } from './kv-cache.ts'
 import type { Lane } from './lane.ts'
+import { blockNames, type PrefixCache } from './prefix-cache.ts'
 import { PromptScore } from './prompt-score.ts'
 import type { SamplingModel } from './sampling-graph.ts'
 import type { Wave } from './wave.ts'
 
-/** Tokens a chunk has, the last one fewer. A prefix cache may start at any multiple of it. */
+/** Tokens a chunk has, the last one fewer; the prefix cache keeps whole ones. */
 export const CHUNK = 64
+/** Stands for the base model where weights are named. */
+const BASE = 'base'
 
 export class Prefill {
   readonly wave: Wave
@@ -19,15 +22,37 @@ export class Prefill {
   readonly cache: KvCache
   /** Null when nothing is asked about the prompt; a request's first wave answers for all. */
   readonly score: PromptScore | null
-  #position = 0
+  /** Tokens whose keys and values were there before. */
+  readonly cachedTokens: number
+  readonly #prefixes: PrefixCache
+  readonly #weights: string
+  /** Of the prompt's whole chunks, as the prefix cache knows them; none when it must not. */
+  readonly #names: readonly string[]
+  #position: number
 
-  constructor(wave: Wave, lane: Lane, config: SamplingModel) {
-    const { request, key } = wave.job
+  constructor(wave: Wave, lane: Lane, config: SamplingModel, prefixes: PrefixCache) {
+    const { request, snapshot, key } = wave.job
+    const { prompt, prefixScope } = request
     this.wave = wave
     this.lane = lane
     this.cache = new KvCache(config)
     this.cache.add()
     this.score = wave.first === 0 ? PromptScore.of(request, key) : null
+    this.#prefixes = prefixes
+    this.#weights = snapshot?.hash ?? BASE
+    this.#names = prefixScope === undefined ? [] : blockNames(prefixScope, this.#weights, prompt, CHUNK)
+    // The token before the first row that is looked at, or the last one, must be run.
+    const needed = Math.min(prompt.length, this.score?.from ?? prompt.length) - 1
+    this.cachedTokens = this.#fill(Math.floor(needed / CHUNK))
+    this.#position = this.cachedTokens
+  }
+
+  /** Puts what is known of the first chunks, at most so many, into the cache; returns how many tokens that is. */
+  #fill(most: number): number {
+    const blocks = this.#prefixes.find(this.#names.slice(0, most))
+    if (blocks.length > 0) this.cache.reserve(blocks.length * CHUNK)
+    for (const { keys, values } of blocks) this.cache.append(keys, values, CHUNK)
+    return blocks.length * CHUNK
   }
 
   get isDone(): boolean {
@@ -48,7 +73,8 @@ export class Prefill {
     const rows = Array.from({ length: scored }, (_, i) => from - first + i)
     if (rows.at(-1) !== last) rows.push(last)
     const adapter = snapshot?.hash ?? null
-    const hidden = await decoder.body(this.cache, this.lane.stacks, [adapter], [...tokens], rows)
+    const { hidden, ...block } = await decoder.body(this.cache, this.lane.stacks, [adapter], [...tokens], rows)
+    if (tokens.length === CHUNK) this.#prefixes.add(this.#names.slice(0, first / CHUNK + 1), this.#weights, block)
     if (scored > 0) await this.#score(decoder, this.score as PromptScore, hidden.subarray(0, scored * width), from + 1)
     return { tokens: tokens.length, hidden: hidden.subarray(-width) }
   }

@@ -23,10 +23,11 @@ export class Snapshots {
     return this.#find(id).weights
   }
 
-  release(id: SnapshotId): void {
+  /** True when that was the last use. */
+  release(id: SnapshotId): boolean {
     const held = this.#find(id)
     held.uses -= 1
-    if (held.uses === 0) this.#held.delete(id)
+    return held.uses === 0 && this.#held.delete(id)
   }
 
   #find(id: SnapshotId) {

@@ -19,6 +19,7 @@ import type { BaseModels } from './base-models.ts'
 import { type Checkpoints, checkName, checkTtl, tinkerPath } from './checkpoints.ts'
 import type { Download } from './downloads.ts'
 import { insertFinishedRun } from './finished-runs.ts'
+import type { Quotas } from './quotas.ts'
 import type { Run } from './runs.ts'
 import type { SignedAddress, SignedAddresses } from './signed-addresses.ts'
 
@@ -53,6 +54,7 @@ export interface AdapterFolderParts {
   readonly checkpoints: Checkpoints
   readonly addresses: SignedAddresses
   readonly tasks: AdapterTasks
+  readonly quotas: Quotas
 }
 
 export class AdapterFolders {
@@ -78,7 +80,7 @@ export class AdapterFolders {
 
   /**
    * Makes a checkpoint of an archive, in a run of its own. Throws UNKNOWN_BASE_MODEL, INVALID_CHECKPOINT_NAME, INVALID_TTL,
-   * ADAPTER_REFUSED and ADAPTER_TASK_RUNNING.
+   * ADAPTER_REFUSED, STORAGE_FULL and ADAPTER_TASK_RUNNING.
    */
   async import(
     tenant: string,
@@ -133,7 +135,9 @@ export class AdapterFolders {
       userMetadata: {},
       hasOptimizer: false,
     } as const
+    const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
     try {
+      await this.#parts.quotas.checkStorage(tenant, bytes)
       const path = await transact(db, async (trx) => {
         const origin = { parent: null, madeBy: 'an import' }
         const id = await insertFinishedRun(trx, tenant, { projectId: null }, shape, origin)
@@ -142,7 +146,7 @@ export class AdapterFolders {
         await writeAudit(trx, tenant, 'checkpoint_import', { actor: tenant, tinker_path: made })
         return made
       })
-      return { path, shape, bytes: files.reduce((sum, file) => sum + file.bytes, 0) }
+      return { path, shape, bytes }
     } catch (cause) {
       await cleanUp()
       throw cause

@@ -42,8 +42,8 @@ export type TaskAnswer<T> = { readonly result: T } | { readonly problem: string 
 
 function work(job: TaskJob): TaskResults[TaskJob['kind']] {
   const model = openModelSource(job.model)
-  if (job.kind === 'import') return importAdapter(job.source, job.target, model.config, job.baseModel, job.maxRank)
-  const adapter = readPeftAdapter(job.source, adaptableModules(model.config))
+  if (job.kind === 'import') return importAdapter(job.source, job.target, model, job.baseModel, job.maxRank)
+  const adapter = readPeftAdapter(job.source, adaptableModules(model.config), model)
   return writeFolder(job.target, (folder) => writeMergedModel(folder, model, adapter, job.dtype ?? undefined))
 }
 

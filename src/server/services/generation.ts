@@ -45,14 +45,16 @@ export async function collect(
 ): Promise<SampleReply> {
   const sequences: SampleReply['sequences'][number][] = new Array(request.samples)
   let scores: Partial<SampleReply> = {}
+  let promptCacheHitTokens = 0
   for await (const event of engine.generate(request, signal)) {
     if (event.type === 'prompt') scores = scoresOf(event, call)
+    else if (event.type === 'prefix') promptCacheHitTokens = event.cachedTokens
     else {
       const { index, type: _, ...sequence } = event
       sequences[index] = sequence
     }
   }
-  return { sequences, ...scores, promptCacheHitTokens: 0 }
+  return { sequences, ...scores, promptCacheHitTokens }
 }
 
 type PromptEvent = Extract<GenerationEvent, { type: 'prompt' }>

@@ -7,6 +7,7 @@ import { transact } from '../store/transact.ts'
 import { Alarm } from './alarm.ts'
 import { type AuditEvent, writeAudit } from './audit.ts'
 import { type Checkpoint, type Checkpoints, checkTtl, tinkerPath } from './checkpoints.ts'
+import { writeStorageOf } from './storage-meter.ts'
 
 export class Retention {
   readonly #db: Kysely<Database>
@@ -47,6 +48,7 @@ export class Retention {
 
   async #remove(checkpoint: Checkpoint, event: AuditEvent, actor: string): Promise<void> {
     await transact(this.#db, async (trx) => {
+      await writeStorageOf(trx, checkpoint.id)
       const { numDeletedRows } = await trx.deleteFrom('checkpoints').where('id', '=', checkpoint.id).executeTakeFirst()
       // Of two servers that find it over, one removes it.
       if (numDeletedRows > 0n)

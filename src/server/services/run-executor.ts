@@ -1,8 +1,16 @@
 // Carries out run operations on an engine and settles their futures: the record first, then the answer. An operation that
 // fails is its own affair; the batch goes on. What an engine's death leaves open is done again by its successor.
 
+import { rm } from 'node:fs/promises'
 import type { Kysely } from 'kysely'
-import { type Engine, EngineError, type Outcome } from '../../backends/backend.ts'
+import {
+  type AdapterFile,
+  type AdapterPart,
+  type Engine,
+  EngineError,
+  type Outcome,
+  type TrainingItem,
+} from '../../backends/backend.ts'
 import type { Reply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
@@ -11,7 +19,9 @@ import { transact } from '../store/transact.ts'
 import { type Checkpoints, tinkerPath } from './checkpoints.ts'
 import { isEngineLoss, type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
+import type { LimitsOf } from './limits.ts'
 import type { LiveAdapters } from './live-adapters.ts'
+import type { Quotas } from './quotas.ts'
 import type { RestartPoints } from './restart-points.ts'
 import type { RunOperation, RunWork } from './run-operation.ts'
 import type { Run, Runs } from './runs.ts'
@@ -30,6 +40,8 @@ export interface ExecutorParts {
   readonly survival: Survival
   readonly adapters: LiveAdapters
   readonly restartPoints: RestartPoints
+  readonly limitsOf: LimitsOf
+  readonly quotas: Quotas
   readonly log: (cause: unknown, id: string | null) => void
   /** Told when a run takes no more operations. */
   readonly onUnloaded: (run: Run) => Promise<void>
@@ -61,14 +73,21 @@ export class RunExecutor {
     this.#parts = parts
   }
 
-  /** All operations of the batch are of one class. Never throws. */
-  async carry(batch: readonly RunOperation[]): Promise<void> {
+  /** Records that these are carried out now, in this order. Gives those that another server has not ended meanwhile. */
+  async start(operations: readonly RunOperation[]): Promise<ReadonlySet<string>> {
+    const { journal, tenure } = this.#parts
+    const ids = operations.flatMap(({ id }) => id ?? [])
+    return new Set(await journal.start(ids, tenure))
+  }
+
+  /** All operations of the batch are of one run and one class. Never throws. */
+  async carry(batch: readonly RunOperation[], started: Promise<ReadonlySet<string>>): Promise<void> {
     const [first] = batch
     if (!first) return
     const { survival } = this.#parts
     const open = new Set(batch)
     try {
-      await this.#start(open)
+      await this.#begin(open, started)
       const lost = await survival.carry(first.run.base_model, (engine) => this.#unlessLost(engine, open))
       if (!lost) return
       for (const operation of [...open]) {
@@ -82,13 +101,11 @@ export class RunExecutor {
   }
 
   /** Takes out of `open` what another server has ended meanwhile. */
-  async #start(open: Set<RunOperation>): Promise<void> {
-    const { journal, futures, tenure } = this.#parts
-    const ids = [...open].flatMap(({ id }) => id ?? [])
-    const started = new Set(await journal.start(ids, tenure))
+  async #begin(open: Set<RunOperation>, started: Promise<ReadonlySet<string>>): Promise<void> {
+    const ids = await started
     for (const operation of [...open]) {
-      if (operation.id === null || started.has(operation.id)) continue
-      futures.drop(operation.id)
+      if (operation.id === null || ids.has(operation.id)) continue
+      this.#parts.futures.drop(operation.id)
       open.delete(operation)
     }
   }
@@ -145,7 +162,7 @@ export class RunExecutor {
 
   async #train(engine: Engine, open: Set<RunOperation>): Promise<void> {
     const byId = new Map([...open].map((o) => [o.id, o]))
-    for await (const outcome of engine.train([...open].map((o) => (o.work as Work<'train'>).item))) {
+    for await (const outcome of engine.train([...open].map((o) => this.#item(o)))) {
       const operation = byId.get(outcome.operation)
       if (!operation) continue
       await this.#settle(operation, outcome, (result) => {
@@ -160,6 +177,11 @@ export class RunExecutor {
       open.delete(operation)
     }
     if (open.size) throw new Error('the engine ended a batch without all outcomes')
+  }
+
+  #item({ run: { tenant }, work }: RunOperation): TrainingItem {
+    const share = { party: tenant, weight: this.#parts.limitsOf(tenant).weight }
+    return { ...(work as Work<'train'>).item, share }
   }
 
   /** Gives those whose step was taken: they have no gradient now. One that was refused may have kept it. */
@@ -183,9 +205,7 @@ export class RunExecutor {
     const plan = (outcome.result as { plan?: unknown }).plan
     const { run, tokens } = operation
     const used = {
-      tenant: run.tenant,
-      session: run.session,
-      baseModel: run.base_model,
+      ...usedBy(run),
       kind: 'training',
       tokens,
     } as const
@@ -213,6 +233,18 @@ export class RunExecutor {
     open.delete(operation)
     // The answer is out: what is tidied up after it cannot change it.
     await done.after?.().catch((cause) => this.#parts.log(cause, operation.id))
+  }
+
+  /** Files of a run that its tenant has room for; those that are too large are removed again. Throws STORAGE_FULL. */
+  async #saved(engine: Engine, { id, tenant }: Run, folder: string, part: AdapterPart, replacedBytes = 0) {
+    const { quotas } = this.#parts
+    await quotas.checkStorage(tenant, 1, replacedBytes)
+    const files = await engine.saveAdapter(id, folder, part)
+    await quotas.checkStorage(tenant, bytesOf(files), replacedBytes).catch(async (cause) => {
+      await rm(folder, { recursive: true, force: true })
+      throw cause
+    })
+    return files
   }
 
   /** For what is written beside the end of an operation. */
@@ -262,20 +294,23 @@ export class RunExecutor {
       const replaced = await checkpoints.checkFree(run, checkpoint)
       const folder = checkpoints.newFolder(run.id, checkpoint.kind)
       const part = checkpoint.hasOptimizer ? 'weights+optimizer' : 'weights'
-      const files = await engine.saveAdapter(run.id, folder.absolute, part)
+      const files = await this.#saved(engine, run, folder.absolute, part, replaced?.bytes)
       const type = SAVE_TYPES[checkpoint.kind]
       return {
         reply: json({ path: tinkerPath({ run: run.id, ...checkpoint }), type }),
-        also: (trx) => checkpoints.register(trx, run, checkpoint, folder.relative, files),
+        also: async (trx) => {
+          await checkpoints.register(trx, run, checkpoint, folder.relative, files)
+          await writeUsage(trx, { ...usedBy(run), kind: 'checkpoint', tokens: 1 })
+        },
         ...(replaced && { after: () => checkpoints.removeUnused(replaced.folder) }),
       }
     },
-    save_ephemeral: async (engine, { run }, { samplingSession }) => {
+    save_ephemeral: async (engine, { run }, { samplingSession, isInflight }) => {
       const { db } = this.#parts
       const taken = await db.selectFrom('sampling_sessions').select('id').where('id', '=', samplingSession).execute()
       if (taken.length) throw serviceError('SEQ_CONFLICT', { identity: samplingSession })
       const folder = this.#parts.checkpoints.newFolder(run.id, 'ephemeral')
-      await engine.saveAdapter(run.id, folder.absolute, 'weights')
+      const files = await this.#saved(engine, run, folder.absolute, 'weights')
       return {
         reply: json({ sampling_session_id: samplingSession, type: 'save_weights_for_sampler' }),
         also: (trx) =>
@@ -289,6 +324,8 @@ export class RunExecutor {
               model_path: null,
               folder: folder.relative,
               created_at: Date.now(),
+              inflight_run: isInflight ? run.id : null,
+              bytes: bytesOf(files),
             })
             .execute(),
       }
@@ -307,3 +344,8 @@ export class RunExecutor {
     },
   }
 }
+
+function usedBy({ tenant, session, base_model: baseModel }: Run) {
+  return { tenant, session, baseModel }
+}
+const bytesOf = (files: readonly AdapterFile[]) => files.reduce((sum, { bytes }) => sum + bytes, 0)

@@ -3,6 +3,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
+import type { Kysely } from 'kysely'
 import type { Logger } from 'pino'
 import type { Backend } from '../../backends/backend.ts'
 import { checkReach, type ServerConfig } from '../config.ts'
@@ -10,6 +11,8 @@ import { toServiceError } from '../errors.ts'
 import { Compaction } from '../store/compaction.ts'
 import { openDatabase } from '../store/database.ts'
 import { Journal } from '../store/journal.ts'
+import { openPostgresSignals } from '../store/postgres-signals.ts'
+import type { Database } from '../store/schema.ts'
 import { ALONE } from '../store/signals.ts'
 import { lockStateDir } from '../store/state-lock.ts'
 import { AdapterFolders } from './adapter-folders.ts'
@@ -21,12 +24,18 @@ import { Checkpoints } from './checkpoints.ts'
 import { Downloads } from './downloads.ts'
 import { Draws } from './draws.ts'
 import { EngineHosts } from './engine-hosts.ts'
+import { EngineLeases } from './engine-leases.ts'
 import { Survival } from './engine-loss.ts'
+import { EngineShare, type EngineShareParts } from './engine-share.ts'
+import { OwnEngines } from './engines.ts'
 import { Futures } from './futures.ts'
 import { Housekeeping } from './housekeeping.ts'
+import { Intake } from './intake.ts'
 import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
+import { Queue } from './queue.ts'
+import { Quotas } from './quotas.ts'
 import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
 import { RunLanes } from './run-lanes.ts'
@@ -36,8 +45,8 @@ import { Sampling } from './sampling.ts'
 import { SessionCatalog } from './session-catalog.ts'
 import { Sessions } from './sessions.ts'
 import { addressSecret, SignedAddresses } from './signed-addresses.ts'
+import { readStorageMeter } from './storage-meter.ts'
 import { Tenants } from './tenants.ts'
-import { FOR_EVER } from './tenure.ts'
 import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
 import { Training } from './training.ts'
@@ -71,6 +80,8 @@ export interface Services {
   readonly sampling: Sampling
   readonly lanes: RunLanes
   readonly draws: Draws
+  /** What waits and why. */
+  readonly queue: Queue
   readonly sampleEvents: SampleEvents
   readonly futures: Futures
   /** How long a request may wait for its future. */
@@ -86,13 +97,12 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const isShared = config.database !== 'sqlite'
   // Servers on one PostgreSQL database may share the folder too.
   const lock = isShared ? null : await lockStateDir(stateDir)
-  const db = await openDatabase(config, (err) => log.warn({ err }, 'a connection to the database broke')).catch(
-    (cause) => {
-      lock?.release()
-      throw cause
-    },
-  )
-  const signals = ALONE
+  const broken = (what: string) => (err: unknown) => log.warn({ err }, `a connection to the database broke: ${what}`)
+  const db = await openDatabase(config, broken('of requests')).catch((cause) => {
+    lock?.release()
+    throw cause
+  })
+  const signals = isShared ? await openPostgresSignals(config.database, broken('of signals')) : ALONE
   const journal = new Journal(db, stateDir, signals)
   const runs = new Runs(db)
 
@@ -113,8 +123,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     await keyring.refresh()
     checkReach(config, tenants.isOpen)
     models.load(config.models)
-    await models.openAll()
   } catch (cause) {
+    await signals.close()
     await db.destroy()
     lock?.release()
     throw cause
@@ -125,39 +135,60 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const addresses = new SignedAddresses(secret)
   const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
   await retention.start()
-  const parts = { db, signals, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
+  const limitsOf = (tenant: string) => tenants.limitsOf(tenant)
+  const quotas = new Quotas(db, limitsOf)
+  const intake = new Intake({ journal, futures, signals, limitsOf })
+  await intake.restore()
+  const parts = { db, signals, quotas, intake, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
   const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
   const survival = new Survival(models)
   const restartPoints = new RestartPoints(runs, checkpoints)
-  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints })
-  const draws = new Draws({ ...parts, survival })
+  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints, limitsOf })
+  const draws = new Draws({ ...parts, survival, limitsOf })
+  tenants.onLimits(() => {
+    lanes.reconsider()
+    draws.reconsider()
+  })
   const training = new Training({ ...parts, lanes })
   const sampling = new Sampling({ ...parts, draws })
   const tasks = new AdapterTasks()
-  const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks })
+  const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
-  const housekeeping = new Housekeeping(new Compaction(db, stateDir, isShared), (cause) => logFailure(cause, null))
+  const housekeeping = new Housekeeping(
+    new Compaction(db, stateDir, isShared),
+    () => readStorageMeter(db),
+    (cause) => logFailure(cause, null),
+  )
   await housekeeping.start()
   const hosts = new EngineHosts({ ...parts, lanes, draws, sampling })
-  for (const name of models.names()) await hosts.begin(name, FOR_EVER)
+  const engines = isShared ? shareEngines(config, { db, signals, models, hosts, log }) : new OwnEngines(models, hosts)
   const close = async () => {
     await sessions.close()
     await retention.close()
     await housekeeping.close()
     adapterFolders.close()
     await tasks.close()
+    engines.stop()
+    await hosts.stopHearing()
     models.stopReopening()
     const drained = Promise.all([lanes.drain(), draws.drain()])
     const limit = setTimeout(DRAIN_LIMIT_MS, 'limit', { ref: false })
     if ((await Promise.race([drained, limit])) === 'limit')
       log.warn('the rest of the acknowledged work waits for the next start')
+    lanes.stop()
+    draws.stop()
     futures.stopRecording()
     await models.close()
+    await engines.release()
     await journal.writeDelivered()
     await signals.close()
     await db.destroy()
     lock?.release()
   }
+  await engines.start().catch(async (cause) => {
+    await close()
+    throw cause
+  })
   return {
     tenants,
     keys: new Keys(db),
@@ -176,15 +207,24 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     addresses,
     traces: new Traces(db),
     weightsAccess: new WeightsAccess(secret, { db, checkpoints, tenants }),
-    weightCopies: new WeightCopies(db, checkpoints, sessions),
+    weightCopies: new WeightCopies(db, checkpoints, sessions, quotas),
     training,
     sampling,
     lanes,
     draws,
+    queue: new Queue([lanes, draws]),
     sampleEvents: new SampleEvents(db, futures, sessions, signals),
     futures,
     holdMs: config.holdSeconds * 1000,
     log,
     close,
   }
+}
+
+type ShareParts = Pick<EngineShareParts, 'signals' | 'models' | 'hosts' | 'log'> & { readonly db: Kysely<Database> }
+
+function shareEngines({ engines, leaseSeconds }: ServerConfig, { db, ...parts }: ShareParts): EngineShare {
+  const leaseMs = leaseSeconds * 1000
+  const mayHost = (name: string) => engines === 'all' || engines.includes(name)
+  return new EngineShare({ ...parts, leases: new EngineLeases(db, parts.signals, leaseMs), mayHost, leaseMs })
 }

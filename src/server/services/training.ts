@@ -11,7 +11,9 @@ import type { OperationKind } from '../store/schema.ts'
 import { encodeTrainingCall } from '../wire/training.ts'
 import type { BaseModels } from './base-models.ts'
 import { type Checkpoint, type Checkpoints, checkName, checkTtl, type NewCheckpoint } from './checkpoints.ts'
+import type { Intake } from './intake.ts'
 import { type NewRun, newRun, type ResumedRun, resumedRun } from './new-run.ts'
+import type { Quotas } from './quotas.ts'
 import type { RunLanes } from './run-lanes.ts'
 import type { RunWork } from './run-operation.ts'
 import type { Run, Runs } from './runs.ts'
@@ -23,12 +25,16 @@ export interface SamplerSave {
   /** Exactly one of the two: a named checkpoint, or a sampling session of this number without a name. */
   readonly path?: string
   readonly samplingSessionSeqId?: number
+  /** The sampling session goes on to weights of the model that are saved so later. */
+  readonly isInflight?: boolean
   readonly ttlSeconds: number | null
   readonly userMetadata: Readonly<Record<string, string>>
 }
 
 export interface TrainingParts {
   readonly journal: Journal
+  readonly intake: Intake
+  readonly quotas: Quotas
   readonly runs: Runs
   readonly sessions: Sessions
   readonly models: BaseModels
@@ -70,7 +76,7 @@ export class Training {
 
   async #submitRun(run: Run, work: RunWork, call: unknown): Promise<Submitted> {
     const payload = jsonBytes({ call, run, ...(work.kind === 'create_model' && { from: work.from }) })
-    const { id, isNew } = await this.#parts.journal.append(
+    const { id, isNew } = await this.#parts.intake.append(
       {
         tenant: run.tenant,
         session: run.session,
@@ -81,7 +87,10 @@ export class Training {
         payload,
         digest: jsonBytes(call),
       },
-      (trx) => this.#parts.runs.insert(trx, run),
+      async (trx) => {
+        await this.#parts.quotas.checkAdapters(trx, run.tenant)
+        await this.#parts.runs.insert(trx, run)
+      },
     )
     if (isNew) await this.#parts.lanes.accept(id, run, work, 0)
     return { requestId: id, modelId: run.id }
@@ -133,13 +142,18 @@ export class Training {
 
   async saveForSampler(tenant: string, call: SamplerSave): Promise<Submitted> {
     return this.#inOrder(tenant, call.modelId, call.seqId, async (run) => {
-      const { path, samplingSessionSeqId: seq } = call
+      const { path, samplingSessionSeqId: seq, isInflight } = call
       if ((path === undefined) === (seq === undefined)) throw serviceError('NAME_OR_SESSION')
+      if (path !== undefined && isInflight) throw serviceError('INFLIGHT_NAME', { name: path })
       if (path !== undefined) checkName(path)
       checkTtl(call.ttlSeconds)
       const work: RunWork =
         path === undefined
-          ? { kind: 'save_ephemeral', samplingSession: `${run.session}:sample:${seq}` }
+          ? {
+              kind: 'save_ephemeral',
+              samplingSession: `${run.session}:sample:${seq}`,
+              ...(isInflight && { isInflight }),
+            }
           : {
               kind: 'save',
               checkpoint: {
@@ -199,7 +213,7 @@ export class Training {
     try {
       await this.#parts.sessions.require(tenant, run.session)
       const { kind, payload, digest, work } = await prepare(run)
-      const { id, isNew } = await this.#parts.journal.append(
+      const { id, isNew } = await this.#parts.intake.append(
         {
           tenant,
           session: run.session,

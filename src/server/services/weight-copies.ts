@@ -14,6 +14,7 @@ import { transact } from '../store/transact.ts'
 import { writeAudit } from './audit.ts'
 import { type Checkpoint, type Checkpoints, checkTtl, tinkerPath } from './checkpoints.ts'
 import { type Destination, insertFinishedRun } from './finished-runs.ts'
+import type { Quotas } from './quotas.ts'
 import type { Sessions } from './sessions.ts'
 
 export interface CopyCall {
@@ -31,15 +32,17 @@ export class WeightCopies {
   readonly #db: Kysely<Database>
   readonly #checkpoints: Checkpoints
   readonly #sessions: Sessions
+  readonly #quotas: Quotas
 
-  constructor(db: Kysely<Database>, checkpoints: Checkpoints, sessions: Sessions) {
+  constructor(db: Kysely<Database>, checkpoints: Checkpoints, sessions: Sessions, quotas: Quotas) {
+    this.#quotas = quotas
     this.#db = db
     this.#checkpoints = checkpoints
     this.#sessions = sessions
   }
 
   /**
-   * Gives the tinker path of the copy. Throws CHECKPOINT_NOT_FOUND, INVALID_TTL, UNKNOWN_SESSION, SESSION_OVER, and
+   * Gives the tinker path of the copy. Throws CHECKPOINT_NOT_FOUND, STORAGE_FULL, INVALID_TTL, UNKNOWN_SESSION, SESSION_OVER, and
    * SEQ_CONFLICT when the key or the number was used for something else.
    */
   async copy(tenant: string, call: CopyCall): Promise<string> {
@@ -51,6 +54,8 @@ export class WeightCopies {
     checkTtl(call.ttlSeconds)
     if ('sessionId' in call.destination) await this.#sessions.require(tenant, call.destination.sessionId)
     const source = await this.#checkpoints.find(call.reader, call.sourcePath)
+    // It takes no space, and yet counts in full: it stays when the other one is deleted.
+    await this.#quotas.checkStorage(tenant, source.bytes)
     const folder = this.#checkpoints.newFolder(source.run, `${source.kind}-copies`)
     await linkFiles(source, this.#checkpoints.absolute(source.folder), folder.absolute)
     const copy = { ...source, folder: folder.relative }

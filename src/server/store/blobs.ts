@@ -3,7 +3,7 @@
 
 import { randomUUID } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
-import { open, readFile, rename, rm } from 'node:fs/promises'
+import { open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 
 /** Up to this size bytes live in the database row. */
@@ -34,6 +34,10 @@ export class Blobs {
 
   async get({ inline, file }: Stored): Promise<Uint8Array | null> {
     return file ? readFile(join(this.#folder, file)) : inline
+  }
+
+  async sizeOf(file: string): Promise<number> {
+    return (await stat(join(this.#folder, file))).size
   }
 
   async remove(file: string): Promise<void> {

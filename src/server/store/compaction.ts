@@ -19,6 +19,8 @@ export const POLICY = {
   undeliveredAnswers: 7 * 24 * HOUR,
   /** How long the rows of a run that is over, and of samples, are kept. */
   rows: 30 * 24 * HOUR,
+  /** How long the ledger of what was used is kept. */
+  usage: 400 * 24 * HOUR,
   /** How old a file without a row must be to go, where another server may be about to write its row. */
   orphans: 24 * HOUR,
   /** From one compaction to the next. */
@@ -43,7 +45,13 @@ export class Compaction {
   /** Gives the number of rows that became smaller or went. */
   async run(now = Date.now()): Promise<number> {
     let count = 0
-    for (const portion of [this.#dropPayloads, this.#dropAnswers, this.#dropRows, this.#dropSnapshots]) {
+    for (const portion of [
+      this.#dropPayloads,
+      this.#dropAnswers,
+      this.#dropRows,
+      this.#dropSnapshots,
+      this.#dropUsage,
+    ]) {
       for (let done = PORTION; done === PORTION; count += done) {
         done = await portion.call(this, now)
         await new Promise(setImmediate)
@@ -147,6 +155,19 @@ export class Compaction {
       await this.#db.updateTable('sampling_sessions').set({ folder: GONE }).where('id', 'in', ids).execute()
     for (const { folder } of rows) if (folder) await rm(join(this.#stateDir, folder), { recursive: true, force: true })
     return rows.length
+  }
+
+  async #dropUsage(now: number): Promise<number> {
+    let count = 0n
+    for (const table of ['usage', 'storage_usage'] as const) {
+      const { numDeletedRows } = await this.#db
+        .deleteFrom(table)
+        .where('hour', '<', now - POLICY.usage)
+        .executeTakeFirstOrThrow()
+      count += numDeletedRows
+    }
+    // All at once: it is a few rows in a portion's time.
+    return Math.min(Number(count), PORTION - 1)
   }
 
   /** The rows first, then their files: a row never names a file that is gone. */

@@ -251,6 +251,21 @@ export class Journal {
     return rows.sort((a, b) => (place(a) === place(b) ? 0 : place(a) - place(b)))
   }
 
+  /** Bytes of what was acknowledged and has not ended. */
+  async openCalls(): Promise<{ id: string; tenant: string; subject: string | null; seq: number; bytes: number }[]> {
+    const rows = await this.#db
+      .selectFrom('operations')
+      .select(['id', 'tenant', 'subject', 'seq', 'payload_file', sql<number | null>`length(payload)`.as('inline')])
+      .where('state', 'in', ['queued', 'running'])
+      .execute()
+    return Promise.all(
+      rows.map(async ({ id, tenant, subject, seq, inline, payload_file: file }) => ({
+        ...{ id, tenant, subject, seq: Number(seq ?? 0) },
+        bytes: file === null ? Number(inline ?? 0) : await this.#blobs.sizeOf(file),
+      })),
+    )
+  }
+
   /** The operations that changed a run's adapter after a position, in the order in which they did. */
   async effectsAfter(run: string, position: number): Promise<OperationRow[]> {
     return this.#db

@@ -13,6 +13,9 @@ export interface Database {
   weight_copies: WeightCopyTable
   audit: AuditTable
   usage: UsageTable
+  storage_usage: StorageUsageTable
+  meters: MeterTable
+  engine_leases: EngineLeaseTable
   tenants: TenantTable
   api_keys: ApiKeyTable
   key_changes: KeyChangesTable
@@ -32,6 +35,8 @@ export interface SessionTable {
   state: 'active' | 'finished' | 'expired'
   finish_reason: string | null
   finish_detail: string | null
+  /** Id of the key that opened it; null before keys were written down. */
+  api_key: string | null
 }
 
 /** A training run: the life of one adapter. Its id is the `model_id` of the wire. */
@@ -149,6 +154,10 @@ export interface SamplingSessionTable {
   created_at: number
   /** Clients that joined after the first: each has a number of its own. */
   copies: Generated<number>
+  /** The run whose newest weights it draws from; null = always from `folder`. */
+  inflight_run: string | null
+  /** Of a folder that no checkpoint names, on disk. */
+  bytes: Generated<number>
 }
 
 /** Answers of copy_weights by the key of the request, so that a repeated one makes no second copy. */
@@ -169,7 +178,7 @@ export interface AuditTable {
   created_at: number
 }
 
-/** Tokens by the hour (services/usage.ts). */
+/** Tokens, and checkpoints that were saved, by the hour (services/usage.ts). */
 export interface UsageTable {
   tenant: string
   /** Its begin. */
@@ -177,8 +186,24 @@ export interface UsageTable {
   /** Empty: of no session. */
   session: string
   base_model: string
-  kind: 'training' | 'sampling_prefill' | 'sampling_sample'
+  kind: 'training' | 'sampling_prefill' | 'sampling_prefill_cached' | 'sampling_sample' | 'checkpoint'
+  /** Of checkpoints, how many. */
   tokens: number
+}
+
+/** Bytes of checkpoints times hours, by the hour (services/storage-meter.ts). */
+export interface StorageUsageTable {
+  tenant: string
+  hour: number
+  session: string
+  base_model: string
+  byte_hours: number
+}
+
+/** When a meter was last read. */
+export interface MeterTable {
+  name: string
+  at: number
 }
 
 /** Tenants that were given a name, a key or limits; a tenant that only stands behind a key of the configuration has no row. */
@@ -209,4 +234,16 @@ export interface ApiKeyTable {
 export interface KeyChangesTable {
   id: number
   version: number
+}
+
+/** Which server has the engine of a base model (services/engine-leases.ts). Times are the database's. */
+export interface EngineLeaseTable {
+  base_model: string
+  /** Null: nobody. */
+  owner: string | null
+  /** One more with every owner. */
+  fence: number
+  expires_at: number
+  /** EngineInfo as JSON, of the last engine that was open; null before the first. */
+  info: string | null
 }

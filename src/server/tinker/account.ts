@@ -5,7 +5,7 @@ import type { Schemas } from '../../generated/operations.ts'
 import { serviceError } from '../errors.ts'
 import type { AuditEntry } from '../services/audit.ts'
 import type { Services } from '../services/services.ts'
-import { HOUR_MS } from '../services/usage.ts'
+import { HOUR_MS, type LedgerRow } from '../services/usage.ts'
 import type { TinkerHandlers } from './handlers.ts'
 import { isoTime } from './records.ts'
 
@@ -49,7 +49,7 @@ export function accountHandlers({ audit, catalog, keys, ledger, tenants, tokens 
           org_user_urn: tenant.id,
           checkpoint_count: checkpoints,
           size_bytes: bytes,
-          size_gigabytes: bytes / 1e9,
+          size_gigabytes: bytes / GIGABYTE,
         })),
       }
     },
@@ -60,7 +60,10 @@ export function accountHandlers({ audit, catalog, keys, ledger, tenants, tokens 
     getBillingUsageEvents: async ({ tenant, query }) => {
       const [from, to] = [timeOf('starting_on', query.starting_on), timeOf('ending_before', query.ending_before)]
       const rows = await ledger.between(tenant.id, from, to)
-      return { data: rows.map(usageRecord), sessions: Object.fromEntries(rows.flatMap(sessionRecord)) }
+      return {
+        data: rows.map((row) => usageRecord(row, row.apiKey && tenants.labelOf(row.apiKey))),
+        sessions: Object.fromEntries(rows.flatMap(sessionRecord)),
+      }
     },
   } satisfies Partial<TinkerHandlers>
 }
@@ -79,23 +82,31 @@ function timeOf(field: string, text: string): number {
   throw serviceError('INVALID_QUERY', { operation: 'getBillingUsageEvents', problem: `${field} ${text} is no time` })
 }
 
-type UsageRecord = Awaited<ReturnType<Services['ledger']['between']>>[number]
+const GIGABYTE = 1e9
 
-function usageRecord({ hour, session, projectId, baseModel, kind, tokens }: UsageRecord): Schemas['UsageEvent'] {
+function usageRecord(row: LedgerRow, keyName: string | null): Schemas['UsageEvent'] {
   return {
-    bucket_start: isoTime(hour),
-    bucket_end: isoTime(hour + HOUR_MS),
-    base_model: baseModel,
-    session_id: session,
-    project_id: projectId,
-    event_info:
-      kind === 'sampling_prefill'
-        ? { type: kind, cached: false, token_count: tokens }
-        : { type: kind, token_count: tokens },
+    bucket_start: isoTime(row.hour),
+    bucket_end: isoTime(row.hour + HOUR_MS),
+    base_model: row.baseModel,
+    // Keys take the place of the hosted service's users: one each for a person or a machine.
+    user_id: row.apiKey,
+    user_name: keyName,
+    session_id: row.session,
+    project_id: row.projectId,
+    event_info: eventInfo(row),
   }
 }
 
-function sessionRecord({ session, userMetadata }: UsageRecord) {
+function eventInfo({ kind, amount }: LedgerRow): Schemas['UsageEvent']['event_info'] {
+  if (kind === 'checkpoint') return { type: kind, count: amount }
+  if (kind === 'storage') return { type: kind, gigabyte_hours: amount / GIGABYTE, free: false }
+  if (kind === 'sampling_prefill') return { type: kind, cached: false, token_count: amount }
+  if (kind === 'sampling_prefill_cached') return { type: 'sampling_prefill', cached: true, token_count: amount }
+  return { type: kind, token_count: amount }
+}
+
+function sessionRecord({ session, userMetadata }: LedgerRow) {
   return session === null ? [] : [[session, { user_metadata: JSON.parse(userMetadata ?? '{}') }] as const]
 }
 

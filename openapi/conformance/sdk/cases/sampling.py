@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from datetime import datetime, timedelta, timezone
 
 import tinker
 from basics import *  # noqa: F403
@@ -213,6 +214,28 @@ def best_tokens_of_the_end() -> None:
     assert end.topk_prompt_logprobs[:-3] == [None] * (len(PROMPT) - 3), end.topk_prompt_logprobs
     assert end.topk_prompt_logprobs[-3:] == whole.topk_prompt_logprobs[-3:]
     near(end.prompt_logprobs[-3:], whole.prompt_logprobs[-3:], 1e-5)
+
+
+@case("C93-cache")
+def prompt_cache() -> None:
+    service = client()
+    sampler = base_sampler(service)
+    prompt = some_tokens(150, 94)
+    first, second = (asked(sampler, prompt, n=2, max_tokens=4, seed=6) for _ in range(2))
+    assert (first.prompt_cache_hit_tokens, second.prompt_cache_hit_tokens) == (0, 128), (first, second)
+    assert drawn(first) == drawn(second)
+    assert [list(s.logprobs) for s in first.sequences] == [list(s.logprobs) for s in second.sequences]
+    # The prompt's own logprobs need all of it; those of its end do not.
+    assert asked(sampler, prompt, include_prompt_logprobs=True).prompt_cache_hit_tokens == 0
+    training = lora(service)
+    for stranger in (base_sampler(client(OTHER_KEY)), sampler_of(training)):
+        assert asked(stranger, prompt).prompt_cache_hit_tokens == 0
+    now = datetime.now(timezone.utc)
+    usage = done(tinker.AdminClient().get_billing_usage(now - timedelta(hours=2), now + timedelta(hours=1)))
+    session = training.model_id.split(":")[0]
+    infos = [row.event_info for row in usage.data if row.session_id == session]
+    prefill = {info.cached: info.token_count for info in infos if info.type == "sampling_prefill"}
+    assert prefill == {False: 150 + 22 + 150 + 150, True: 128}, prefill
 
 
 @case("C62")

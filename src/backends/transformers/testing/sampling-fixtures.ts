@@ -60,12 +60,14 @@ export type SampleEvent = Extract<GenerationEvent, { type: 'sample' }>
 /** All events of a request; samples in order of their index. */
 export async function collect(
   events: AsyncIterable<GenerationEvent>,
-): Promise<{ prompt: PromptEvent | undefined; samples: SampleEvent[] }> {
+): Promise<{ prompt: PromptEvent | undefined; cachedTokens: number; samples: SampleEvent[] }> {
   let prompt: PromptEvent | undefined
   const samples: SampleEvent[] = []
+  let cachedTokens = 0
   for await (const event of events) {
     if (event.type === 'prompt') prompt = event
+    else if (event.type === 'prefix') cachedTokens = event.cachedTokens
     else samples.push(event)
   }
-  return { prompt, samples: samples.sort((a, b) => a.index - b.index) }
+  return { prompt, cachedTokens, samples: samples.sort((a, b) => a.index - b.index) }
 }
