@@ -13,9 +13,9 @@ import { type Account, newTenant, type Tenant } from './tenants.ts'
 import { Witness } from './witness.ts'
 
 const MODEL = fileURLToPath(new URL('../../models/tiny', import.meta.url))
-const OWN_MODEL = 'crash/own'
-const SHARED_MODEL = 'crash/shared'
-const CROWD = ['bert', 'carl', 'dora']
+export const OWN_MODEL = 'crash/own'
+export const SHARED_MODEL = 'crash/shared'
+export const CROWD = ['bert', 'carl', 'dora']
 /**
  * How far log-probabilities of crowded tenants may be from those of another run, in nats. Who shares a batch decides the
  * rounding of a gradient, and AdamW divides by its size: where that is near 0, rounding decides the sign of a whole step.
@@ -44,7 +44,7 @@ export interface Verdict {
   readonly broken: readonly string[]
 }
 
-interface Life {
+export interface Life {
   readonly accounts: ReadonlyMap<string, readonly Account[]>
   readonly looks: ReadonlyMap<string, readonly number[]>
   /** Of the saved state of the tenant that works alone: what its files hold. */
@@ -80,7 +80,7 @@ export async function runTrial({ rounds, seed, log, database }: Trial): Promise<
   }
 }
 
-function differences(calm: Life, life: Life, crowdDeviation: number): string[] {
+export function differences(calm: Life, life: Life, crowdDeviation: number): string[] {
   const found: string[] = []
   for (const [name, accounts] of calm.accounts) {
     const other = life.accounts.get(name)
@@ -151,7 +151,7 @@ async function livedThrough(rounds: number, ground: Ground, disturb: Disturb) {
   }
 }
 
-async function lived(tenants: readonly Tenant[], rounds: number, disturb: (round: number) => Promise<void>) {
+export async function lived(tenants: readonly Tenant[], rounds: number, disturb: (round: number) => Promise<void>) {
   const accounts = new Map<string, Account[]>(tenants.map(({ name }) => [name, []]))
   const start = performance.now()
   for (let round = 0; round < rounds; round++) {
@@ -175,7 +175,7 @@ async function filesOf(place: DatabasePlace, paths: readonly string[]): Promise<
   return new Map(paths.map((path) => [path, files.get(path) ?? `${path} is missing`]))
 }
 
-function deviation(a: readonly number[] = [], b: readonly number[] = []): number {
+export function deviation(a: readonly number[] = [], b: readonly number[] = []): number {
   if (a.length !== b.length || a.length === 0) return Number.POSITIVE_INFINITY
   return Math.max(...a.map((value, i) => Math.abs(value - (b[i] as number))))
 }
