@@ -10,11 +10,13 @@ import { loadConfig, type ServerConfig } from '../server/config.ts'
 import { EMBEDDED_MODEL } from '../server/config-fields.ts'
 import { shownDatabase } from '../server/config-values.ts'
 import { ServiceError } from '../server/errors.ts'
+import { MANIFEST } from '../server/manifest.ts'
 import { checkPostgres } from '../server/store/postgres.ts'
-import { MANIFEST } from './package.ts'
 import { portComplaint, portProblem } from './port.ts'
 import { findPython } from './python.ts'
 import type { ServeFlags } from './serve.ts'
+import { type ServerOptions, serverAddress } from './server-call.ts'
+import { serverHealth } from './server-health.ts'
 
 /** `missing`: serving does not work without it. `note`: serving works, something else does not. */
 export interface Check {
@@ -24,10 +26,14 @@ export interface Check {
   readonly next?: string
 }
 
-export async function doctor(options: ServeFlags & { readonly json?: boolean }): Promise<void> {
-  const { json, config: file, ...flags } = options
+export interface DoctorOptions extends ServeFlags, ServerOptions {
+  readonly json?: boolean
+}
+
+export async function doctor(options: DoctorOptions): Promise<void> {
+  const { json, url, config: file, ...flags } = options
   const { config } = await loadConfig({ flags, env: process.env, ...(file === undefined ? {} : { file }) })
-  const checks = await examine(config)
+  const checks = url === undefined ? await examine(config) : await serverHealth(serverAddress({ url }))
   const isFit = checks.every((check) => check.status !== 'missing')
   process.stdout.write(`${json ? JSON.stringify({ ok: isFit, checks }) : report(checks, isFit)}\n`)
   if (!isFit) process.exitCode = 1
