@@ -21,12 +21,13 @@ import { isEngineLoss, type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
 import type { LimitsOf } from './limits.ts'
 import type { LiveAdapters } from './live-adapters.ts'
+import type { Onlookers } from './onlookers.ts'
 import type { Quotas } from './quotas.ts'
 import type { RestartPoints } from './restart-points.ts'
 import type { RunOperation, RunWork } from './run-operation.ts'
 import type { Run, Runs } from './runs.ts'
 import type { Tenure } from './tenure.ts'
-import { stepMetrics, trainingMetrics } from './training-metrics.ts'
+import { stepMetrics, targetsOf, trainingMetrics } from './training-metrics.ts'
 import { writeUsage } from './usage.ts'
 
 export interface ExecutorParts {
@@ -42,6 +43,7 @@ export interface ExecutorParts {
   readonly restartPoints: RestartPoints
   readonly limitsOf: LimitsOf
   readonly quotas: Quotas
+  readonly onlookers: Onlookers
   readonly log: (cause: unknown, id: string | null) => void
   /** Told when a run takes no more operations. */
   readonly onUnloaded: (run: Run) => Promise<void>
@@ -169,8 +171,14 @@ export class RunExecutor {
         return { type: 'training', value: { logprobs, metrics: trainingMetrics(item, result) } }
       })
       open.delete(operation)
+      if ('result' in outcome) this.#tellPass(operation, outcome.result.loss)
     }
     if (open.size) throw new Error('the engine ended a batch without all outcomes')
+  }
+
+  #tellPass({ run, work, tokens }: RunOperation, loss: number): void {
+    const { item } = work as Work<'train'>
+    if (item.backward) this.#parts.onlookers.trained(run.id, { loss, tokens, targets: targetsOf(item.datums) })
   }
 
   #item({ run: { tenant }, work }: RunOperation): TrainingItem {
@@ -188,7 +196,9 @@ export class RunExecutor {
       this.#noteChange(engine, operation, outcome)
       await this.#settle(operation, outcome, (result) => json({ metrics: stepMetrics(result), type: 'optim_step' }))
       open.delete(operation)
-      if ('result' in outcome) stepped.push(operation)
+      if (!('result' in outcome)) continue
+      stepped.push(operation)
+      this.#parts.onlookers.stepped(operation.run.id, outcome.result.step)
     }
     return stepped
   }
@@ -212,6 +222,7 @@ export class RunExecutor {
       tokens,
     } as const
     await this.#parts.futures.resolve(operation.id, reply(outcome.result), plan, (trx) => writeUsage(trx, used))
+    if (tokens) this.#parts.onlookers.used(used)
   }
 
   async #single(engine: Engine, operation: RunOperation, open: Set<RunOperation>): Promise<void> {
