@@ -2,6 +2,7 @@
 // from the name: `stateDir` is `--state-dir`, TWINKLE_STATE_DIR and `state_dir` in a file. The command line builds its
 // flags from this table, so it imports nothing slow.
 
+import { totalmem } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import type { ModelSource } from '../backends/backend.ts'
 import {
@@ -50,6 +51,10 @@ export interface ServerConfig {
   readonly limits: TenantLimits
   /** How long what is kept. */
   readonly keep: Policy
+  /** Most adapters in training that an engine has at a time; the others wait on disk. */
+  readonly liveAdapters: number
+  /** Bytes of them, each engine's. */
+  readonly adapterMemory: number
   /** True lets a server without keys listen beyond this machine. */
   readonly open: boolean
   /** How long retrieve_future waits for a result before it says "not yet". */
@@ -132,6 +137,18 @@ export const FIELDS: { readonly [K in Setting]: Field<ServerConfig[K]> } = {
   keys: { read: keys, fallback: [], placeholder: null, secret: 'a key', help: 'API keys, plain or as sha256:<hex>' },
   limits: { read: limits, fallback: NO_LIMITS, placeholder: null, help: 'limits of every tenant, by name' },
   keep: { read: keep, fallback: DEFAULT_POLICY, placeholder: null, help: 'how long what is kept, by name' },
+  liveAdapters: {
+    read: integer(1),
+    fallback: 1000,
+    placeholder: 'N',
+    help: 'adapters in training that an engine has at a time; the others wait on disk',
+  },
+  adapterMemory: {
+    read: bytes(2 ** 20),
+    fallback: Math.floor(totalmem() / 4),
+    placeholder: 'BYTES',
+    help: 'memory for those adapters, of each engine (default: a quarter of this machine)',
+  },
   open: { read: flag, fallback: false, help: 'listen beyond this machine although no keys are set' },
   holdSeconds: {
     read: integer(1, 44),
