@@ -2,9 +2,13 @@ import { defineConfig } from 'vitest/config'
 import { canStartPostgres } from './src/server/store/testing/postgres-server.ts'
 
 /** What works on a database is tested on both kinds. */
-const ON_DATABASES = ['src/server/*.test.ts', 'src/server/{store,services,tinker,datums}/*.test.ts']
+const ON_DATABASES = [
+  'src/server/*.test.ts',
+  'src/server/{store,services,tinker,datums}/*.test.ts',
+  'src/cli/state.test.ts',
+]
 const POSTGRES_ONLY = [
-  'src/server/store/postgres.test.ts',
+  'src/server/store/{postgres,postgres-signals}.test.ts',
   'src/server/services/{shared-database,engine-leases}.test.ts',
 ]
 /**

@@ -8,7 +8,10 @@ import { dirname } from 'node:path'
 import colors from 'picocolors'
 import { loadConfig, type ServerConfig } from '../server/config.ts'
 import { EMBEDDED_MODEL } from '../server/config-fields.ts'
+import { shownDatabase } from '../server/config-values.ts'
+import { ServiceError } from '../server/errors.ts'
 import { MANIFEST } from '../server/manifest.ts'
+import { checkPostgres } from '../server/store/postgres.ts'
 import { portComplaint, portProblem } from './port.ts'
 import { findPython } from './python.ts'
 import type { ServeFlags } from './serve.ts'
@@ -37,18 +40,19 @@ export async function doctor(options: DoctorOptions): Promise<void> {
 }
 
 export async function examine(config: ServerConfig): Promise<Check[]> {
-  return Promise.all([
+  const checks = await Promise.all([
     nodeVersion(process.versions.node, MANIFEST.engines.node.replace('>=', '')),
     processors(),
     memory(),
     optionalPackage('onnxruntime-node', 'computes'),
-    optionalPackage('libsql', 'keeps the journal'),
+    database(config),
     embeddedModel(EMBEDDED_MODEL.path),
     port(config),
     stateDir(config.stateDir),
     disk(config.stateDir),
     python(),
   ])
+  return checks.flat()
 }
 
 export function nodeVersion(found: string, needed: string): Check {
@@ -79,6 +83,19 @@ async function optionalPackage(name: string, purpose: string): Promise<Check> {
     const isAbsent = (error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND'
     const found = isAbsent ? 'not installed' : `does not load: ${(error as Error).message.split('\n')[0]}`
     return { name, status: 'missing', found, next: `It ${purpose}. Install it: npm install ${name}@${version}` }
+  }
+}
+
+/** What keeps the journal: the package for it, and a PostgreSQL server where that is it. */
+async function database({ database }: ServerConfig): Promise<Check[]> {
+  if (database === 'sqlite') return [await optionalPackage('libsql', 'keeps the journal')]
+  const name = 'database'
+  try {
+    const version = await checkPostgres(database)
+    return [{ name, status: 'ok', found: `${shownDatabase(database)} (PostgreSQL ${version})` }]
+  } catch (error) {
+    if (!(error instanceof ServiceError)) throw error
+    return [{ name, status: 'missing', found: error.message, next: error.next }]
   }
 }
 
