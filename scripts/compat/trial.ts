@@ -2,9 +2,10 @@
 // those with PyTorch included. It knows how to run and gives what was seen; what that means is the page's matter.
 
 import { execFileSync } from 'node:child_process'
-import { casesOf, type SdkVersion } from '../../openapi/conformance/cases.ts'
+import type { SdkVersion } from '../../openapi/conformance/cases.ts'
 import { type CaseResult, KEY, OTHER_KEY, pythonEnv, SdkRun } from '../../openapi/conformance/sdk-run.ts'
 import { startServerProcess } from '../../openapi/conformance/server-process.ts'
+import { caseIds } from './results.ts'
 
 /** What one version did. */
 export interface VersionReport {
@@ -27,7 +28,7 @@ export async function runVersion(
   onResult: (result: CaseResult) => void,
 ): Promise<VersionReport> {
   const python = await environmentOf(`sdk-${version}`)
-  const ids = [...casesOf(version), ...casesOf(version, { torch: true })].map(({ id }) => id)
+  const ids = caseIds(version)
   const server = await startServerProcess({ keys: [KEY, OTHER_KEY] })
   try {
     const run = await SdkRun.start({ version, python }, server, ids, { methods: true, packages })
