@@ -19,8 +19,10 @@ import {
   selection,
   text,
 } from './config-values.ts'
+import { keep } from './keep-fields.ts'
 import { limits } from './limit-fields.ts'
 import { NO_LIMITS, type TenantLimits } from './services/limits.ts'
+import { DEFAULT_POLICY, type Policy } from './store/policy.ts'
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
 export type LogLevel = (typeof LOG_LEVELS)[number]
@@ -47,6 +49,8 @@ export interface ServerConfig {
   readonly keys: readonly string[]
   /** Of every tenant that has none of its own (`twinkle tenants set`). */
   readonly limits: TenantLimits
+  /** How long what is kept. */
+  readonly keep: Policy
   /** Most adapters in training that an engine has at a time; the others wait on disk. */
   readonly liveAdapters: number
   /** Bytes of them, each engine's. */
@@ -132,6 +136,7 @@ export const FIELDS: { readonly [K in Setting]: Field<ServerConfig[K]> } = {
   threads: { read: integer(0, 1024), fallback: 0, placeholder: 'N', help: 'compute threads; 0 lets the engine decide' },
   keys: { read: keys, fallback: [], placeholder: null, secret: 'a key', help: 'API keys, plain or as sha256:<hex>' },
   limits: { read: limits, fallback: NO_LIMITS, placeholder: null, help: 'limits of every tenant, by name' },
+  keep: { read: keep, fallback: DEFAULT_POLICY, placeholder: null, help: 'how long what is kept, by name' },
   liveAdapters: {
     read: integer(1),
     fallback: 1000,

@@ -138,7 +138,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const sessions = new Sessions(db, signals, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
   const checkpoints = new Checkpoints(db, stateDir)
   const addresses = new SignedAddresses(secret)
-  const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
+  const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null), isShared)
   await retention.start()
   const limitsOf = (tenant: string) => tenants.limitsOf(tenant)
   const quotas = new Quotas(db, limitsOf)
@@ -162,7 +162,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
   const housekeeping = new Housekeeping(
-    new Compaction(db, stateDir, isShared),
+    new Compaction(db, stateDir, isShared, config.keep),
+    config.keep.tidyEvery,
     () => readStorageMeter(db),
     (cause) => logFailure(cause, null),
   )
