@@ -15,10 +15,11 @@ import { type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
 import { collect } from './generation.ts'
 import type { LimitsOf } from './limits.ts'
+import type { Onlookers } from './onlookers.ts'
 import { inWords, type QueueLine, type QueueSource, type Standing } from './queue.ts'
 import { Snapshots } from './snapshots.ts'
 import type { Tenure } from './tenure.ts'
-import { writeUsage } from './usage.ts'
+import { type Usage, writeUsage } from './usage.ts'
 
 /** Whose tokens they are. */
 export type Payer = Pick<OperationRow, 'tenant' | 'session'>
@@ -44,6 +45,7 @@ export interface DrawParts {
   readonly survival: Survival
   readonly models: BaseModels
   readonly limitsOf: LimitsOf
+  readonly onlookers: Onlookers
   readonly log: (cause: unknown, id: string | null) => void
 }
 
@@ -175,13 +177,13 @@ export class Draws implements QueueSource {
         return folder === null ? draw(null) : this.#frozen(engine, folder, draw)
       })
       const drawn = value.sequences.reduce((sum, sequence) => sum + sequence.tokens.length, 0)
+      const used = tokensOf(payer, baseModel, request.prompt.length, value.promptCacheHitTokens, drawn)
       await this.#parts.futures.resolve(id, { type: 'sample', value }, undefined, async (trx) => {
-        const used = { ...payer, baseModel }
-        const cached = value.promptCacheHitTokens
-        await writeUsage(trx, { ...used, kind: 'sampling_prefill', tokens: request.prompt.length - cached })
-        await writeUsage(trx, { ...used, kind: 'sampling_prefill_cached', tokens: cached })
-        await writeUsage(trx, { ...used, kind: 'sampling_sample', tokens: drawn })
+        for (const usage of used) await writeUsage(trx, usage)
       })
+      const { onlookers } = this.#parts
+      for (const usage of used) onlookers.used(usage)
+      onlookers.drew(call.samplingSessionId ?? null, { sequences: value.sequences.length, tokens: drawn })
       return request.prompt.length + drawn
     } catch (thrown) {
       const cause = signal.aborted ? serviceError('CANCELLED', { what: 'The sample' }) : thrown
@@ -248,4 +250,13 @@ function rulesOf(limitsOf: LimitsOf): DrawRules {
     allowance: new Allowance((tenant) => limitsOf(tenant).samplingTokensPerMinute),
     running: new Map(),
   }
+}
+
+function tokensOf(payer: Payer, baseModel: string, prompt: number, cached: number, drawn: number): Usage[] {
+  const used = { ...payer, baseModel }
+  return [
+    { ...used, kind: 'sampling_prefill', tokens: prompt - cached },
+    { ...used, kind: 'sampling_prefill_cached', tokens: cached },
+    { ...used, kind: 'sampling_sample', tokens: drawn },
+  ]
 }

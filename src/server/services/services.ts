@@ -34,6 +34,7 @@ import { Intake } from './intake.ts'
 import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
+import { Onlookers } from './onlookers.ts'
 import { Queue } from './queue.ts'
 import { Quotas } from './quotas.ts'
 import { RestartPoints } from './restart-points.ts'
@@ -82,6 +83,10 @@ export interface Services {
   readonly draws: Draws
   /** What waits and why. */
   readonly queue: Queue
+  /** For those who look on while the others work (observing/). */
+  readonly onlookers: Onlookers
+  readonly journal: Journal
+  readonly db: Kysely<Database>
   readonly sampleEvents: SampleEvents
   readonly futures: Futures
   /** How long a request may wait for its future. */
@@ -133,18 +138,20 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const sessions = new Sessions(db, signals, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
   const checkpoints = new Checkpoints(db, stateDir)
   const addresses = new SignedAddresses(secret)
-  const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
+  const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null), isShared)
   await retention.start()
   const limitsOf = (tenant: string) => tenants.limitsOf(tenant)
   const quotas = new Quotas(db, limitsOf)
   const intake = new Intake({ journal, futures, signals, limitsOf })
   await intake.restore()
   const parts = { db, signals, quotas, intake, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
-  const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
   const survival = new Survival(models)
   const restartPoints = new RestartPoints(runs, checkpoints)
-  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints, limitsOf })
-  const draws = new Draws({ ...parts, survival, limitsOf })
+  const room = { adapters: config.liveAdapters, bytes: config.adapterMemory }
+  const adapters = new LiveAdapters({ ...parts, restartPoints, room, log: (line) => log.info(line) })
+  const onlookers = new Onlookers()
+  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints, limitsOf, onlookers })
+  const draws = new Draws({ ...parts, survival, limitsOf, onlookers })
   tenants.onLimits(() => {
     lanes.reconsider()
     draws.reconsider()
@@ -155,7 +162,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
   const housekeeping = new Housekeeping(
-    new Compaction(db, stateDir, isShared),
+    new Compaction(db, stateDir, isShared, config.keep),
+    config.keep.tidyEvery,
     () => readStorageMeter(db),
     (cause) => logFailure(cause, null),
   )
@@ -213,6 +221,9 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     lanes,
     draws,
     queue: new Queue([lanes, draws]),
+    onlookers,
+    journal,
+    db,
     sampleEvents: new SampleEvents(db, futures, sessions, signals),
     futures,
     holdMs: config.holdSeconds * 1000,
