@@ -326,7 +326,7 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
   C67: 'lifecycle.test.ts',
   C68: 'lifecycle.test.ts',
   C71: 'held by src/server tests with an engine that fails',
-  C72: 'planned: paused queues',
+  C72: 'queue-state.test.ts: on a server of its own, whose tenants have a limit',
   C73: 'held by src/server tests: large results are announced with their size',
   C83: 'C83-project; traces are held by src/server tests',
   C85: 'C85-cli and C80-download; push-hf needs a hub',
