@@ -71,7 +71,7 @@ export const CASES: readonly Case[] = [
   {
     id: 'C10',
     says: 'the key is exchanged for a token, and whoami names the owner of its runs',
-    holes: since('0.34', 'whoami in this form'),
+    holes: since('0.24', 'whoami'),
   },
   { id: 'C12', says: 'heartbeats every ten seconds keep a session' },
   { id: 'C14', says: 'create_lora_training_client numbers models SESSION:train:N' },
@@ -134,8 +134,20 @@ export const CASES: readonly Case[] = [
   { id: 'C38', says: 'cross_entropy takes no configuration and says so' },
   { id: 'C39', says: '(N, K) targets: logprobs [N, K], each column as it is alone' },
   { id: 'C39-csr', says: '(N, K) targets as CSR equal the dense ones', holes: since('0.18', 'CSR tensors') },
-  { id: 'C39-torch', says: 'CSR targets that the SDK makes from torch tensors', torch: true },
+  {
+    id: 'C39-torch',
+    says: 'CSR targets that the SDK makes from torch tensors',
+    holes: since('0.18', 'CSR tensors'),
+    torch: true,
+  },
   { id: 'C40', says: 'forward_backward_custom: loss, surrogate, metrics and step', torch: true },
+  { id: 'C40-async', says: 'forward_backward_custom_async gives the same numbers', torch: true },
+  {
+    id: 'C40-traced',
+    says: 'a traced custom loss runs in the client',
+    holes: since('0.36', 'create_custom_loss'),
+    torch: true,
+  },
   { id: 'C40-fd', says: 'forward_backward_custom: the loss falls as a finite difference says', torch: true },
   { id: 'C41', says: 'no data: nothing is sent' },
   { id: 'C42', says: 'an image chunk for a text model is refused by its type' },
@@ -157,6 +169,11 @@ export const CASES: readonly Case[] = [
   { id: 'C47', says: 'names that are paths are refused' },
   { id: 'C48', says: 'a sampler of saved weights samples the trained model' },
   { id: 'C49', says: 'two samplers with training between: the old one stays as it was' },
+  {
+    id: 'C49-inflight',
+    says: 'samplers in flight go on to newer weights, snapshots stay',
+    holes: since('0.38', 'samplers in flight'),
+  },
   { id: 'C50', says: 'load_state and a client from state: same weights, new optimiser' },
   {
     id: 'C51',
@@ -249,6 +266,11 @@ export const CASES: readonly Case[] = [
     holes: since('0.23', 'billing'),
   },
   {
+    id: 'C94',
+    says: 'provenance spans of a sampled answer are taken and change nothing',
+    holes: since('0.26', 'provenance spans'),
+  },
+  {
     id: 'C93',
     says: 'topk_sample_logprobs; target_prompt_logprobs dense and sparse; prompt_alt_tokens_k: each as compute_logprobs says',
     holes: since('0.31', 'the last of them'),
@@ -283,6 +305,8 @@ export const CASES: readonly Case[] = [
     says: 'a copy of a checkpoint stands by itself in another project',
     holes: since('0.34', 'RestClient.copy_weights'),
   },
+  { id: 'M1-plain', says: "every method of the SDK's clients, in its plain form" },
+  { id: 'M1-async', says: "every method of the SDK's clients, in its asynchronous form" },
   { id: 'S1-sft', says: 'whole script: supervised fine-tuning; loss falls, greedy answers become the taught ones' },
   {
     id: 'S2-resume',
@@ -302,13 +326,12 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
   C67: 'lifecycle.test.ts',
   C68: 'lifecycle.test.ts',
   C71: 'held by src/server tests with an engine that fails',
-  C72: 'planned: paused queues',
+  C72: 'queue-state.test.ts: on a server of its own, whose tenants have a limit',
   C73: 'held by src/server tests: large results are announced with their size',
   C83: 'C83-project; traces are held by src/server tests',
   C85: 'C85-cli and C80-download; push-hf needs a hub',
   C88: 'S1-sft and S3-rl',
   C89: 'the columns of this matrix',
-  C94: 'planned: provenance spans',
   C99: 'local to the SDK',
 }
 

@@ -22,6 +22,13 @@ export function addAdapterCommands(program: Command, url: readonly [string, stri
     .option(...url)
     .action(async (path, folder, options) => (await import('./adapters.ts')).exportAdapter(path, folder, options))
   adapters
+    .command('share <PATH>')
+    .description('make a token that opens a checkpoint of yours, tinker://..., to whoever holds it')
+    .option('--for <TIME>', 'how long it is good, such as 7d', '1d')
+    .option(...url)
+    .option('--json', 'print JSON for machines')
+    .action(async (path, options) => (await import('./share.ts')).shareAdapter(path, options))
+  adapters
     .command('merge <ADAPTER> <FOLDER>')
     .description('write the base model with an adapter merged in; ADAPTER is tinker://... or a PEFT folder')
     .option('--model <PATH>', 'the base model on this machine: a folder or a .gguf file (default: the server merges)')

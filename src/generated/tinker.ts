@@ -1542,7 +1542,7 @@ export interface components {
                 [key: string]: components["schemas"]["TensorData"];
             };
             model_input: components["schemas"]["ModelInput"];
-            /** @description Tiles the model input. */
+            /** @description Tiles the model input. Both lists or neither; checked, and not kept: no loss that is served reads them. */
             model_input_spans?: components["schemas"]["ProvenanceSpan"][] | null;
         };
         /**
@@ -1896,14 +1896,25 @@ export interface components {
          */
         FutureResult: components["schemas"]["FutureTryAgain"] | components["schemas"]["FutureCompleteMetadata"] | components["schemas"]["FutureFailed"] | components["schemas"]["CreateModelResult"] | components["schemas"]["UnloadModelResult"] | components["schemas"]["CreateCustomLossResult"] | components["schemas"]["ForwardBackwardOutput"] | components["schemas"]["SaveWeightsResult"] | components["schemas"]["SaveWeightsForSamplerResult"] | components["schemas"]["SaveWeightsExternalResult"] | components["schemas"]["LoadWeightsResult"] | components["schemas"]["SampleResponse"] | components["schemas"]["OptimStepResult"];
         /**
-         * @description The long poll ended before the result was there; ask again at once.
+         * @description The long poll ended before the result was there; ask again at once. The state is `paused_rate_limit` while the request is over a limit of its tenant, `paused_capacity` while it waits for other tenants or for an engine that restarts, and `active` otherwise; clients log a pause once a minute with the reason.
          * @example {
          *       "request_id": "req-2",
          *       "queue_state": "active"
          *     }
+         * @example {
+         *       "request_id": "req-2",
+         *       "queue_state": "paused_capacity",
+         *       "queue_state_reason": "behind 12 operations, 2 other tenants among their owners; about 40 s to go",
+         *       "position": 12,
+         *       "estimate_ms": 40000
+         *     }
          */
         FutureStillPending: {
             detail?: string | null;
+            /** @description Milliseconds until its turn comes, from what the engine did of late; absent when nobody can know. */
+            estimate_ms?: number;
+            /** @description Operations ahead of it, of everybody; 0 when it is being carried out. */
+            position?: number;
             queue_state?: components["schemas"]["QueueState"];
             queue_state_reason?: string | null;
             request_id?: string | null;
@@ -2563,7 +2574,7 @@ export interface components {
          */
         SaveWeightsForSamplerRequest: {
             /**
-             * @description snapshot = exactly these weights for ever; inflight = may move on to newer weights of the model.
+             * @description snapshot = exactly these weights for ever; inflight = samples that are submitted later use the newest weights of the model that were saved so. Only without a path.
              * @default snapshot
              * @enum {unknown}
              */

@@ -192,6 +192,11 @@ export const ERRORS = {
     'Datum {datum}: loss_fn_inputs.{name} has {value} at position {position}.',
     'Send finite numbers; use weight 0 to leave a position out.',
   ),
+  INVALID_SPANS: user(
+    400,
+    'Datum {datum}: {field} {problem}.',
+    'Spans of both fields name a sequence, an offset and a length each; together they cover all {positions} positions.',
+  ),
   TENSOR_TOO_LARGE: user(
     413,
     'Datum {datum}: loss_fn_inputs.{name} brings the sparse tensors of this request to more than {limit} cells.',
@@ -292,6 +297,11 @@ export const ERRORS = {
     400,
     'A save for sampling has either a path (a name) or a sampling_session_seq_id.',
     'Send exactly one of the two.',
+  ),
+  INFLIGHT_NAME: user(
+    400,
+    'The save {name} has a name and kind = inflight, but what has a name never changes.',
+    'Leave the name out (sampling_session_seq_id), or use kind = snapshot.',
   ),
   INVALID_TTL: user(
     400,

@@ -12,6 +12,7 @@ import type { CheckpointKind, CheckpointTable, Database } from '../store/schema.
 import { transact } from '../store/transact.ts'
 import { writeAudit } from './audit.ts'
 import type { Run } from './runs.ts'
+import { writeStorageOf } from './storage-meter.ts'
 
 export type Checkpoint = Selectable<CheckpointTable>
 
@@ -23,7 +24,7 @@ export function checkName(name: string): void {
 }
 
 /** Bounds that Tinker documents for a checkpoint's life: an hour to ten years. */
-const TTL_SECONDS = { min: 3600, max: 315_360_000 }
+export const TTL_SECONDS = { min: 3600, max: 315_360_000 }
 
 export function checkTtl(ttl: number | null): void {
   if (ttl === null || (Number.isInteger(ttl) && ttl >= TTL_SECONDS.min && ttl <= TTL_SECONDS.max)) return
@@ -155,12 +156,17 @@ export class Checkpoints {
     const { kind, name, ttlSeconds } = checkpoint
     const now = Date.now()
     const expiresAt = ttlSeconds === null ? null : now + ttlSeconds * 1000
-    await trx
-      .deleteFrom('checkpoints')
+    const replaced = await trx
+      .selectFrom('checkpoints')
+      .select('id')
       .where('run', '=', run.id)
       .where('kind', '=', kind)
       .where('name', '=', name)
-      .execute()
+      .executeTakeFirst()
+    if (replaced) {
+      await writeStorageOf(trx, replaced.id)
+      await trx.deleteFrom('checkpoints').where('id', '=', replaced.id).execute()
+    }
     await trx
       .insertInto('checkpoints')
       .values({

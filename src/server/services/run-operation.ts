@@ -1,7 +1,7 @@
 // One acknowledged operation on a training run, decoded and on its way to the engine. Data only.
 
 import type { OptimStep, TrainingItem } from '../../backends/backend.ts'
-import type { BatchClass, Schedulable } from '../scheduler/batch.ts'
+import type { BatchClass, Schedulable } from '../scheduler/tenant.ts'
 import type { Checkpoint, NewCheckpoint } from './checkpoints.ts'
 import type { Run } from './runs.ts'
 
@@ -10,8 +10,8 @@ export type RunWork =
   | { readonly kind: 'train'; readonly item: TrainingItem; readonly matrix: readonly boolean[] }
   | { readonly kind: 'optim_step'; readonly step: OptimStep }
   | { readonly kind: 'save'; readonly checkpoint: NewCheckpoint }
-  /** Weights for a sampling session without a name. */
-  | { readonly kind: 'save_ephemeral'; readonly samplingSession: string }
+  /** Weights for a sampling session without a name. In flight: the session goes on to weights that are saved so later. */
+  | { readonly kind: 'save_ephemeral'; readonly samplingSession: string; readonly isInflight?: boolean }
   | { readonly kind: 'load_weights'; readonly from: Restore }
   | { readonly kind: 'unload_model' }
 
@@ -26,8 +26,6 @@ export interface RunOperation extends Schedulable {
   readonly id: string | null
   readonly run: Run
   readonly work: RunWork
-  /** Tokens that it computes. */
-  readonly tokens: number
 }
 
 export function runOperation(id: string | null, run: Run, work: RunWork): RunOperation {

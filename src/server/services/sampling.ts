@@ -57,6 +57,7 @@ export class Sampling {
       model_path: call.modelPath ?? null,
       created_at: Date.now(),
       copies: 0,
+      inflight_run: null,
       bytes: 0,
     }
     await this.#parts.db
@@ -99,6 +100,19 @@ export class Sampling {
     return row
   }
 
+  /** Its own; in flight, the newest of its run that were saved so. What runs already goes on with what it has. */
+  async #weightsOf(session: SamplingSession): Promise<Source> {
+    if (session.inflight_run === null) return session
+    return this.#parts.db
+      .selectFrom('sampling_sessions')
+      .select(['base_model', 'folder'])
+      .where('inflight_run', '=', session.inflight_run)
+      .orderBy('created_at', 'desc')
+      .orderBy('id', 'desc')
+      .limit(1)
+      .executeTakeFirstOrThrow()
+  }
+
   async #source(tenant: string, baseModel?: string, modelPath?: string): Promise<Source> {
     if (modelPath !== undefined) {
       const checkpoint = await this.#parts.checkpoints.find(tenant, modelPath)
@@ -119,7 +133,7 @@ export class Sampling {
   async sample(tenant: string, call: SampleCall): Promise<{ requestId: string; sequenceIds: string[] }> {
     const session = call.samplingSessionId === undefined ? null : await this.find(tenant, call.samplingSessionId)
     if (session) await this.#parts.sessions.require(tenant, session.session)
-    const source = session ?? (await this.#source(tenant, call.baseModel, call.modelPath))
+    const source = session ? await this.#weightsOf(session) : await this.#source(tenant, call.baseModel, call.modelPath)
     const { info } = this.#parts.models.get(source.base_model)
     const request = generationRequest(call, info)
     checkGeneration(request, info)
@@ -171,7 +185,7 @@ export class Sampling {
         const source =
           row.subject === null
             ? await this.#source(row.tenant, call.baseModel, call.modelPath)
-            : await this.find(row.tenant, row.subject)
+            : await this.#weightsOf(await this.find(row.tenant, row.subject))
         if (source.base_model !== baseModel) continue
         draws.take(drawOf(row.id, row, source, call, generationRequest(call, info)))
       } catch (cause) {

@@ -17,6 +17,8 @@ export interface NewSession {
   readonly sdkVersion: string | null
   readonly projectId: string | null
   readonly displayName: string | null
+  /** Id of the key that opens it. */
+  readonly apiKey?: string
 }
 
 /** After a look for silent sessions that failed. */
@@ -62,6 +64,7 @@ export class Sessions {
         created_at: now,
         heartbeat_at: now,
         state: 'active',
+        api_key: session.apiKey ?? null,
       })
       .execute()
     return id

@@ -87,6 +87,11 @@ export class Tenants {
     return { label: this.#keyring.byId(key)?.label ?? '', role }
   }
 
+  /** Null where a key has none. */
+  labelOf(key: string): string | null {
+    return this.#keyring.byId(key)?.label || null
+  }
+
   /** Why the key that was used cannot be revoked here; null where it can. */
   whyItStays({ key }: Tenant): string | null {
     if (this.#keyring.byId(key)) return null

@@ -25,6 +25,8 @@ export interface SamplerSave {
   /** Exactly one of the two: a named checkpoint, or a sampling session of this number without a name. */
   readonly path?: string
   readonly samplingSessionSeqId?: number
+  /** The sampling session goes on to weights of the model that are saved so later. */
+  readonly isInflight?: boolean
   readonly ttlSeconds: number | null
   readonly userMetadata: Readonly<Record<string, string>>
 }
@@ -140,13 +142,18 @@ export class Training {
 
   async saveForSampler(tenant: string, call: SamplerSave): Promise<Submitted> {
     return this.#inOrder(tenant, call.modelId, call.seqId, async (run) => {
-      const { path, samplingSessionSeqId: seq } = call
+      const { path, samplingSessionSeqId: seq, isInflight } = call
       if ((path === undefined) === (seq === undefined)) throw serviceError('NAME_OR_SESSION')
+      if (path !== undefined && isInflight) throw serviceError('INFLIGHT_NAME', { name: path })
       if (path !== undefined) checkName(path)
       checkTtl(call.ttlSeconds)
       const work: RunWork =
         path === undefined
-          ? { kind: 'save_ephemeral', samplingSession: `${run.session}:sample:${seq}` }
+          ? {
+              kind: 'save_ephemeral',
+              samplingSession: `${run.session}:sample:${seq}`,
+              ...(isInflight && { isInflight }),
+            }
           : {
               kind: 'save',
               checkpoint: {

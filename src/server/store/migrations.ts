@@ -206,6 +206,27 @@ const migrations: Record<string, Migration> = {
       await sql`insert into key_changes (id, version) values (1, 0)`.execute(db)
     },
   },
+  '008-rest': {
+    async up(db: Kysely<unknown>) {
+      await db.schema.alterTable('sampling_sessions').addColumn('inflight_run', 'text').execute()
+      await db.schema.createIndex('sampling_inflight').on('sampling_sessions').column('inflight_run').execute()
+      await db.schema.alterTable('sessions').addColumn('api_key', 'text').execute()
+      await db.schema
+        .createTable('storage_usage')
+        .addColumn('tenant', 'text', (c) => c.notNull())
+        .addColumn('hour', 'bigint', (c) => c.notNull())
+        .addColumn('session', 'text', (c) => c.notNull())
+        .addColumn('base_model', 'text', (c) => c.notNull())
+        .addColumn('byte_hours', 'double precision', (c) => c.notNull())
+        .addPrimaryKeyConstraint('storage_usage_key', ['tenant', 'hour', 'session', 'base_model'])
+        .execute()
+      await db.schema
+        .createTable('meters')
+        .addColumn('name', 'text', (c) => c.primaryKey())
+        .addColumn('at', 'bigint', (c) => c.notNull())
+        .execute()
+    },
+  },
   '009-postgres': {
     async up(db: Kysely<unknown>) {
       // SQLite has one writer, which counts by looking; these are handed out to several (journal.ts).
@@ -230,6 +251,14 @@ const migrations: Record<string, Migration> = {
       await db.schema
         .alterTable('sampling_sessions')
         .addColumn('bytes', 'bigint', (c) => c.notNull().defaultTo(0))
+        .execute()
+    },
+  },
+  '012-numbers': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .alterTable('runs')
+        .addColumn('used_through', 'bigint', (c) => c.notNull().defaultTo(0))
         .execute()
     },
   },

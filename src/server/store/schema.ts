@@ -13,6 +13,8 @@ export interface Database {
   weight_copies: WeightCopyTable
   audit: AuditTable
   usage: UsageTable
+  storage_usage: StorageUsageTable
+  meters: MeterTable
   engine_leases: EngineLeaseTable
   tenants: TenantTable
   api_keys: ApiKeyTable
@@ -33,6 +35,8 @@ export interface SessionTable {
   state: 'active' | 'finished' | 'expired'
   finish_reason: string | null
   finish_detail: string | null
+  /** Id of the key that opened it; null before keys were written down. */
+  api_key: string | null
 }
 
 /** A training run: the life of one adapter. Its id is the `model_id` of the wire. */
@@ -55,6 +59,8 @@ export interface RunTable {
   restart_folder: string | null
   /** Operations beyond it are repeated when the adapter is brought back. */
   restart_position: Generated<number>
+  /** All numbers up to it have had their turn: their rows may be gone. */
+  used_through: Generated<number>
   created_at: number
   last_request_at: number
 }
@@ -150,6 +156,8 @@ export interface SamplingSessionTable {
   created_at: number
   /** Clients that joined after the first: each has a number of its own. */
   copies: Generated<number>
+  /** The run whose newest weights it draws from; null = always from `folder`. */
+  inflight_run: string | null
   /** Of a folder that no checkpoint names, on disk. */
   bytes: Generated<number>
 }
@@ -172,7 +180,7 @@ export interface AuditTable {
   created_at: number
 }
 
-/** Tokens by the hour (services/usage.ts). */
+/** Tokens, and checkpoints that were saved, by the hour (services/usage.ts). */
 export interface UsageTable {
   tenant: string
   /** Its begin. */
@@ -180,8 +188,24 @@ export interface UsageTable {
   /** Empty: of no session. */
   session: string
   base_model: string
-  kind: 'training' | 'sampling_prefill' | 'sampling_prefill_cached' | 'sampling_sample'
+  kind: 'training' | 'sampling_prefill' | 'sampling_prefill_cached' | 'sampling_sample' | 'checkpoint'
+  /** Of checkpoints, how many. */
   tokens: number
+}
+
+/** Bytes of checkpoints times hours, by the hour (services/storage-meter.ts). */
+export interface StorageUsageTable {
+  tenant: string
+  hour: number
+  session: string
+  base_model: string
+  byte_hours: number
+}
+
+/** When a meter was last read. */
+export interface MeterTable {
+  name: string
+  at: number
 }
 
 /** Tenants that were given a name, a key or limits; a tenant that only stands behind a key of the configuration has no row. */

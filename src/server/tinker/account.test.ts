@@ -118,6 +118,23 @@ describe('an account', () => {
     expect((await server.call('getBillingUsageEvents', { query: later })).data).toEqual([])
   })
 
+  it('finds what it saved and how long that lay there in the ledger', async () => {
+    await server.save(run, 'a')
+    const { data: stored } = await server.call('getCurrentCheckpointStorage', {})
+    await server.save(run, 'b')
+    const now = Date.now()
+    const later = sinon.stub(Date, 'now').returns(now + 7_200_000)
+    const query = { starting_on: '2020-01-01T00:00:00Z', ending_before: '2100-01-01T00:00:00Z' }
+    const { data } = await server.call('getBillingUsageEvents', { query })
+    later.restore()
+    const infos = data.map((row: Json) => row.event_info)
+    expect(infos.filter(({ type }: Json) => type === 'checkpoint')).toEqual([{ type: 'checkpoint', count: 2 }])
+    const hours = infos.filter(({ type }: Json) => type === 'storage').map((info: Json) => info.gigabyte_hours)
+    expect(hours.length).toBeGreaterThanOrEqual(2)
+    const sum = hours.reduce((a: number, b: number) => a + b, 0)
+    expect(sum / ((2 * 2 * stored[0].size_bytes) / 1e9)).toBeCloseTo(1, 2)
+  })
+
   it('finds in its log what was done to its checkpoints and projects, by day and kind', async () => {
     const params = { run, kind: 'weights', name: 'a' }
     const path = await server.save(run, 'a')

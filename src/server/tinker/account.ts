@@ -1,11 +1,12 @@
-// What an account asks about itself: its key, what its checkpoints take, who did what.
+// What an account asks about itself: its key, what its checkpoints take, who did what. With an admin's key, about everybody.
 
 import { createHash } from 'node:crypto'
 import type { Schemas } from '../../generated/operations.ts'
 import { serviceError } from '../errors.ts'
 import type { AuditEntry } from '../services/audit.ts'
 import type { Services } from '../services/services.ts'
-import { HOUR_MS } from '../services/usage.ts'
+import type { Tenant } from '../services/tenants.ts'
+import { HOUR_MS, type LedgerRow } from '../services/usage.ts'
 import type { TinkerHandlers } from './handlers.ts'
 import { isoTime } from './records.ts'
 
@@ -20,6 +21,12 @@ const RESOURCES = {
 } as const
 
 export function accountHandlers({ audit, catalog, keys, ledger, tenants, tokens }: Services) {
+  /** Whose tokens they are: a key of one's own, or for an admin the tenant that has it. */
+  const userOf = ({ role }: Tenant, { tenant, apiKey }: LedgerRow) => {
+    const label = apiKey && tenants.labelOf(apiKey)
+    return role === 'admin' ? [tenants.nameOf(tenant), label].filter(Boolean).join(' ') : label
+  }
+
   return {
     authToken: async ({ tenant, request }) => {
       // A token that begot tokens would never end.
@@ -42,27 +49,36 @@ export function accountHandlers({ audit, catalog, keys, ledger, tenants, tokens 
       await keys.revoke(tenant.key, tenant.id)
     },
     getCurrentCheckpointStorage: async ({ tenant, query }) => {
-      const rows = await catalog.storage(tenant.id, query.project_id)
+      const rows = await catalog.storage(scopeOf(tenant), query.project_id)
       return {
-        data: rows.map(({ projectId, checkpoints, bytes }) => ({
+        data: rows.map(({ tenant: owner, projectId, checkpoints, bytes }) => ({
           project_id: projectId,
-          org_user_urn: tenant.id,
+          org_user_urn: owner,
+          user_name: tenants.nameOf(owner),
           checkpoint_count: checkpoints,
           size_bytes: bytes,
-          size_gigabytes: bytes / 1e9,
+          size_gigabytes: bytes / GIGABYTE,
         })),
       }
     },
     getAuditLog: async ({ tenant, query }) => {
-      const entries = await audit.ofDay(tenant.id, dayStart(query.day), RESOURCES[query.event_type])
+      const entries = await audit.ofDay(scopeOf(tenant), dayStart(query.day), RESOURCES[query.event_type])
       return { entries: entries.map(entryRecord) }
     },
     getBillingUsageEvents: async ({ tenant, query }) => {
       const [from, to] = [timeOf('starting_on', query.starting_on), timeOf('ending_before', query.ending_before)]
-      const rows = await ledger.between(tenant.id, from, to)
-      return { data: rows.map(usageRecord), sessions: Object.fromEntries(rows.flatMap(sessionRecord)) }
+      const rows = await ledger.between(scopeOf(tenant), from, to)
+      return {
+        data: rows.map((row) => usageRecord(row, userOf(tenant, row))),
+        sessions: Object.fromEntries(rows.flatMap(sessionRecord)),
+      }
     },
   } satisfies Partial<TinkerHandlers>
+}
+
+/** Null: of all tenants. */
+function scopeOf({ id, role }: Tenant): string | null {
+  return role === 'admin' ? null : id
 }
 
 /** Milliseconds since 1970 at which the day begins in UTC; today by default. */
@@ -79,23 +95,31 @@ function timeOf(field: string, text: string): number {
   throw serviceError('INVALID_QUERY', { operation: 'getBillingUsageEvents', problem: `${field} ${text} is no time` })
 }
 
-type UsageRecord = Awaited<ReturnType<Services['ledger']['between']>>[number]
+const GIGABYTE = 1e9
 
-function usageRecord({ hour, session, projectId, baseModel, kind, tokens }: UsageRecord): Schemas['UsageEvent'] {
+function usageRecord(row: LedgerRow, keyName: string | null): Schemas['UsageEvent'] {
   return {
-    bucket_start: isoTime(hour),
-    bucket_end: isoTime(hour + HOUR_MS),
-    base_model: baseModel,
-    session_id: session,
-    project_id: projectId,
-    event_info:
-      kind === 'sampling_prefill' || kind === 'sampling_prefill_cached'
-        ? { type: 'sampling_prefill', cached: kind === 'sampling_prefill_cached', token_count: tokens }
-        : { type: kind, token_count: tokens },
+    bucket_start: isoTime(row.hour),
+    bucket_end: isoTime(row.hour + HOUR_MS),
+    base_model: row.baseModel,
+    // Keys take the place of the hosted service's users: one each for a person or a machine.
+    user_id: row.apiKey,
+    user_name: keyName,
+    session_id: row.session,
+    project_id: row.projectId,
+    event_info: eventInfo(row),
   }
 }
 
-function sessionRecord({ session, userMetadata }: UsageRecord) {
+function eventInfo({ kind, amount }: LedgerRow): Schemas['UsageEvent']['event_info'] {
+  if (kind === 'checkpoint') return { type: kind, count: amount }
+  if (kind === 'storage') return { type: kind, gigabyte_hours: amount / GIGABYTE, free: false }
+  if (kind === 'sampling_prefill') return { type: kind, cached: false, token_count: amount }
+  if (kind === 'sampling_prefill_cached') return { type: 'sampling_prefill', cached: true, token_count: amount }
+  return { type: kind, token_count: amount }
+}
+
+function sessionRecord({ session, userMetadata }: LedgerRow) {
   return session === null ? [] : [[session, { user_metadata: JSON.parse(userMetadata ?? '{}') }] as const]
 }
 

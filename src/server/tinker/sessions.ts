@@ -12,6 +12,7 @@ export function sessionHandlers({ sessions }: Services) {
         sdkVersion: body.sdk_version ?? null,
         projectId: body.project_id ?? null,
         displayName: body.display_name ?? null,
+        apiKey: tenant.key,
       }),
       type: 'create_session',
     }),

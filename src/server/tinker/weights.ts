@@ -40,13 +40,13 @@ export function weightsHandlers(services: Services) {
       })
       return { request_id: requestId, model_id: modelId }
     },
-    // kind "inflight" is served as a snapshot: its clients see their save's weights, which is what they may rely on.
     saveWeightsForSampler: async ({ tenant, body }) => {
       const { requestId, modelId } = await training.saveForSampler(tenant.id, {
         modelId: body.model_id,
         seqId: seqNumber(body.seq_id),
         ...(body.path != null && { path: body.path }),
         ...(body.sampling_session_seq_id != null && { samplingSessionSeqId: body.sampling_session_seq_id }),
+        isInflight: body.kind === 'inflight',
         ttlSeconds: body.ttl_seconds ?? null,
         userMetadata: body.user_metadata ?? {},
       })

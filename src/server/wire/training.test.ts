@@ -56,6 +56,30 @@ describe('bytes of the real SDK', () => {
     expect(decodeTraining(GOLDEN_CUSTOM)).toMatchObject({ lossName: 'custom', lossConfig: { loss_id: 'loss-1' } })
   })
 
+  it('is refused when provenance spans do not cover its positions, are of no kind, or name no sequence', () => {
+    const span = (length: number, more: object = {}) => ({
+      sampled_tokens: { sequence_id: 's', offset: 0, length, ...more },
+    })
+    const tensor = { data: [2, 3, 4], dtype: 'int64' as const }
+    const read = (input: unknown, loss: unknown = input) => {
+      const spans = { model_input_spans: input, loss_fn_input_spans: loss } as object
+      const datum = {
+        model_input: { chunks: [{ tokens: [1, 2, 3] }] },
+        loss_fn_inputs: { target_tokens: tensor },
+        ...spans,
+      }
+      const body = { model_id: 'm', forward_backward_input: { data: [datum], loss_fn: 'cross_entropy' } }
+      return trainingOfJson(body as Parameters<typeof trainingOfJson>[0])
+    }
+    expect(read([span(1), span(0), span(2)]).datums).toHaveLength(1)
+    expect(read(null).datums).toHaveLength(1)
+    for (const wrong of [[span(2)], [span(4)], [span(3, { sequence_id: '' })], [{}], [span(-1), span(4)]]) {
+      expect(() => read(wrong)).toThrow(expect.objectContaining({ code: 'INVALID_SPANS' }))
+      expect(() => read([span(3)], wrong)).toThrow(expect.objectContaining({ code: 'INVALID_SPANS' }))
+    }
+    expect(() => read([span(3)], null)).toThrow(/loss_fn_input_spans covers 0 of 3/)
+  })
+
   it('may carry provenance spans, which say nothing about the loss', () => {
     const { lossName, datums } = decodeTraining(GOLDEN_SPANS)
     expect({ lossName, datums }).toEqual({ lossName: 'stable_reinforce', datums: call.datums })

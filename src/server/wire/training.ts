@@ -9,6 +9,7 @@ import type { TrainingCall } from '../calls.ts'
 import { ServiceError, serviceError } from '../errors.ts'
 import { int64Bytes, rawBytes } from './bytes.ts'
 import { tokensOfJson, tokensOfProto } from './model-input.ts'
+import { checkProvenance, type Provenance } from './provenance.ts'
 import { checkComplexity } from './scan.ts'
 import {
   type Dense,
@@ -47,6 +48,7 @@ export function decodeTraining(bytes: Uint8Array): TrainingCall {
     datums: (message.data ?? []).map((datum, i) => ({
       tokens: tokensOfProto(datum.model_input ?? [], `Datum ${i}`),
       inputs: mapValues(datum.loss_fn_inputs ?? {}, (tensor, name) => tensorOfProto(tensor, { datum: i, name })),
+      spans: datum,
     })),
   })
 }
@@ -64,6 +66,7 @@ export function trainingOfJson(body: Schemas['ForwardBackwardRequest'] | Schemas
     datums: data.map((datum, i) => ({
       tokens: tokensOfJson(datum.model_input, `Datum ${i}`),
       inputs: mapValues(datum.loss_fn_inputs, tensorOfJson),
+      spans: datum,
     })),
   })
 }
@@ -96,6 +99,7 @@ interface RawCall {
 interface RawDatum {
   readonly tokens: Int32Array
   readonly inputs: Readonly<Record<string, WireTensor>>
+  readonly spans: Provenance
 }
 
 function trainingCall({ datums, ...call }: RawCall): TrainingCall {
@@ -122,6 +126,7 @@ function datumOf(raw: RawDatum, index: number, loss: string, budget: SparseBudge
   const name = { datum: index, name: 'target_tokens' }
   const targets = dense(targetTensor, name, budget)
   const width = widthOf(targets, tokens.length, name)
+  checkProvenance(index, raw.spans, { tokens: tokens.length, targets: targets.shape[0] ?? 0 })
   const datum: TrainingDatum = {
     tokens,
     targets: toInt32(targets, targetTensor.dtype, name),

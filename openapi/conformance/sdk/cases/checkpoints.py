@@ -147,3 +147,22 @@ def checkpoints_outlive_their_session() -> None:
     if version() >= (0, 28):
         done(first.close("success"))
     near(logprobs_of(done(client().create_training_client_from_state(path)), DATA)[0], expected, 1e-5)
+
+
+@case("C49-inflight")
+def samplers_in_flight() -> None:
+    training = lora()
+    prompt = text(some_tokens(6, 49))
+
+    def sampler(kind: str):
+        return done(training.save_weights_and_get_sampling_client(kind=kind))
+
+    snapshot, flying = sampler("snapshot"), sampler("inflight")
+    before = done(flying.compute_logprobs(prompt))[1:]
+    near(done(snapshot.compute_logprobs(prompt))[1:], before, 1e-6)
+    step(training, [weighted(some_tokens(12, 50))], adam(1e-2))
+    newer = sampler("inflight")
+    after = done(newer.compute_logprobs(prompt))[1:]
+    differ(after, before)
+    near(done(flying.compute_logprobs(prompt))[1:], after, 1e-6)
+    near(done(snapshot.compute_logprobs(prompt))[1:], before, 1e-6)

@@ -215,3 +215,28 @@ def seq_of(body: bytes) -> int:
     from tinker.proto import tinker_public_pb2
 
     return tinker_public_pb2.ForwardBackwardRequest.FromString(body).seq_id
+
+
+@case("C94")
+def provenance() -> None:
+    """A sampled answer goes back into training with spans that say where its tokens come from."""
+    training = lora()
+    prompt = some_tokens(4, 94)
+    sampled = sample(sampler_of(training), prompt, max_tokens=6, stop=[]).sequences[0]
+    tokens = [*prompt, *sampled.tokens]
+    plain = weighted(tokens)
+    of = {"sequence_id": sampled.sequence_id}
+    answer = len(sampled.tokens)
+    spans = plain.with_provenance(
+        model_input=[
+            types.PromptProvenanceSpan(**of, length=len(prompt)),
+            types.SampledProvenanceSpan(**of, length=answer - 1),
+        ],
+        loss_fn_inputs=[
+            types.PromptProvenanceSpan(**of, offset=1, length=len(prompt) - 1),
+            types.SampledProvenanceSpan(**of, length=answer),
+        ],
+    )
+    with_spans, without = (loss_of(done(training.forward([each], "cross_entropy"))) for each in (spans, plain))
+    near(with_spans, without, 1e-6)
+    assert loss_of(step(training, [spans])) > 0
