@@ -71,6 +71,8 @@ const json = (value: Record<string, unknown>): Reply => ({ type: 'json', value }
 
 export class RunExecutor {
   readonly #parts: ExecutorParts
+  /** Batches under way. */
+  #carrying = 0
   constructor(parts: ExecutorParts) {
     this.#parts = parts
   }
@@ -88,6 +90,7 @@ export class RunExecutor {
     if (!first) return
     const { survival } = this.#parts
     const open = new Set(batch)
+    this.#carrying++
     try {
       await this.#begin(open, started)
       const lost = await survival.carry(first.run.base_model, (engine) => this.#unlessLost(engine, open))
@@ -99,6 +102,8 @@ export class RunExecutor {
       }
     } catch (cause) {
       for (const operation of open) await this.#reject(operation, cause)
+    } finally {
+      this.#carrying--
     }
   }
 
@@ -136,7 +141,8 @@ export class RunExecutor {
       if (batchClass === 'train') await this.#train(engine, open)
       else if (batchClass === 'optim') stepped = await this.#optim(engine, open)
       else await this.#single(engine, first, open)
-      restartPoints.spend(run.id, performance.now() - start)
+      // The engine was shared by as many.
+      restartPoints.spend(run.id, (performance.now() - start) / this.#carrying)
       for (const { id } of stepped) await this.#keep(engine, run, id)
     } finally {
       adapters.letGo(engine, run.id)
