@@ -237,13 +237,10 @@ export class Journal {
     clearTimeout(this.#writing)
     this.#writing = undefined
     const ids = [...this.#delivered]
-    this.#delivered.clear()
     for (let i = 0; i < ids.length; i += MOST_IDS) {
-      await this.#db
-        .updateTable('operations')
-        .set({ delivered_at: Date.now() })
-        .where('id', 'in', ids.slice(i, i + MOST_IDS))
-        .execute()
+      const portion = ids.slice(i, i + MOST_IDS)
+      await this.#db.updateTable('operations').set({ delivered_at: Date.now() }).where('id', 'in', portion).execute()
+      for (const id of portion) this.#delivered.delete(id)
     }
   }
 
