@@ -8,7 +8,7 @@ const ON_DATABASES = [
   'src/cli/state.test.ts',
 ]
 const POSTGRES_ONLY = [
-  'src/server/store/postgres.test.ts',
+  'src/server/store/{postgres,postgres-signals}.test.ts',
   'src/server/services/{shared-database,engine-leases}.test.ts',
 ]
 /**

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { openDatabase } from '../server/store/database.ts'
 import { Journal } from '../server/store/journal.ts'
+import { DEFAULT_POLICY } from '../server/store/policy.ts'
 import { stateFacts } from '../server/store/state-facts.ts'
 import { newDatabase } from '../server/store/testing/databases.ts'
 import { stateText } from './state.ts'
@@ -19,7 +20,7 @@ it('a state directory says what it holds and keeps, while a server works on it',
   await journal.append({ ...call, payload: new Uint8Array(2 ** 21) })
   const { id } = await journal.append({ ...call, payload: new Uint8Array(1) })
   await journal.finish({ id, result: { type: 'json', bytes: new Uint8Array(1) } })
-  const text = stateText({ ...place, stateDir: 'here' }, await stateFacts(place))
+  const text = stateText({ ...place, stateDir: 'here' }, await stateFacts(place), DEFAULT_POLICY)
   await db.destroy()
   await database.remove()
   rmSync(stateDir, { recursive: true })

@@ -158,3 +158,21 @@ describe('limits', () => {
     expect(await refusal({ file: yaml('limits: { weight: none }') })).toMatch(/weight as a number from 0.01 to 100/)
   })
 })
+
+describe('keep', () => {
+  const read = async (keep: string) => (await loadConfig({ env: { TWINKLE_KEEP: keep } })).config.keep
+
+  it('changes what it names and leaves the rest', async () => {
+    const keep = await read('rows=7d,unfetched_answers=36h')
+    expect(keep).toMatchObject({ rows: 7 * 86_400_000, unfetchedAnswers: 36 * 3_600_000, calls: 3_600_000 })
+  })
+
+  it.each([
+    ['row=7d', /row is none of them.*rows/],
+    ['rows=0s', /rows as a duration of at least 1s/],
+    ['rows=7', /rows as a duration/],
+    ['tidy_every=30d', /tidy_every as a duration of at most 20d/],
+  ])('refuses %s', async (keep, next) => {
+    await expect(read(keep)).rejects.toMatchObject({ next: expect.stringMatching(next) })
+  })
+})

@@ -27,6 +27,12 @@ export class AdapterQueue<T> {
     this.#advance()
   }
 
+  /** All numbers up to this one have had their turn. Before anything is pushed. */
+  begin(after: number): void {
+    this.#next = Math.max(this.#next, after + 1)
+    this.#advance()
+  }
+
   #advance(): void {
     for (;;) {
       const operation = this.#early.get(this.#next)

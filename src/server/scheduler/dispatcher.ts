@@ -105,6 +105,13 @@ export class Dispatcher<T extends Schedulable> {
     else this.#unowned.set(run, queue)
   }
 
+  /** The numbers of a run up to this one have had their turn. Before it has any work. */
+  begin(run: string, after: number): void {
+    const queue = this.#unowned.get(run) ?? new AdapterQueue<T>()
+    queue.begin(after)
+    this.#unowned.set(run, queue)
+  }
+
   /** What waits for a lower number, taken out: the number will not come any more. */
   takeEarly(run: string): T[] {
     return this.#adapters.get(run)?.queue.takeEarly() ?? []

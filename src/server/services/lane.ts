@@ -58,6 +58,11 @@ export class Lane {
     this.#wake()
   }
 
+  /** The numbers of a run up to this one have had their turn. Before it has any work. */
+  beginRun(run: string, after: number): void {
+    this.#dispatcher.begin(run, after)
+  }
+
   /** What waits for a lower number, taken out: the number will not come any more. */
   takeEarly(run: string): RunOperation[] {
     return this.#out(this.#dispatcher.takeEarly(run))

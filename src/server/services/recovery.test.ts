@@ -13,8 +13,9 @@ import { type FakeBackend, fakeBackend } from '../../backends/testing/fake-backe
 import { FakeEngine, type FakeOp } from '../../backends/testing/fake-engine.ts'
 import type { SampleCall, TrainingCall } from '../calls.ts'
 import { loadConfig } from '../config.ts'
-import { Compaction, POLICY } from '../store/compaction.ts'
+import { Compaction } from '../store/compaction.ts'
 import { openDatabase } from '../store/database.ts'
+import { DEFAULT_POLICY } from '../store/policy.ts'
 import { newDatabase, type TestDatabase } from '../store/testing/databases.ts'
 import { decodeSampleReply, decodeTrainingReply } from '../wire/reply.ts'
 import { openServices, type Services } from './services.ts'
@@ -445,7 +446,7 @@ describe('an answer', () => {
     await house.services.close()
     open.splice(0, 1)
     const db = await openDatabase({ stateDir: join(root, 'first'), database: databaseUrl() })
-    await new Compaction(db, join(root, 'first')).run(Date.now() + POLICY.deliveredAnswers + 1000)
+    await new Compaction(db, join(root, 'first')).run(Date.now() + DEFAULT_POLICY.answers + 1000)
     await db.destroy()
     house = await openHouse('first')
     await expect(outcome(house, requestId)).rejects.toMatchObject({ code: 'ANSWER_EXPIRED', status: 410 })

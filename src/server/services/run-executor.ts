@@ -125,29 +125,21 @@ export class RunExecutor {
 
   /** Takes out of `open` what is settled. */
   async #carry(engine: Engine, open: Set<RunOperation>): Promise<void> {
-    await this.#bringBack(engine, open)
-    const batch = [...open]
-    const [first] = batch
+    const { adapters, restartPoints } = this.#parts
+    const [first] = open
     if (!first) return
-    const start = performance.now()
-    let stepped: readonly RunOperation[] = []
-    if (first.batchClass === 'train') await this.#train(engine, open)
-    else if (first.batchClass === 'optim') stepped = await this.#optim(engine, open)
-    else await this.#single(engine, first, open)
-    for (const { run } of batch) this.#parts.restartPoints.spend(run.id, performance.now() - start)
-    for (const { run, id } of stepped) await this.#keep(engine, run, id)
-  }
-
-  async #bringBack(engine: Engine, open: Set<RunOperation>): Promise<void> {
-    for (const operation of [...open]) {
-      if (operation.work.kind === 'create_model' || operation.work.kind === 'unload_model') continue
-      try {
-        await this.#parts.adapters.ensure(engine, operation.run)
-      } catch (cause) {
-        if (isEngineLoss(cause)) throw cause
-        open.delete(operation)
-        await this.#reject(operation, cause)
-      }
+    const { run, work, batchClass } = first
+    if (work.kind !== 'create_model' && work.kind !== 'unload_model') await adapters.use(engine, run, this.#fenced)
+    try {
+      const start = performance.now()
+      let stepped: readonly RunOperation[] = []
+      if (batchClass === 'train') await this.#train(engine, open)
+      else if (batchClass === 'optim') stepped = await this.#optim(engine, open)
+      else await this.#single(engine, first, open)
+      restartPoints.spend(run.id, performance.now() - start)
+      for (const { id } of stepped) await this.#keep(engine, run, id)
+    } finally {
+      adapters.letGo(engine, run.id)
     }
   }
 
@@ -156,7 +148,8 @@ export class RunExecutor {
     const { restartPoints, log } = this.#parts
     if (operation === null || !restartPoints.isDue(run.id)) return
     await restartPoints
-      .take(engine, run.id, operation, (write) => this.#fenced(write))
+      .take(engine, run.id, operation, this.#fenced)
+      .then(() => this.#parts.adapters.noteRestartPoint(engine, run.id))
       .catch((cause) => {
         if (!isEngineLoss(cause) && !staysInJournal(cause)) log(cause, operation)
       })
@@ -167,6 +160,7 @@ export class RunExecutor {
     for await (const outcome of engine.train([...open].map((o) => this.#item(o)))) {
       const operation = byId.get(outcome.operation)
       if (!operation) continue
+      this.#noteChange(engine, operation, outcome)
       await this.#settle(operation, outcome, (result) => {
         const { item, matrix } = operation.work as Work<'train'>
         const logprobs = result.logprobs.map((values, i) => ({
@@ -199,6 +193,7 @@ export class RunExecutor {
     for (const outcome of await engine.optimStep([...open].map((o) => (o.work as Work<'optim_step'>).step))) {
       const operation = byId.get(outcome.operation)
       if (!operation) continue
+      this.#noteChange(engine, operation, outcome)
       await this.#settle(operation, outcome, (result) => json({ metrics: stepMetrics(result), type: 'optim_step' }))
       open.delete(operation)
       if (!('result' in outcome)) continue
@@ -206,6 +201,13 @@ export class RunExecutor {
       this.#parts.onlookers.stepped(operation.run.id, outcome.result.step)
     }
     return stepped
+  }
+
+  /** What failed has changed nothing, but for a step, which may have used up the gradient: then the journal knows better. */
+  #noteChange(engine: Engine, { id, run, work }: RunOperation, outcome: Outcome<unknown>): void {
+    if ('error' in outcome) return
+    const hasGradient = work.kind === 'train'
+    if (work.kind !== 'train' || work.item.backward) this.#parts.adapters.noteChange(engine, run.id, id, hasGradient)
   }
 
   async #settle<T>(operation: RunOperation, outcome: Outcome<T>, reply: (result: T) => Reply): Promise<void> {
@@ -259,12 +261,11 @@ export class RunExecutor {
   }
 
   /** For what is written beside the end of an operation. */
-  async #fenced(write: NonNullable<Also>): Promise<void> {
-    await transact(this.#parts.db, async (trx) => {
+  readonly #fenced = (write: NonNullable<Also>): Promise<void> =>
+    transact(this.#parts.db, async (trx) => {
       await this.#parts.tenure.check(trx)
       await write(trx)
     })
-  }
 
   /** Never throws. */
   async #reject(operation: RunOperation, cause: unknown, also?: Also): Promise<void> {
@@ -277,7 +278,7 @@ export class RunExecutor {
     [K in Single]: (engine: Engine, operation: RunOperation, work: Work<K>) => Promise<Done>
   } = {
     create_model: async (engine, { id, run }, { from }) => {
-      await this.#parts.adapters.create(engine, run, from)
+      await this.#parts.adapters.create(engine, run, this.#fenced, from)
       const reply = from
         ? json({ path: from.path, model_id: run.id, type: 'load_weights' })
         : json({ model_id: run.id, type: 'create_model' })
@@ -297,7 +298,10 @@ export class RunExecutor {
       return {
         reply: json({ path: from.path, model_id: run.id, type: 'load_weights' }),
         also: async (trx) => point?.record(trx),
-        after: async () => point?.removeOlder(),
+        after: async () => {
+          this.#parts.adapters.noteRestartPoint(engine, run.id)
+          await point?.removeOlder()
+        },
       }
     },
     save: async (engine, { run }, { checkpoint }) => {

@@ -81,6 +81,11 @@ export class RunLanes implements QueueSource {
     this.#lanes.get(run.base_model)?.lane.skip(run.id, seq)
   }
 
+  /** Whatever had its turn before the rows that the journal still has. Before anything else is said of the run. */
+  beginRun({ id, base_model, used_through }: Run): void {
+    if (Number(used_through) > 0) this.#lanes.get(base_model)?.lane.beginRun(id, Number(used_through))
+  }
+
   /** A session is over: its runs give their adapters back, after what was acknowledged has been done. */
   async releaseSession(baseModel: string, session: string): Promise<void> {
     for (const run of await this.#parts.runs.ofSession(session)) {

@@ -138,16 +138,17 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const sessions = new Sessions(db, signals, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
   const checkpoints = new Checkpoints(db, stateDir)
   const addresses = new SignedAddresses(secret)
-  const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
+  const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null), isShared)
   await retention.start()
   const limitsOf = (tenant: string) => tenants.limitsOf(tenant)
   const quotas = new Quotas(db, limitsOf)
   const intake = new Intake({ journal, futures, signals, limitsOf })
   await intake.restore()
   const parts = { db, signals, quotas, intake, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
-  const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
   const survival = new Survival(models)
   const restartPoints = new RestartPoints(runs, checkpoints)
+  const room = { adapters: config.liveAdapters, bytes: config.adapterMemory }
+  const adapters = new LiveAdapters({ ...parts, restartPoints, room, log: (line) => log.info(line) })
   const onlookers = new Onlookers()
   const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints, limitsOf, onlookers })
   const draws = new Draws({ ...parts, survival, limitsOf, onlookers })
@@ -161,7 +162,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
   const housekeeping = new Housekeeping(
-    new Compaction(db, stateDir, isShared),
+    new Compaction(db, stateDir, isShared, config.keep),
+    config.keep.tidyEvery,
     () => readStorageMeter(db),
     (cause) => logFailure(cause, null),
   )

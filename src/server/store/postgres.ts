@@ -13,6 +13,8 @@ import type { Database } from './schema.ts'
 /** Connections of one server at most; requests beyond wait for one. */
 const CONNECTIONS = 16
 const CONNECT_TIMEOUT_MS = 10_000
+/** A server that is paused in the middle of a transaction must not hold up those that take its work over. */
+const IDLE_TRANSACTION_MS = 10_000
 
 /** Throws DATABASE_UNREACHABLE, DATABASE_UNFIT and MISSING_PACKAGE. */
 export async function connectPostgres(url: string, log: (cause: unknown) => void): Promise<Kysely<Database>> {
@@ -52,6 +54,7 @@ async function clientConfig(url: string): Promise<ClientConfig> {
     connectionString: url,
     application_name: 'twinkle',
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    idle_in_transaction_session_timeout: IDLE_TRANSACTION_MS,
     keepAlive: true,
     types: {
       getTypeParser: ((oid: number, format: 'text') => parsers[oid] ?? types.getTypeParser(oid, format)) as never,
