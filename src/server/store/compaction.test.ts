@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Compaction } from './compaction.ts'
 import { openDatabase } from './database.ts'
 import { Journal } from './journal.ts'
-import { DEFAULT_POLICY as POLICY } from './policy.ts'
+import { ORPHAN_MS, DEFAULT_POLICY as POLICY } from './policy.ts'
 import type { Database, OperationKind, RunTable } from './schema.ts'
 import { newDatabase, type TestDatabase } from './testing/databases.ts'
 
@@ -146,7 +146,7 @@ describe('compaction', () => {
     const file = join(stateDir, 'blobs', 'written-elsewhere')
     writeFileSync(file, '')
     expect(await shared.removeOrphans()).toBe(0)
-    const seconds = (Date.now() - POLICY.orphans) / 1000 - 1
+    const seconds = (Date.now() - ORPHAN_MS) / 1000 - 1
     utimesSync(file, seconds, seconds)
     expect(await shared.removeOrphans()).toBe(1)
   })
