@@ -5,6 +5,7 @@ import type { Schemas } from '../../generated/operations.ts'
 import { serviceError } from '../errors.ts'
 import type { AuditEntry } from '../services/audit.ts'
 import type { Services } from '../services/services.ts'
+import { emailOf } from '../services/tokens.ts'
 import { HOUR_MS, type LedgerRow } from '../services/usage.ts'
 import type { TinkerHandlers } from './handlers.ts'
 import { isoTime } from './records.ts'
@@ -26,14 +27,14 @@ export function accountHandlers({ audit, catalog, keys, ledger, tenants, tokens 
       if (`${request.headers['x-api-key']}`.startsWith('eyJ')) throw serviceError('WRONG_KEY')
       return { jwt: tokens.issue({ tenant: tenant.id, key: tenant.key }) }
     },
-    // The SDK insists on a note; nobody has an address here.
+    // The SDK insists on a note and on an address.
     getCurrentApiKey: async ({ tenant }) => {
       const { label, role } = tenants.keyFacts(tenant)
       return {
         key_id: keyNumber(tenant.key),
         name: label === '' ? `key ${tenant.key.slice(0, 12)}` : label,
         note: role,
-        details: { org_details: { name: tenants.nameOf(tenant.id) }, user_details: { email: null } },
+        details: { org_details: { name: tenants.nameOf(tenant.id) }, user_details: { email: emailOf(tenant.id) } },
       }
     },
     revokeCurrentApiKey: async ({ tenant }) => {
