@@ -2,8 +2,15 @@ import { defineConfig } from 'vitest/config'
 import { canStartPostgres } from './src/server/store/testing/postgres-server.ts'
 
 /** What works on a database is tested on both kinds. */
-const ON_DATABASES = ['src/server/*.test.ts', 'src/server/{store,services,tinker,datums}/*.test.ts']
-const POSTGRES_ONLY = ['src/server/store/postgres.test.ts', 'src/server/services/shared-database.test.ts']
+const ON_DATABASES = [
+  'src/server/*.test.ts',
+  'src/server/{store,services,tinker,datums}/*.test.ts',
+  'src/cli/state.test.ts',
+]
+const POSTGRES_ONLY = [
+  'src/server/store/{postgres,postgres-signals}.test.ts',
+  'src/server/services/{shared-database,engine-leases}.test.ts',
+]
 /**
  * Those have no database, or are about SQLite: two-servers.test.ts tells one server of another's uncommitted work, and the
  * clock of retention.test.ts leaps over hours, in which pg gives its connections up.

@@ -70,6 +70,27 @@ export class MortalServer {
     await this.#ready
   }
 
+  /** Of the API process. */
+  get pid(): number {
+    return this.#child?.pid ?? 0
+  }
+
+  /** Kills the API process and leaves it at that; its engines end with it. */
+  async fall(): Promise<void> {
+    const child = this.#child as ChildProcess
+    const gone = once(child, 'exit')
+    child.kill('SIGKILL')
+    await gone
+  }
+
+  /** The API process stands still until it is resumed; its engines go on. */
+  pause(): void {
+    this.#child?.kill('SIGSTOP')
+  }
+  resume(): void {
+    this.#child?.kill('SIGCONT')
+  }
+
   /** For good, if it is still there. */
   async destroy(): Promise<void> {
     const child = this.#child

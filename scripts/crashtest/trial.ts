@@ -6,15 +6,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { openDriver } from '../../src/server/store/sqlite.ts'
+import { type DatabasePlace, openDatabase } from '../../src/server/store/database.ts'
+import { type PostgresServer, startPostgres } from '../../src/server/store/testing/postgres-server.ts'
 import { MortalServer, TARGETS, type Target } from './mortal-server.ts'
 import { type Account, newTenant, type Tenant } from './tenants.ts'
 import { Witness } from './witness.ts'
 
 const MODEL = fileURLToPath(new URL('../../models/tiny', import.meta.url))
-const OWN_MODEL = 'crash/own'
-const SHARED_MODEL = 'crash/shared'
-const CROWD = ['bert', 'carl', 'dora']
+export const OWN_MODEL = 'crash/own'
+export const SHARED_MODEL = 'crash/shared'
+export const CROWD = ['bert', 'carl', 'dora']
 /**
  * How far log-probabilities of crowded tenants may be from those of another run, in nats. Who shares a batch decides the
  * rounding of a gradient, and AdamW divides by its size: where that is near 0, rounding decides the sign of a whole step.
@@ -23,14 +24,18 @@ export const CROWD_BOUND = 1e-3
 
 export interface Trial {
   readonly rounds: number
+  /** With PostgreSQL, its server is among those that are killed. */
+  readonly database: 'sqlite' | 'postgres'
   /** Decides what is killed, and when. */
   readonly seed: number
   readonly log: (line: string) => void
 }
 
+export type Victim = Target | 'database'
+
 export interface Verdict {
   readonly acknowledged: number
-  readonly kills: Readonly<Record<Target, number>>
+  readonly kills: Readonly<Record<Victim, number>>
   /** Requests that died with the server and were sent again. */
   readonly resent: number
   /** Largest difference of a crowded tenant's log-probabilities from the undisturbed run, in nats. */
@@ -39,7 +44,7 @@ export interface Verdict {
   readonly broken: readonly string[]
 }
 
-interface Life {
+export interface Life {
   readonly accounts: ReadonlyMap<string, readonly Account[]>
   readonly looks: ReadonlyMap<string, readonly number[]>
   /** Of the saved state of the tenant that works alone: what its files hold. */
@@ -47,20 +52,24 @@ interface Life {
   readonly roundMs: number
 }
 
-export async function runTrial({ rounds, seed, log }: Trial): Promise<Verdict> {
+export async function runTrial({ rounds, seed, log, database }: Trial): Promise<Verdict> {
   const random = randomFrom(seed)
-  const kills = { api: 0, engine: 0, both: 0 }
+  const kills = { api: 0, engine: 0, both: 0, database: 0 }
+  const victims: readonly Victim[] = database === 'postgres' ? [...TARGETS, 'database'] : TARGETS
   log('the undisturbed run')
-  const calm = await livedThrough(rounds, async () => {})
-  const { acknowledged, resent, broken, life } = await livedThrough(rounds, async (server, round) => {
-    const target = TARGETS[Math.floor(random() * TARGETS.length)] as Target
+  const calm = await onDatabase(database, (ground) => livedThrough(rounds, ground, async () => {}))
+  const disturb: Disturb = async (kill, round) => {
+    const victim = victims[Math.floor(random() * victims.length)] as Victim
     const delay = Math.round(random() * calm.life.roundMs)
     await sleep(delay)
-    kills[target] += 1
+    kills[victim] += 1
     const start = performance.now()
-    await server.kill(target)
-    log(`round ${round + 1}: killed ${target} after ${delay} ms; back in ${Math.round(performance.now() - start)} ms`)
-  })
+    await kill(victim)
+    log(`round ${round + 1}: killed ${victim} after ${delay} ms; back in ${Math.round(performance.now() - start)} ms`)
+  }
+  const { acknowledged, resent, broken, life } = await onDatabase(database, (ground) =>
+    livedThrough(rounds, ground, disturb),
+  )
   const crowdDeviation = Math.max(...CROWD.map((name) => deviation(calm.life.looks.get(name), life.looks.get(name))))
   return {
     acknowledged,
@@ -71,7 +80,7 @@ export async function runTrial({ rounds, seed, log }: Trial): Promise<Verdict> {
   }
 }
 
-function differences(calm: Life, life: Life, crowdDeviation: number): string[] {
+export function differences(calm: Life, life: Life, crowdDeviation: number): string[] {
   const found: string[] = []
   for (const [name, accounts] of calm.accounts) {
     const other = life.accounts.get(name)
@@ -90,26 +99,46 @@ const sameSteps = (a: readonly Account[], b: readonly Account[] | undefined) =>
   JSON.stringify(a.map(stepsOf)) === JSON.stringify(b?.map(stepsOf))
 const stepsOf = (account: Account) => account.filter((entry) => typeof entry === 'number')
 
-type Disturb = (server: MortalServer, round: number) => Promise<void>
+type Disturb = (kill: (victim: Victim) => Promise<void>, round: number) => Promise<void>
 
-async function livedThrough(rounds: number, disturb: Disturb) {
+/** Where a server keeps its state, and the PostgreSQL server that it has part of it on. */
+interface Ground extends DatabasePlace {
+  readonly postgres: PostgresServer | null
+}
+
+async function onDatabase<T>(database: Trial['database'], live: (ground: Ground) => Promise<T>): Promise<T> {
   const stateDir = await mkdtemp(join(tmpdir(), 'twinkle-crash-'))
+  const postgres = database === 'postgres' ? await startPostgres({ durable: true }) : null
+  try {
+    return await live({ stateDir, postgres, database: postgres?.url('postgres') ?? 'sqlite' })
+  } finally {
+    await postgres?.stop()
+    await rm(stateDir, { recursive: true, force: true })
+  }
+}
+
+async function livedThrough(rounds: number, ground: Ground, disturb: Disturb) {
   const models = [OWN_MODEL, SHARED_MODEL].flatMap((name) => ['--model', `${name}=${MODEL}`])
-  const server = new MortalServer(['--state-dir', stateDir, ...models])
+  const server = new MortalServer(['--state-dir', ground.stateDir, '--database', ground.database, ...models])
+  const kill = async (victim: Victim) => {
+    if (victim !== 'database') return server.kill(victim)
+    await ground.postgres?.kill()
+    await ground.postgres?.restart()
+  }
   try {
     const url = await server.start()
     const witness = new Witness(() => server.ready)
     const where = { url, fetch: witness.fetch }
     const tenants = [await newTenant(where, 'anna', OWN_MODEL, true)]
     for (const name of CROWD) tenants.push(await newTenant(where, name, SHARED_MODEL, false))
-    const life = await lived(tenants, rounds, (round) => disturb(server, round))
+    const life = await lived(tenants, rounds, (round) => disturb(kill, round))
     const before = await Promise.all(tenants.map((tenant) => tenant.save('before')))
-    await disturb(server, rounds)
+    await disturb(kill, rounds)
     const after = await Promise.all(tenants.map((tenant) => tenant.save('after')))
     await Promise.all(tenants.map((tenant) => tenant.close()))
     await witness.ask(url)
     await server.stop()
-    const files = await filesOf(stateDir, [...before, ...after])
+    const files = await filesOf(ground, [...before, ...after])
     const changed = before.flatMap((path, i) => (files.get(path) === files.get(after[i] as string) ? [] : [path]))
     return {
       acknowledged: witness.acknowledged,
@@ -119,11 +148,10 @@ async function livedThrough(rounds: number, disturb: Disturb) {
     }
   } finally {
     await server.destroy()
-    await rm(stateDir, { recursive: true, force: true })
   }
 }
 
-async function lived(tenants: readonly Tenant[], rounds: number, disturb: (round: number) => Promise<void>) {
+export async function lived(tenants: readonly Tenant[], rounds: number, disturb: (round: number) => Promise<void>) {
   const accounts = new Map<string, Account[]>(tenants.map(({ name }) => [name, []]))
   const start = performance.now()
   for (let round = 0; round < rounds; round++) {
@@ -139,15 +167,15 @@ async function lived(tenants: readonly Tenant[], rounds: number, disturb: (round
 }
 
 /** Names and hashes of the files of each checkpoint, by path. */
-async function filesOf(stateDir: string, paths: readonly string[]): Promise<Map<string, string>> {
-  const database = await openDriver(join(stateDir, 'twinkle.db'))
-  const rows = database.prepare('select run, kind, name, files from checkpoints').all([]) as Record<string, string>[]
-  database.close()
-  const files = new Map(rows.map(({ run, kind, name, files }) => [`tinker://${run}/${kind}/${name}`, files as string]))
+async function filesOf(place: DatabasePlace, paths: readonly string[]): Promise<Map<string, string>> {
+  const db = await openDatabase(place)
+  const rows = await db.selectFrom('checkpoints').select(['run', 'kind', 'name', 'files']).execute()
+  await db.destroy()
+  const files = new Map(rows.map(({ run, kind, name, files }) => [`tinker://${run}/${kind}/${name}`, files]))
   return new Map(paths.map((path) => [path, files.get(path) ?? `${path} is missing`]))
 }
 
-function deviation(a: readonly number[] = [], b: readonly number[] = []): number {
+export function deviation(a: readonly number[] = [], b: readonly number[] = []): number {
   if (a.length !== b.length || a.length === 0) return Number.POSITIVE_INFINITY
   return Math.max(...a.map((value, i) => Math.abs(value - (b[i] as number))))
 }

@@ -51,6 +51,11 @@ export class FairTurns<T> {
     return member && member.place >= 0 ? member.value : undefined
   }
 
+  /** The virtual time at which its next turn starts. */
+  timeOf(name: string): number {
+    return Math.max(this.#now, this.#members.get(name)?.time ?? 0)
+  }
+
   /** A member wants turns. One that wants some already keeps its time; the weight is the new one from now on. */
   join(name: string, value: T, weight = 1): void {
     const member = this.#members.get(name) ?? { name, value, weight, time: 0, arrival: 0, place: -1 }
@@ -68,7 +73,6 @@ export class FairTurns<T> {
     if (!member || member.place < 0) return
     this.#advance()
     this.#heap.remove(member.place)
-    member.place = -1
     if (this.#members.size - this.#heap.size > this.#keep) this.#forget()
   }
 

@@ -6,7 +6,7 @@ export class Heap<T> {
   readonly #isBefore: (a: T, b: T) => boolean
   readonly #placed: (item: T, place: number) => void
 
-  /** `placed` is told where an item is whenever that changes. */
+  /** `placed` is told where an item is whenever that changes; -1 = out. */
   constructor(isBefore: (a: T, b: T) => boolean, placed: (item: T, place: number) => void = () => {}) {
     this.#isBefore = isBefore
     this.#placed = placed
@@ -36,6 +36,7 @@ export class Heap<T> {
       this.#put(last, place)
       this.moved(place)
     }
+    this.#placed(item, -1)
     return item
   }
 

@@ -87,6 +87,18 @@ describe('doctor', () => {
     expect((await stateDir(join(folder, 'new', 'state'))).found).toContain('will be made')
   })
 
+  it('says in a sentence why a PostgreSQL database cannot be used, without its password', async () => {
+    const database = `postgres://anna:secret@localhost/twinkle?host=${folder}`
+    const { config } = await loadConfig({ cwd: folder, flags: { port: 0, database } })
+    const checks = await examine(config)
+    const sentence = /postgres:\/\/anna@localhost\/twinkle cannot be opened: connect ENOENT/
+    expect(checks.find(({ name }) => name === 'database')).toMatchObject({
+      status: 'missing',
+      found: expect.stringMatching(sentence),
+    })
+    expect(JSON.stringify(checks)).not.toMatch(/secret/)
+  })
+
   it('takes no Python that only looks like one', async () => {
     const shim = join(folder, 'python3')
     writeFileSync(shim, '#!/bin/sh\nexit 127\n', { mode: 0o755 })

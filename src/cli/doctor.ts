@@ -8,10 +8,15 @@ import { dirname } from 'node:path'
 import colors from 'picocolors'
 import { loadConfig, type ServerConfig } from '../server/config.ts'
 import { EMBEDDED_MODEL } from '../server/config-fields.ts'
-import { MANIFEST } from './package.ts'
+import { shownDatabase } from '../server/config-values.ts'
+import { ServiceError } from '../server/errors.ts'
+import { MANIFEST } from '../server/manifest.ts'
+import { checkPostgres } from '../server/store/postgres.ts'
 import { portComplaint, portProblem } from './port.ts'
 import { findPython } from './python.ts'
 import type { ServeFlags } from './serve.ts'
+import { type ServerOptions, serverAddress } from './server-call.ts'
+import { serverHealth } from './server-health.ts'
 
 /** `missing`: serving does not work without it. `note`: serving works, something else does not. */
 export interface Check {
@@ -21,28 +26,33 @@ export interface Check {
   readonly next?: string
 }
 
-export async function doctor(options: ServeFlags & { readonly json?: boolean }): Promise<void> {
-  const { json, config: file, ...flags } = options
+export interface DoctorOptions extends ServeFlags, ServerOptions {
+  readonly json?: boolean
+}
+
+export async function doctor(options: DoctorOptions): Promise<void> {
+  const { json, url, config: file, ...flags } = options
   const { config } = await loadConfig({ flags, env: process.env, ...(file === undefined ? {} : { file }) })
-  const checks = await examine(config)
+  const checks = url === undefined ? await examine(config) : await serverHealth(serverAddress({ url }))
   const isFit = checks.every((check) => check.status !== 'missing')
   process.stdout.write(`${json ? JSON.stringify({ ok: isFit, checks }) : report(checks, isFit)}\n`)
   if (!isFit) process.exitCode = 1
 }
 
 export async function examine(config: ServerConfig): Promise<Check[]> {
-  return Promise.all([
+  const checks = await Promise.all([
     nodeVersion(process.versions.node, MANIFEST.engines.node.replace('>=', '')),
     processors(),
     memory(),
     optionalPackage('onnxruntime-node', 'computes'),
-    optionalPackage('libsql', 'keeps the journal'),
+    database(config),
     embeddedModel(EMBEDDED_MODEL.path),
     port(config),
     stateDir(config.stateDir),
     disk(config.stateDir),
     python(),
   ])
+  return checks.flat()
 }
 
 export function nodeVersion(found: string, needed: string): Check {
@@ -73,6 +83,19 @@ async function optionalPackage(name: string, purpose: string): Promise<Check> {
     const isAbsent = (error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND'
     const found = isAbsent ? 'not installed' : `does not load: ${(error as Error).message.split('\n')[0]}`
     return { name, status: 'missing', found, next: `It ${purpose}. Install it: npm install ${name}@${version}` }
+  }
+}
+
+/** What keeps the journal: the package for it, and a PostgreSQL server where that is it. */
+async function database({ database }: ServerConfig): Promise<Check[]> {
+  if (database === 'sqlite') return [await optionalPackage('libsql', 'keeps the journal')]
+  const name = 'database'
+  try {
+    const version = await checkPostgres(database)
+    return [{ name, status: 'ok', found: `${shownDatabase(database)} (PostgreSQL ${version})` }]
+  } catch (error) {
+    if (!(error instanceof ServiceError)) throw error
+    return [{ name, status: 'missing', found: error.message, next: error.next }]
   }
 }
 

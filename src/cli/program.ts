@@ -3,8 +3,8 @@
 
 import { Command, Option } from 'commander'
 import { FIELDS, type Field, flagOf, SETTINGS, type Setting } from '../server/config-fields.ts'
+import { MANIFEST } from '../server/manifest.ts'
 import { addAdapterCommands } from './adapter-commands.ts'
-import { MANIFEST } from './package.ts'
 import { addTenantCommands } from './tenant-commands.ts'
 
 const CONFIG = ['--config <FILE>', 'settings from a YAML file'] as const
@@ -42,6 +42,7 @@ export function createProgram(): Command {
   const doctor = program.command('doctor').description('say what this machine can do, and what is missing')
   addSettings(doctor, ['host', 'port', 'stateDir'])
   doctor
+    .option('--url <URL>', 'ask a running server what is wrong with it instead')
     .option(...CONFIG)
     .option(...JSON_FLAG)
     .action(async (options) => (await import('./doctor.ts')).doctor(settingsOf(options)))
@@ -53,6 +54,14 @@ export function createProgram(): Command {
     .option(...CONFIG)
     .option(...JSON_FLAG)
     .action(async (options) => (await import('./state.ts')).showState(settingsOf(options)))
+
+  program
+    .command('ps')
+    .description('show what a running server does: runs, queue, samplers, memory')
+    .option(...URL_OPTION)
+    .option('--once', 'print it once, also on a terminal')
+    .option(...JSON_FLAG)
+    .action(async (options) => (await import('./ps.ts')).ps(options))
 
   addAdapterCommands(program, URL_OPTION)
 

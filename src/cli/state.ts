@@ -2,8 +2,8 @@
 
 import { loadConfig } from '../server/config.ts'
 import { shownDatabase } from '../server/config-values.ts'
-import { POLICY } from '../server/store/compaction.ts'
 import type { DatabasePlace } from '../server/store/database.ts'
+import type { Policy } from '../server/store/policy.ts'
 import { type StateFacts, stateFacts } from '../server/store/state-facts.ts'
 import type { ServeFlags } from './serve.ts'
 import { table } from './table.ts'
@@ -20,13 +20,13 @@ export async function showState({ json, config: file, ...flags }: StateOptions):
         stateDir: config.stateDir,
         database: shownDatabase(config.database),
         ...facts,
-        policyMs: POLICY,
+        policyMs: config.keep,
       })
-    : stateText(config, facts)
+    : stateText(config, facts, config.keep)
   process.stdout.write(`${text}\n`)
 }
 
-export function stateText(place: DatabasePlace, facts: StateFacts): string {
+export function stateText(place: DatabasePlace, facts: StateFacts, policy: Policy): string {
   const { operations, runs, bytes } = facts
   const holds = [
     ['operations', counted(operations)],
@@ -41,13 +41,10 @@ export function stateText(place: DatabasePlace, facts: StateFacts): string {
     ['adapters on disk', mebibytes(bytes.adapters)],
   ]
   const keeps = [
-    ['calls', `${hours(POLICY.payloads)} after their end, and as long as a replay needs them`],
-    [
-      'answers',
-      `${hours(POLICY.deliveredAnswers)} after they were fetched, ${hours(POLICY.undeliveredAnswers)} otherwise`,
-    ],
-    ['rows of ended runs', hours(POLICY.rows)],
-    ['usage by the hour', hours(POLICY.usage)],
+    ['calls', `${hours(policy.calls)} after their end, and as long as a replay needs them`],
+    ['answers', `${hours(policy.answers)} after they were fetched, ${hours(policy.unfetchedAnswers)} otherwise`],
+    ['rows of samples, of ended runs, and before a restart point', hours(policy.rows)],
+    ['usage by the hour', hours(policy.usage)],
   ]
   return [table([place.stateDir, 'HOLDS'], holds), '', table(['KEPT', 'FOR'], keeps)].join('\n')
 }
@@ -61,4 +58,5 @@ function counted(byState: Readonly<Record<string, number>>): string {
 }
 
 const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`
-const hours = (ms: number) => (ms < 48 * 3_600_000 ? `${ms / 3_600_000} h` : `${ms / 86_400_000} days`)
+const hours = (ms: number) =>
+  ms < 3_600_000 ? `${ms / 60_000} min` : ms < 48 * 3_600_000 ? `${ms / 3_600_000} h` : `${ms / 86_400_000} days`

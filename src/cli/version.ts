@@ -1,6 +1,6 @@
 // `twinkle version`: what runs here, for a bug report.
 
-import { MANIFEST } from './package.ts'
+import { MANIFEST } from '../server/manifest.ts'
 
 export function version(options: { readonly json?: boolean }): void {
   const facts = {

@@ -69,6 +69,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What is wrong with the server, if anything.
+         * @description Looks at the database, the state directory, the engines and the event loop. Needs no key and names no tenant. One look serves all who ask within two seconds.
+         */
+        get: operations["health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/healthz": {
         parameters: {
             query?: never;
@@ -93,8 +113,31 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Counters and histograms in the Prometheus text format. */
+        /**
+         * Counters and histograms in the Prometheus text format.
+         * @description Needs no key. Series that name tenants are left out, unless the server has no keys or an admin's key comes with the request, in X-API-Key or as a bearer token.
+         */
         get: operations["metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What the server is doing.
+         * @description What `twinkle ps` shows.
+         */
+        get: operations["status"];
         put?: never;
         post?: never;
         delete?: never;
@@ -150,6 +193,26 @@ export interface components {
         };
         /**
          * @example {
+         *       "status": "failing",
+         *       "problems": [
+         *         {
+         *           "code": "ENGINE_RESTARTING",
+         *           "message": "The engine of twinkle/tiny is being opened again.",
+         *           "next": "Its work waits until it is open; the log says why it ended."
+         *         }
+         *       ]
+         *     }
+         */
+        Health: {
+            problems: components["schemas"]["Problem"][];
+            /**
+             * @description failing = work that was acknowledged waits, or new work cannot be taken.
+             * @enum {unknown}
+             */
+            status: "ok" | "degraded" | "failing";
+        };
+        /**
+         * @example {
          *       "status": "ok"
          *     }
          */
@@ -194,6 +257,106 @@ export interface components {
             siblings: components["schemas"]["HubFile"][];
             tags?: string[];
         };
+        ModelStatus: {
+            adapters: number | null;
+            /**
+             * @description elsewhere = in another server on the same database.
+             * @enum {unknown}
+             */
+            engine: "open" | "restarting" | "elsewhere";
+            lines: components["schemas"]["QueueLine"][];
+            name: string;
+            resident_bytes: number | null;
+            snapshots: number | null;
+        };
+        OperationStatus: {
+            base_model: string;
+            estimate_seconds: number | null;
+            /** @enum {unknown} */
+            kind: "training" | "sampling";
+            /** @description Operations ahead of it. */
+            position: number;
+            reason: string | null;
+            request_id: string;
+            /** @enum {unknown} */
+            state: "running" | "waiting";
+            tenant: string;
+        };
+        Problem: {
+            code: string;
+            message: string;
+            /** @description What to do. */
+            next: string;
+        };
+        QueueLine: {
+            /** @enum {unknown} */
+            kind: "training" | "sampling";
+            running: number;
+            /** @description Tenants that have something running or waiting. */
+            tenants: number;
+            tokens_per_second: number | null;
+            waiting: number;
+        };
+        RunStatus: {
+            base_model: string;
+            id: string;
+            idle_seconds: number;
+            /** @description Of the last forward_backward, by target token. */
+            loss: number | null;
+            rank: number;
+            /** @description Optimiser steps; null = none since the server started. */
+            step: number | null;
+            tenant: string;
+            /** @description Of the last half minute. */
+            tokens_per_second: number;
+        };
+        SamplerStatus: {
+            base_model: string;
+            id: string;
+            idle_seconds: number;
+            /** @description Null for the base model, and for weights without a name. */
+            path: string | null;
+            /** @description Drawn since the server started. */
+            sequences: number;
+            tenant: string;
+            tokens_per_second: number;
+        };
+        /**
+         * @description Of the tenant whose key it is; with an admin's key, or on a server without keys, of all tenants.
+         * @example {
+         *       "version": "0.1.0",
+         *       "uptime_seconds": 12.5,
+         *       "scope": "all",
+         *       "memory": {
+         *         "api_bytes": 94371840,
+         *         "engine_bytes": 125829120
+         *       },
+         *       "models": [],
+         *       "runs": [],
+         *       "operations": [],
+         *       "waiting_operations": 0,
+         *       "samplers": []
+         *     }
+         */
+        ServerStatus: {
+            memory: {
+                api_bytes: number;
+                /** @description Of the engines in this server. */
+                engine_bytes: number;
+            };
+            models: components["schemas"]["ModelStatus"][];
+            /** @description What runs, then what waits; at most 100. */
+            operations: components["schemas"]["OperationStatus"][];
+            /** @description Those that were used last. */
+            runs: components["schemas"]["RunStatus"][];
+            /** @description Those that drew last. */
+            samplers: components["schemas"]["SamplerStatus"][];
+            /** @enum {unknown} */
+            scope: "own" | "all";
+            uptime_seconds: number;
+            version: string;
+            waiting_operations: number;
+        };
         /**
          * @description Spans of operations in the trace event format.
          * @example {
@@ -229,6 +392,15 @@ export interface components {
         };
         /** @description Not there, or not yours. */
         NotFound: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /** @description No key, or a wrong one. */
+        Unauthorized: {
             headers: {
                 [name: string]: unknown;
             };
@@ -395,6 +567,36 @@ export interface operations {
             default: components["responses"]["Unexpected"];
         };
     };
+    health: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Work is taken and carried out. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+            /** @description It is not. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+            default: components["responses"]["Unexpected"];
+        };
+    };
     liveness: {
         parameters: {
             query?: never;
@@ -434,6 +636,28 @@ export interface operations {
                     "text/plain": string;
                 };
             };
+            default: components["responses"]["Unexpected"];
+        };
+    };
+    status: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Models, runs, what waits, samplers, memory. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServerStatus"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
             default: components["responses"]["Unexpected"];
         };
     };

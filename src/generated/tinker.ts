@@ -1896,14 +1896,25 @@ export interface components {
          */
         FutureResult: components["schemas"]["FutureTryAgain"] | components["schemas"]["FutureCompleteMetadata"] | components["schemas"]["FutureFailed"] | components["schemas"]["CreateModelResult"] | components["schemas"]["UnloadModelResult"] | components["schemas"]["CreateCustomLossResult"] | components["schemas"]["ForwardBackwardOutput"] | components["schemas"]["SaveWeightsResult"] | components["schemas"]["SaveWeightsForSamplerResult"] | components["schemas"]["SaveWeightsExternalResult"] | components["schemas"]["LoadWeightsResult"] | components["schemas"]["SampleResponse"] | components["schemas"]["OptimStepResult"];
         /**
-         * @description The long poll ended before the result was there; ask again at once.
+         * @description The long poll ended before the result was there; ask again at once. The state is `paused_rate_limit` while the request is over a limit of its tenant, `paused_capacity` while it waits for other tenants or for an engine that restarts, and `active` otherwise; clients log a pause once a minute with the reason.
          * @example {
          *       "request_id": "req-2",
          *       "queue_state": "active"
          *     }
+         * @example {
+         *       "request_id": "req-2",
+         *       "queue_state": "paused_capacity",
+         *       "queue_state_reason": "behind 12 operations, 2 other tenants among their owners; about 40 s to go",
+         *       "position": 12,
+         *       "estimate_ms": 40000
+         *     }
          */
         FutureStillPending: {
             detail?: string | null;
+            /** @description Milliseconds until its turn comes, from what the engine did of late; absent when nobody can know. */
+            estimate_ms?: number;
+            /** @description Operations ahead of it, of everybody; 0 when it is being carried out. */
+            position?: number;
             queue_state?: components["schemas"]["QueueState"];
             queue_state_reason?: string | null;
             request_id?: string | null;

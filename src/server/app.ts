@@ -12,6 +12,7 @@ import { errorBoundary } from './http/error-boundary.ts'
 import { httpMetrics } from './http/metrics.ts'
 import { requestId } from './http/request-id.ts'
 import { createRouter, type Handlers } from './http/router.ts'
+import { httpSpans } from './http/spans.ts'
 import type { RequestState } from './http/state.ts'
 import type { Services } from './services/services.ts'
 import { tinkerHandlers } from './tinker/handlers.ts'
@@ -37,6 +38,7 @@ export function createApp({ config, services, operator, registry, log, isClosing
   const budget = bodyBudget(config)
   app.use(requestId())
   app.use(accessLog(log))
+  app.use(httpSpans())
   app.use(httpMetrics(registry, budget))
   app.use(errorBoundary())
   app.use(async function refuseWhenClosing(_, next) {

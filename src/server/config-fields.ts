@@ -2,6 +2,7 @@
 // from the name: `stateDir` is `--state-dir`, TWINKLE_STATE_DIR and `state_dir` in a file. The command line builds its
 // flags from this table, so it imports nothing slow.
 
+import { totalmem } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import type { ModelSource } from '../backends/backend.ts'
 import {
@@ -18,8 +19,10 @@ import {
   selection,
   text,
 } from './config-values.ts'
+import { keep } from './keep-fields.ts'
 import { limits } from './limit-fields.ts'
 import { NO_LIMITS, type TenantLimits } from './services/limits.ts'
+import { DEFAULT_POLICY, type Policy } from './store/policy.ts'
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
 export type LogLevel = (typeof LOG_LEVELS)[number]
@@ -46,6 +49,12 @@ export interface ServerConfig {
   readonly keys: readonly string[]
   /** Of every tenant that has none of its own (`twinkle tenants set`). */
   readonly limits: TenantLimits
+  /** How long what is kept. */
+  readonly keep: Policy
+  /** Most adapters in training that an engine has at a time; the others wait on disk. */
+  readonly liveAdapters: number
+  /** Bytes of them, each engine's. */
+  readonly adapterMemory: number
   /** True lets a server without keys listen beyond this machine. */
   readonly open: boolean
   /** How long retrieve_future waits for a result before it says "not yet". */
@@ -127,6 +136,19 @@ export const FIELDS: { readonly [K in Setting]: Field<ServerConfig[K]> } = {
   threads: { read: integer(0, 1024), fallback: 0, placeholder: 'N', help: 'compute threads; 0 lets the engine decide' },
   keys: { read: keys, fallback: [], placeholder: null, secret: 'a key', help: 'API keys, plain or as sha256:<hex>' },
   limits: { read: limits, fallback: NO_LIMITS, placeholder: null, help: 'limits of every tenant, by name' },
+  keep: { read: keep, fallback: DEFAULT_POLICY, placeholder: null, help: 'how long what is kept, by name' },
+  liveAdapters: {
+    read: integer(1),
+    fallback: 1000,
+    placeholder: 'N',
+    help: 'adapters in training that an engine has at a time; the others wait on disk',
+  },
+  adapterMemory: {
+    read: bytes(2 ** 20),
+    fallback: Math.floor(totalmem() / 4),
+    placeholder: 'BYTES',
+    help: 'memory for those adapters, of each engine (default: a quarter of this machine)',
+  },
   open: { read: flag, fallback: false, help: 'listen beyond this machine although no keys are set' },
   holdSeconds: {
     read: integer(1, 44),

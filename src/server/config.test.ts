@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { ConfigError, type ConfigInput, checkReach, loadConfig } from './config.ts'
 import { EMBEDDED_MODEL, fileKeyOf, flagOf, variableOf } from './config-fields.ts'
+import { shownDatabase } from './config-values.ts'
 import { NO_LIMITS } from './services/limits.ts'
 
 let folder: string
@@ -23,6 +24,12 @@ async function refusal(input: ConfigInput): Promise<string> {
   expect(error).toBeInstanceOf(ConfigError)
   return `${(error as ConfigError).message} ${(error as ConfigError).next}`
 }
+
+it('shows of the address of a database what is no secret', () => {
+  expect(shownDatabase('sqlite')).toBe('sqlite')
+  const address = 'postgresql://anna:s3cret@db.example.org:6432/twinkle?sslmode=require&password=s3cret'
+  expect(shownDatabase(address)).toBe('postgresql://anna@db.example.org:6432/twinkle')
+})
 
 describe('loadConfig', () => {
   it('serves the embedded model on the loopback address when nothing is given', async () => {
@@ -94,14 +101,17 @@ describe('loadConfig', () => {
     ['keys: ["sha256:123"]', /64 hexadecimal digits/],
     ['applications:\n  - import_path: server', /`applications`.*short form only/],
     ['use_megatron: true', /`use_megatron`.*short form only/],
+    ['database: mysql://host/name', /database in twinkle\.yaml cannot be this address.*sqlite, or postgres:\/\/user/],
+    ['database: postgres://host', /postgres:\/\/user:password@host\/name/],
     ['a: [', /not valid YAML/],
     ['just words', /holds no settings/],
   ])('refuses %j in words', async (content, sentence) => {
     expect(await refusal({ file: yaml(content) })).toMatch(sentence)
   })
 
-  it('never shows a key in a refusal', async () => {
+  it('never shows a key or the password of a database in a refusal', async () => {
     expect(await refusal({ file: yaml('keys: ["sha256:secret"]') })).not.toMatch(/secret/)
+    expect(await refusal({ env: { TWINKLE_DATABASE: 'mysql://anna:secret@host/name' } })).not.toMatch(/secret/)
   })
 
   it('names a configuration file that is not there', async () => {
@@ -146,5 +156,23 @@ describe('limits', () => {
       /adapters as a whole number from 1, or none/,
     )
     expect(await refusal({ file: yaml('limits: { weight: none }') })).toMatch(/weight as a number from 0.01 to 100/)
+  })
+})
+
+describe('keep', () => {
+  const read = async (keep: string) => (await loadConfig({ env: { TWINKLE_KEEP: keep } })).config.keep
+
+  it('changes what it names and leaves the rest', async () => {
+    const keep = await read('rows=7d,unfetched_answers=36h')
+    expect(keep).toMatchObject({ rows: 7 * 86_400_000, unfetchedAnswers: 36 * 3_600_000, calls: 3_600_000 })
+  })
+
+  it.each([
+    ['row=7d', /row is none of them.*rows/],
+    ['rows=0s', /rows as a duration of at least 1s/],
+    ['rows=7', /rows as a duration/],
+    ['tidy_every=30d', /tidy_every as a duration of at most 20d/],
+  ])('refuses %s', async (keep, next) => {
+    await expect(read(keep)).rejects.toMatchObject({ next: expect.stringMatching(next) })
   })
 })

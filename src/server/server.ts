@@ -11,7 +11,8 @@ import { createApp } from './app.ts'
 import type { ServerConfig } from './config.ts'
 import { downloadHandlers } from './downloads.ts'
 import { hubHandlers } from './hub/handlers.ts'
-import { operatorHandlers, serverRegistry } from './operator.ts'
+import { MANIFEST } from './manifest.ts'
+import { observe } from './observing/observing.ts'
 import { openServices } from './services/services.ts'
 
 export interface RunningServer {
@@ -29,15 +30,15 @@ const KEEP_ALIVE_MS = 75_000
 export async function startServer(config: ServerConfig, log: Logger): Promise<RunningServer> {
   const backend = isAbsolute(config.backend) ? await loadBackend(config.backend, '/') : getBackend(config.backend)
   const services = await openServices(config, backend, log)
-  const registry = serverRegistry(services)
+  const observing = observe(services, config, MANIFEST.version)
   const operator = {
-    ...operatorHandlers(registry),
+    ...observing.handlers,
     ...hubHandlers(services.models),
     ...downloadHandlers(services),
     ...adapterHandlers(services.adapterFolders),
   }
   let isClosing = false
-  const app = createApp({ config, services, operator, registry, log, isClosing: () => isClosing })
+  const app = createApp({ config, services, operator, registry: observing.registry, log, isClosing: () => isClosing })
   const server = createServer(app.callback())
   server.keepAliveTimeout = KEEP_ALIVE_MS
   try {
@@ -53,6 +54,7 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
     services.futures.endWaiting()
     services.sampleEvents.endWaiting()
     server.closeIdleConnections()
+    observing.close()
     await services.close()
     server.closeAllConnections()
     await closed

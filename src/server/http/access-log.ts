@@ -8,13 +8,15 @@ export function accessLog(log: Logger, now: () => number = () => performance.now
   return async function logAccess(ctx, next) {
     const start = now()
     await next()
-    const { requestId, operation, tenant, error, bytesIn } = ctx.state
+    const { requestId, operation, tenant, future, error, bytesIn } = ctx.state
     const line = {
       request: requestId,
       method: ctx.method,
       path: ctx.path,
       operation,
       tenant,
+      // The lines about the operation have it too, long after this request.
+      future,
       status: ctx.status,
       ms: Math.round(now() - start),
       bytesIn,

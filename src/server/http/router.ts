@@ -99,10 +99,21 @@ async function answer(
   try {
     const request = { id: ctx.state.requestId, method: ctx.method, headers: ctx.req.headers, signal: signalOf(ctx) }
     const call = { tenant, params, query, body, request } as unknown as Call<OperationId>
-    send(ctx, operation, await handler(call))
+    const asked = futureIn(body)
+    if (asked !== undefined) ctx.state.future = asked
+    const result = await handler(call)
+    const submitted = futureIn(result)
+    if (submitted !== undefined) ctx.state.future = submitted
+    send(ctx, operation, result)
   } finally {
     release()
   }
+}
+
+/** What is submitted, and asked for, has its id here (schema Submitted, RetrieveFutureRequest). */
+function futureIn(value: unknown): string | undefined {
+  const id = typeof value === 'object' && value !== null && 'request_id' in value ? value.request_id : undefined
+  return typeof id === 'string' ? id : undefined
 }
 
 async function takeBody(ctx: HttpContext, operation: Operation, tenant: Tenant | null, parts: RouterParts) {

@@ -9,6 +9,8 @@ export interface RequestState {
   /** operationId of the matched route, planned ones included. */
   operation?: string
   tenant?: string
+  /** The operation that it submitted, or asked for. */
+  future?: string
   /** What the request failed with. */
   error?: ServiceError
   /** Bytes of the body as received. */

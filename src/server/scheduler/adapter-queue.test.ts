@@ -58,3 +58,12 @@ describe('AdapterQueue', () => {
     )
   })
 })
+
+it('begins after the numbers that had their turn before it was made', () => {
+  const queue = new AdapterQueue<string>()
+  queue.skip(5)
+  queue.begin(4)
+  expect(queue.push('three', 3)).toBe(false)
+  expect(queue.push('six', 6)).toBe(true)
+  expect(readyOf(queue)).toEqual(['six'])
+})

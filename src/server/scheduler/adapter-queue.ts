@@ -27,6 +27,12 @@ export class AdapterQueue<T> {
     this.#advance()
   }
 
+  /** All numbers up to this one have had their turn. Before anything is pushed. */
+  begin(after: number): void {
+    this.#next = Math.max(this.#next, after + 1)
+    this.#advance()
+  }
+
   #advance(): void {
     for (;;) {
       const operation = this.#early.get(this.#next)
@@ -46,12 +52,20 @@ export class AdapterQueue<T> {
   get early(): number {
     return this.#early.size
   }
+  /** The number that those who came too early wait for; null when nobody does. */
+  get missing(): number | null {
+    return this.#early.size ? this.#next : null
+  }
+  /** Those who came too early, in the order of their numbers. */
+  get waitingEarly(): T[] {
+    return [...this.#early.entries()].sort(([a], [b]) => a - b).map(([, operation]) => operation)
+  }
   take(count: number): T[] {
     return this.#ready.splice(0, count)
   }
   /** Removes what waits for a lower number that has not come. */
   takeEarly(): T[] {
-    const early = [...this.#early.entries()].sort(([a], [b]) => a - b).map(([, operation]) => operation)
+    const early = this.waitingEarly
     this.#early.clear()
     return early
   }

@@ -100,6 +100,11 @@ export class BaseModels {
     return this.#entries.has(name)
   }
 
+  /** Its engine is gone and is being opened again, in this server. */
+  isRestarting(name: string): boolean {
+    return this.#entries.get(name)?.hosted?.isGone ?? false
+  }
+
   isKnown(name: string): boolean {
     return this.#entries.get(name)?.info != null
   }

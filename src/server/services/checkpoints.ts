@@ -24,7 +24,7 @@ export function checkName(name: string): void {
 }
 
 /** Bounds that Tinker documents for a checkpoint's life: an hour to ten years. */
-const TTL_SECONDS = { min: 3600, max: 315_360_000 }
+export const TTL_SECONDS = { min: 3600, max: 315_360_000 }
 
 export function checkTtl(ttl: number | null): void {
   if (ttl === null || (Number.isInteger(ttl) && ttl >= TTL_SECONDS.min && ttl <= TTL_SECONDS.max)) return

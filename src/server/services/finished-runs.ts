@@ -45,6 +45,7 @@ export async function insertFinishedRun(
       state: 'unloaded',
       restart_folder: null,
       restart_position: 0,
+      used_through: 0,
       created_at: now,
       last_request_at: now,
     })

@@ -43,6 +43,13 @@ export class Futures {
     return this.#open.size
   }
 
+  /** Requests that are held. */
+  get waiting(): number {
+    let count = 0
+    for (const watches of this.#watches.values()) count += watches.size
+    return count
+  }
+
   /** Called when an operation's end is durable, before those who wait are woken. */
   onEnd(listener: (id: string) => void): void {
     this.#enders.push(listener)

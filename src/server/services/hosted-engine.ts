@@ -47,6 +47,11 @@ export class HostedEngine {
     return this.#life.engine
   }
 
+  /** It is gone, and its successor is not there yet. */
+  get isGone(): boolean {
+    return this.#life.isGone
+  }
+
   /** An engine that works, other than `dead`; waits until it is open. Throws ENGINE_CLOSED when the server lets go. */
   async ready(dead?: Engine): Promise<Engine> {
     const { engine, isGone, next } = this.#life

@@ -1,70 +1,122 @@
-// The way of run operations into one engine: picks the next batch, has it carried out, picks the next. It runs only while
-// there is work and is woken by submissions; nothing polls. Order and fairness are in scheduler/, meaning in run-executor.ts.
+// The way of run operations into one engine: has carried out what the dispatcher says may begin, and tells it what is done.
+// It runs only while there is work; it is woken by submissions, by ends, and by one timer when somebody waits for an
+// allowance. Order and fairness are in scheduler/, meaning in run-executor.ts.
 
-import { AdapterQueue } from '../scheduler/adapter-queue.ts'
-import { nextBatch, type Turns } from '../scheduler/batch.ts'
+import { Dispatcher, type DispatchRules, type Group } from '../scheduler/dispatcher.ts'
+import { Meter } from '../scheduler/meter.ts'
+import { type Standing, standingOf } from '../scheduler/standing.ts'
 import type { RunOperation } from './run-operation.ts'
 
-/** Tokens of training passes that go to the engine together; the engine cuts them into micro-batches. */
-const BATCH_TOKENS = 8192
-
-/** Must not throw. */
-export type Carry = (batch: readonly RunOperation[]) => Promise<void>
+export interface Carrier {
+  /** Records that these are carried out now, in this order. Gives the ids of those that may be. */
+  start(operations: readonly RunOperation[]): Promise<ReadonlySet<string>>
+  /** Carries out operations of one run, once they are `started`. Never throws. */
+  carry(operations: readonly RunOperation[], started: Promise<ReadonlySet<string>>): Promise<void>
+}
 
 /** `taken`: this number has had its turn. `ended`: the run takes no more operations. */
 export type Pushed = 'accepted' | 'taken' | 'ended'
 
+/** Timers cannot be set for longer than about 24 days; whoever is held is looked at at least this often. */
+const LONGEST_TIMER_MS = 600_000
+
 export class Lane {
-  readonly #turns: Turns<RunOperation> = new Map()
+  readonly #carrier: Carrier
+  readonly #rules: DispatchRules
+  readonly #now: () => number
+  readonly #dispatcher: Dispatcher<RunOperation>
+  readonly #meter = new Meter()
   readonly #ended = new Set<string>()
-  readonly #carry: Carry
-  #isWorking = false
+  /** Those with an id that have not ended. */
+  readonly #operations = new Map<string, RunOperation>()
+  #running = 0
+  #isWoken = false
   #isStopped = false
-  /**
-   * The run whose operation is over the budget of a batch. It runs beside the others, whose micro-batches the engine takes
-   * in turn with its own; one at a time.
-   */
-  #large: string | null = null
+  #timer: NodeJS.Timeout | undefined
   #whenIdle: (() => void)[] = []
 
-  constructor(carry: Carry) {
-    this.#carry = carry
+  /** `now` gives milliseconds of a clock that does not go back. */
+  constructor(carrier: Carrier, rules: DispatchRules, now: () => number = () => performance.now()) {
+    this.#carrier = carrier
+    this.#rules = rules
+    this.#now = now
+    this.#dispatcher = new Dispatcher(rules)
   }
 
   push(operation: RunOperation, seq: number): Pushed {
     if (this.#ended.has(operation.run.id)) return 'ended'
-    const accepted = this.#queue(operation.run.id).push(operation, seq)
+    if (!this.#dispatcher.push(operation, seq)) return 'taken'
+    if (operation.id) this.#operations.set(operation.id, operation)
     this.#wake()
-    return accepted ? 'accepted' : 'taken'
+    return 'accepted'
   }
 
   /** A request with this number was refused: later ones need not wait for it. */
   skip(run: string, seq: number): void {
     if (seq === 0 || this.#ended.has(run)) return
-    this.#queue(run).skip(seq)
+    this.#dispatcher.skip(run, seq)
     this.#wake()
+  }
+
+  /** The numbers of a run up to this one have had their turn. Before it has any work. */
+  beginRun(run: string, after: number): void {
+    this.#dispatcher.begin(run, after)
   }
 
   /** What waits for a lower number, taken out: the number will not come any more. */
   takeEarly(run: string): RunOperation[] {
-    return this.#turns.get(run)?.takeEarly() ?? []
+    return this.#out(this.#dispatcher.takeEarly(run))
   }
 
   /** Ends the order of a run; gives what had not been started. */
   end(run: string): RunOperation[] {
-    const queue = this.#turns.get(run)
-    this.#turns.delete(run)
     this.#ended.add(run)
-    return queue?.drain() ?? []
+    return this.#out(this.#dispatcher.end(run))
   }
 
+  #out(operations: readonly RunOperation[]): RunOperation[] {
+    for (const { id } of operations) if (id) this.#operations.delete(id)
+    return [...operations]
+  }
+
+  /** Limits of tenants may have changed. */
+  reconsider(): void {
+    this.#dispatcher.reconsider()
+    this.#wake()
+  }
+
+  get running(): number {
+    return this.#running
+  }
   get waiting(): number {
     let count = 0
-    for (const queue of this.#turns.values()) count += queue.ready.length + queue.early
+    for (const { adapters } of this.#dispatcher.tenants.values()) {
+      for (const { queue } of adapters.values()) count += queue.ready.length + queue.early
+    }
     return count
   }
+  /** Tenants that have something running or waiting. */
+  get tenants(): number {
+    return new Set([...this.#operations.values()].map(({ run }) => run.tenant)).size
+  }
+  /** Tokens a millisecond; null when nothing is known. */
+  get rate(): number | null {
+    return this.#meter.rate
+  }
+  get open(): Iterable<string> {
+    return this.#operations.keys()
+  }
 
-  /** Settles when nothing is ready or running. */
+  /** Null for what is not here. */
+  standing(id: string): { readonly operation: RunOperation; readonly standing: Standing } | null {
+    const operation = this.#operations.get(id)
+    const { weightOf, allowance } = this.#rules
+    const rules = { weightOf, rateOf: (tenant: string) => allowance.rateOf(tenant) }
+    const standing = operation && standingOf(this.#dispatcher, operation, rules, this.#now())
+    return operation && standing ? { operation, standing } : null
+  }
+
+  /** Settles when nothing is running and nothing can begin now. */
   idle(): Promise<void> {
     if (this.#isIdle()) return Promise.resolve()
     return new Promise((resolve) => this.#whenIdle.push(resolve))
@@ -73,53 +125,51 @@ export class Lane {
   /** Nothing more is carried out. Settles when what is under way has ended. */
   stop(): Promise<void> {
     this.#isStopped = true
+    clearTimeout(this.#timer)
     return this.idle()
   }
 
   #isIdle(): boolean {
-    return !this.#isWorking && this.#large === null
+    return this.#running === 0 && !this.#isWoken
   }
 
-  #queue(run: string): AdapterQueue<RunOperation> {
-    let queue = this.#turns.get(run)
-    if (!queue) {
-      queue = new AdapterQueue()
-      this.#turns.set(run, queue)
-    }
-    return queue
-  }
-
+  /** Submissions of one tick travel together. */
   #wake(): void {
-    if (this.#isWorking) return
-    this.#isWorking = true
-    void this.#work()
-  }
-
-  async #work(): Promise<void> {
-    // Submissions of one tick travel together.
-    await Promise.resolve()
-    for (let batch = this.#next(); batch.length; batch = this.#next()) {
-      if (isLarge(batch[0] as RunOperation)) this.#aside(batch)
-      else await this.#carry(batch)
-    }
-    // Nothing is awaited between the look that found nothing and this: no submission can fall in between.
-    this.#isWorking = false
-    this.#tellIdle()
-  }
-
-  #next(): RunOperation[] {
-    if (this.#isStopped) return []
-    const mayRun = (run: string, operation: RunOperation) =>
-      this.#large === null || (run !== this.#large && !isLarge(operation))
-    return nextBatch(this.#turns, BATCH_TOKENS, mayRun)
-  }
-
-  #aside(batch: readonly RunOperation[]): void {
-    this.#large = (batch[0] as RunOperation).run.id
-    void this.#carry(batch).then(() => {
-      this.#large = null
-      this.#wake()
+    if (this.#isWoken) return
+    this.#isWoken = true
+    queueMicrotask(() => {
+      this.#isWoken = false
+      if (!this.#isStopped) this.#dispatch()
+      this.#tellIdle()
     })
+  }
+
+  #dispatch(): void {
+    const groups = this.#dispatcher.next(this.#now())
+    if (groups.length) {
+      const started = this.#carrier.start(groups.flatMap((group) => group.operations))
+      for (const group of groups) void this.#carry(group, started)
+    }
+    this.#setTimer()
+  }
+
+  async #carry(group: Group<RunOperation>, started: Promise<ReadonlySet<string>>): Promise<void> {
+    this.#running++
+    this.#meter.begin(this.#now())
+    await this.#carrier.carry(group.operations, started)
+    this.#meter.end(group.cost, this.#now())
+    this.#running--
+    this.#out(group.operations)
+    this.#dispatcher.done(group)
+    this.#wake()
+  }
+
+  #setTimer(): void {
+    clearTimeout(this.#timer)
+    const time = this.#dispatcher.nextTime
+    if (time === null) return
+    const ms = Math.min(Math.max(0, time - this.#now()), LONGEST_TIMER_MS)
+    this.#timer = setTimeout(() => this.#wake(), ms).unref()
   }
 
   #tellIdle(): void {
@@ -127,5 +177,3 @@ export class Lane {
     for (const resolve of this.#whenIdle.splice(0)) resolve()
   }
 }
-
-const isLarge = ({ cost }: RunOperation) => cost > BATCH_TOKENS

@@ -83,6 +83,7 @@ function runOf(
     state: 'creating',
     restart_folder: null,
     restart_position: 0,
+    used_through: 0,
     created_at: now,
     last_request_at: now,
   }

@@ -21,7 +21,8 @@ export interface RestartPoint {
   removeOlder(): Promise<void>
 }
 
-type Transact = (write: (trx: Transaction<Database>) => Promise<void>) => Promise<void>
+/** Runs a write in a transaction of whoever may write. */
+export type Transact = (write: (trx: Transaction<Database>) => Promise<void>) => Promise<void>
 
 interface Account {
   /** Milliseconds that the last point took, and that were spent on the run since. */

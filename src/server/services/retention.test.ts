@@ -91,6 +91,17 @@ describe('Retention', () => {
     expect(clock.countTimers()).toBe(0)
   })
 
+  it('finds what another server on the same database has set, in time', async () => {
+    const other = new Retention(db, new Checkpoints(db, stateDir), () => {}, true)
+    await other.start()
+    await retention.close()
+    await save('a', 3600)
+    clock.tick(HOUR)
+    await other.settled()
+    expect(await names()).toEqual([])
+    await other.close()
+  })
+
   it('follows a time that is set later, and one that is taken back', async () => {
     await save('a', null)
     await save('b', 3600)

@@ -6,17 +6,20 @@ import type { Database } from '../store/schema.ts'
 import { transact } from '../store/transact.ts'
 import { Alarm } from './alarm.ts'
 import { type AuditEvent, writeAudit } from './audit.ts'
-import { type Checkpoint, type Checkpoints, checkTtl, tinkerPath } from './checkpoints.ts'
+import { type Checkpoint, type Checkpoints, checkTtl, TTL_SECONDS, tinkerPath } from './checkpoints.ts'
 import { writeStorageOf } from './storage-meter.ts'
 
 export class Retention {
   readonly #db: Kysely<Database>
   readonly #checkpoints: Checkpoints
+  readonly #isShared: boolean
   readonly #log: (cause: unknown) => void
   readonly #alarm = new Alarm(() => this.#expire())
   #expiring: Promise<number | null> = Promise.resolve(null)
 
-  constructor(db: Kysely<Database>, checkpoints: Checkpoints, log: (cause: unknown) => void) {
+  /** `isShared`: other servers on the same database set times too, and may be gone when they are over. */
+  constructor(db: Kysely<Database>, checkpoints: Checkpoints, log: (cause: unknown) => void, isShared = false) {
+    this.#isShared = isShared
     this.#db = db
     this.#checkpoints = checkpoints
     this.#log = log
@@ -73,7 +76,8 @@ export class Retention {
       .selectFrom('checkpoints')
       .select(({ fn }) => fn.min('expires_at').as('at'))
       .executeTakeFirst()
-    return next?.at ?? null
+    if (!this.#isShared) return next?.at ?? null
+    return Math.min(Number(next?.at ?? Number.POSITIVE_INFINITY), Date.now() + SHORTEST_LIFE_MS)
   }
 
   /** Settles when what was being removed is. */
@@ -87,5 +91,7 @@ export class Retention {
   }
 }
 
+/** What another server sets from now on is not due before that. */
+const SHORTEST_LIFE_MS = TTL_SECONDS.min * 1000
 /** After a removal that failed: a full disk or a lost mount is not mended within a second. */
 const RETRY_MS = 60_000

@@ -3,7 +3,14 @@
 
 import { rm } from 'node:fs/promises'
 import type { Kysely } from 'kysely'
-import { type AdapterFile, type AdapterPart, type Engine, EngineError, type Outcome } from '../../backends/backend.ts'
+import {
+  type AdapterFile,
+  type AdapterPart,
+  type Engine,
+  EngineError,
+  type Outcome,
+  type TrainingItem,
+} from '../../backends/backend.ts'
 import type { Reply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
@@ -12,13 +19,15 @@ import { transact } from '../store/transact.ts'
 import { type Checkpoints, tinkerPath } from './checkpoints.ts'
 import { isEngineLoss, type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
+import type { LimitsOf } from './limits.ts'
 import type { LiveAdapters } from './live-adapters.ts'
+import type { Onlookers } from './onlookers.ts'
 import type { Quotas } from './quotas.ts'
 import type { RestartPoints } from './restart-points.ts'
 import type { RunOperation, RunWork } from './run-operation.ts'
 import type { Run, Runs } from './runs.ts'
 import type { Tenure } from './tenure.ts'
-import { stepMetrics, trainingMetrics } from './training-metrics.ts'
+import { stepMetrics, targetsOf, trainingMetrics } from './training-metrics.ts'
 import { writeUsage } from './usage.ts'
 
 export interface ExecutorParts {
@@ -32,7 +41,9 @@ export interface ExecutorParts {
   readonly survival: Survival
   readonly adapters: LiveAdapters
   readonly restartPoints: RestartPoints
+  readonly limitsOf: LimitsOf
   readonly quotas: Quotas
+  readonly onlookers: Onlookers
   readonly log: (cause: unknown, id: string | null) => void
   /** Told when a run takes no more operations. */
   readonly onUnloaded: (run: Run) => Promise<void>
@@ -64,14 +75,21 @@ export class RunExecutor {
     this.#parts = parts
   }
 
-  /** All operations of the batch are of one class. Never throws. */
-  async carry(batch: readonly RunOperation[]): Promise<void> {
+  /** Records that these are carried out now, in this order. Gives those that another server has not ended meanwhile. */
+  async start(operations: readonly RunOperation[]): Promise<ReadonlySet<string>> {
+    const { journal, tenure } = this.#parts
+    const ids = operations.flatMap(({ id }) => id ?? [])
+    return new Set(await journal.start(ids, tenure))
+  }
+
+  /** All operations of the batch are of one run and one class. Never throws. */
+  async carry(batch: readonly RunOperation[], started: Promise<ReadonlySet<string>>): Promise<void> {
     const [first] = batch
     if (!first) return
     const { survival } = this.#parts
     const open = new Set(batch)
     try {
-      await this.#start(open)
+      await this.#begin(open, started)
       const lost = await survival.carry(first.run.base_model, (engine) => this.#unlessLost(engine, open))
       if (!lost) return
       for (const operation of [...open]) {
@@ -85,13 +103,11 @@ export class RunExecutor {
   }
 
   /** Takes out of `open` what another server has ended meanwhile. */
-  async #start(open: Set<RunOperation>): Promise<void> {
-    const { journal, futures, tenure } = this.#parts
-    const ids = [...open].flatMap(({ id }) => id ?? [])
-    const started = new Set(await journal.start(ids, tenure))
+  async #begin(open: Set<RunOperation>, started: Promise<ReadonlySet<string>>): Promise<void> {
+    const ids = await started
     for (const operation of [...open]) {
-      if (operation.id === null || started.has(operation.id)) continue
-      futures.drop(operation.id)
+      if (operation.id === null || ids.has(operation.id)) continue
+      this.#parts.futures.drop(operation.id)
       open.delete(operation)
     }
   }
@@ -109,29 +125,21 @@ export class RunExecutor {
 
   /** Takes out of `open` what is settled. */
   async #carry(engine: Engine, open: Set<RunOperation>): Promise<void> {
-    await this.#bringBack(engine, open)
-    const batch = [...open]
-    const [first] = batch
+    const { adapters, restartPoints } = this.#parts
+    const [first] = open
     if (!first) return
-    const start = performance.now()
-    let stepped: readonly RunOperation[] = []
-    if (first.batchClass === 'train') await this.#train(engine, open)
-    else if (first.batchClass === 'optim') stepped = await this.#optim(engine, open)
-    else await this.#single(engine, first, open)
-    for (const { run } of batch) this.#parts.restartPoints.spend(run.id, performance.now() - start)
-    for (const { run, id } of stepped) await this.#keep(engine, run, id)
-  }
-
-  async #bringBack(engine: Engine, open: Set<RunOperation>): Promise<void> {
-    for (const operation of [...open]) {
-      if (operation.work.kind === 'create_model' || operation.work.kind === 'unload_model') continue
-      try {
-        await this.#parts.adapters.ensure(engine, operation.run)
-      } catch (cause) {
-        if (isEngineLoss(cause)) throw cause
-        open.delete(operation)
-        await this.#reject(operation, cause)
-      }
+    const { run, work, batchClass } = first
+    if (work.kind !== 'create_model' && work.kind !== 'unload_model') await adapters.use(engine, run, this.#fenced)
+    try {
+      const start = performance.now()
+      let stepped: readonly RunOperation[] = []
+      if (batchClass === 'train') await this.#train(engine, open)
+      else if (batchClass === 'optim') stepped = await this.#optim(engine, open)
+      else await this.#single(engine, first, open)
+      restartPoints.spend(run.id, performance.now() - start)
+      for (const { id } of stepped) await this.#keep(engine, run, id)
+    } finally {
+      adapters.letGo(engine, run.id)
     }
   }
 
@@ -140,7 +148,8 @@ export class RunExecutor {
     const { restartPoints, log } = this.#parts
     if (operation === null || !restartPoints.isDue(run.id)) return
     await restartPoints
-      .take(engine, run.id, operation, (write) => this.#fenced(write))
+      .take(engine, run.id, operation, this.#fenced)
+      .then(() => this.#parts.adapters.noteRestartPoint(engine, run.id))
       .catch((cause) => {
         if (!isEngineLoss(cause) && !staysInJournal(cause)) log(cause, operation)
       })
@@ -148,9 +157,10 @@ export class RunExecutor {
 
   async #train(engine: Engine, open: Set<RunOperation>): Promise<void> {
     const byId = new Map([...open].map((o) => [o.id, o]))
-    for await (const outcome of engine.train([...open].map((o) => (o.work as Work<'train'>).item))) {
+    for await (const outcome of engine.train([...open].map((o) => this.#item(o)))) {
       const operation = byId.get(outcome.operation)
       if (!operation) continue
+      this.#noteChange(engine, operation, outcome)
       await this.#settle(operation, outcome, (result) => {
         const { item, matrix } = operation.work as Work<'train'>
         const logprobs = result.logprobs.map((values, i) => ({
@@ -161,8 +171,19 @@ export class RunExecutor {
         return { type: 'training', value: { logprobs, metrics: trainingMetrics(item, result) } }
       })
       open.delete(operation)
+      if ('result' in outcome) this.#tellPass(operation, outcome.result.loss)
     }
     if (open.size) throw new Error('the engine ended a batch without all outcomes')
+  }
+
+  #tellPass({ run, work, tokens }: RunOperation, loss: number): void {
+    const { item } = work as Work<'train'>
+    if (item.backward) this.#parts.onlookers.trained(run.id, { loss, tokens, targets: targetsOf(item.datums) })
+  }
+
+  #item({ run: { tenant }, work }: RunOperation): TrainingItem {
+    const share = { party: tenant, weight: this.#parts.limitsOf(tenant).weight }
+    return { ...(work as Work<'train'>).item, share }
   }
 
   /** Gives those whose step was taken: they have no gradient now. One that was refused may have kept it. */
@@ -172,11 +193,21 @@ export class RunExecutor {
     for (const outcome of await engine.optimStep([...open].map((o) => (o.work as Work<'optim_step'>).step))) {
       const operation = byId.get(outcome.operation)
       if (!operation) continue
+      this.#noteChange(engine, operation, outcome)
       await this.#settle(operation, outcome, (result) => json({ metrics: stepMetrics(result), type: 'optim_step' }))
       open.delete(operation)
-      if ('result' in outcome) stepped.push(operation)
+      if (!('result' in outcome)) continue
+      stepped.push(operation)
+      this.#parts.onlookers.stepped(operation.run.id, outcome.result.step)
     }
     return stepped
+  }
+
+  /** What failed has changed nothing, but for a step, which may have used up the gradient: then the journal knows better. */
+  #noteChange(engine: Engine, { id, run, work }: RunOperation, outcome: Outcome<unknown>): void {
+    if ('error' in outcome) return
+    const hasGradient = work.kind === 'train'
+    if (work.kind !== 'train' || work.item.backward) this.#parts.adapters.noteChange(engine, run.id, id, hasGradient)
   }
 
   async #settle<T>(operation: RunOperation, outcome: Outcome<T>, reply: (result: T) => Reply): Promise<void> {
@@ -191,6 +222,7 @@ export class RunExecutor {
       tokens,
     } as const
     await this.#parts.futures.resolve(operation.id, reply(outcome.result), plan, (trx) => writeUsage(trx, used))
+    if (tokens) this.#parts.onlookers.used(used)
   }
 
   async #single(engine: Engine, operation: RunOperation, open: Set<RunOperation>): Promise<void> {
@@ -229,12 +261,11 @@ export class RunExecutor {
   }
 
   /** For what is written beside the end of an operation. */
-  async #fenced(write: NonNullable<Also>): Promise<void> {
-    await transact(this.#parts.db, async (trx) => {
+  readonly #fenced = (write: NonNullable<Also>): Promise<void> =>
+    transact(this.#parts.db, async (trx) => {
       await this.#parts.tenure.check(trx)
       await write(trx)
     })
-  }
 
   /** Never throws. */
   async #reject(operation: RunOperation, cause: unknown, also?: Also): Promise<void> {
@@ -247,7 +278,7 @@ export class RunExecutor {
     [K in Single]: (engine: Engine, operation: RunOperation, work: Work<K>) => Promise<Done>
   } = {
     create_model: async (engine, { id, run }, { from }) => {
-      await this.#parts.adapters.create(engine, run, from)
+      await this.#parts.adapters.create(engine, run, this.#fenced, from)
       const reply = from
         ? json({ path: from.path, model_id: run.id, type: 'load_weights' })
         : json({ model_id: run.id, type: 'create_model' })
@@ -267,7 +298,10 @@ export class RunExecutor {
       return {
         reply: json({ path: from.path, model_id: run.id, type: 'load_weights' }),
         also: async (trx) => point?.record(trx),
-        after: async () => point?.removeOlder(),
+        after: async () => {
+          this.#parts.adapters.noteRestartPoint(engine, run.id)
+          await point?.removeOlder()
+        },
       }
     },
     save: async (engine, { run }, { checkpoint }) => {

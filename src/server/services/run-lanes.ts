@@ -3,9 +3,12 @@
 // order, run-executor.ts what is done.
 
 import { serviceError } from '../errors.ts'
+import { Allowance } from '../scheduler/allowance.ts'
 import type { OperationRow } from '../store/journal.ts'
 import type { Signals } from '../store/signals.ts'
+import type { BaseModels } from './base-models.ts'
 import { Lane } from './lane.ts'
+import { inWords, type QueueLine, type QueueSource, type Standing } from './queue.ts'
 import { type ExecutorParts, RunExecutor } from './run-executor.ts'
 import { type RunWork, runOperation } from './run-operation.ts'
 import { takeUpOne, takeUpRuns } from './run-recovery.ts'
@@ -15,6 +18,7 @@ import type { Tenure } from './tenure.ts'
 
 export interface RunLaneParts extends Omit<ExecutorParts, 'tenure' | 'onUnloaded'> {
   readonly sessions: Sessions
+  readonly models: BaseModels
   readonly signals: Signals
 }
 
@@ -23,13 +27,16 @@ interface Open {
   readonly tenure: Tenure
 }
 
-export class RunLanes {
+export class RunLanes implements QueueSource {
   readonly #parts: RunLaneParts
+  /** Training tokens a minute, of all base models together. */
+  readonly #allowance: Allowance
   /** By base model. */
   readonly #lanes = new Map<string, Open>()
 
   constructor(parts: RunLaneParts) {
     this.#parts = parts
+    this.#allowance = new Allowance((tenant) => parts.limitsOf(tenant).trainingTokensPerMinute)
   }
 
   get waiting(): number {
@@ -39,7 +46,9 @@ export class RunLanes {
   /** From now on this server carries out what is done on a base model's runs. */
   begin(baseModel: string, tenure: Tenure): void {
     const executor = new RunExecutor({ ...this.#parts, tenure, onUnloaded: (run) => this.#end(run) })
-    this.#lanes.set(baseModel, { lane: new Lane((batch) => executor.carry(batch)), tenure })
+    const weightOf = (tenant: string) => this.#parts.limitsOf(tenant).weight
+    const lane = new Lane(executor, { allowance: this.#allowance, weightOf })
+    this.#lanes.set(baseModel, { lane, tenure })
   }
 
   /** Settles when nothing of the base model is carried out. What waits is left to the journal. The engine is closed. */
@@ -70,6 +79,11 @@ export class RunLanes {
   /** A request with this number was refused: later ones need not wait for it. */
   skip(run: Pick<Run, 'id' | 'base_model'>, seq: number): void {
     this.#lanes.get(run.base_model)?.lane.skip(run.id, seq)
+  }
+
+  /** Whatever had its turn before the rows that the journal still has. Before anything else is said of the run. */
+  beginRun({ id, base_model, used_through }: Run): void {
+    if (Number(used_through) > 0) this.#lanes.get(base_model)?.lane.beginRun(id, Number(used_through))
   }
 
   /** A session is over: its runs give their adapters back, after what was acknowledged has been done. */
@@ -106,9 +120,45 @@ export class RunLanes {
     await takeUpOne({ ...this.#parts, lanes: this }, run, tenure, row)
   }
 
-  /** Settles when all that was ready has been carried out. */
+  /** Limits of tenants may have changed. */
+  reconsider(): void {
+    for (const { lane } of this.#lanes.values()) lane.reconsider()
+  }
+
+  standing(requestId: string): Standing | null {
+    for (const [baseModel, { lane }] of this.#lanes) {
+      const found = lane.standing(requestId)
+      if (!found) continue
+      const { tenant } = found.operation.run
+      return inWords({ requestId, tenant, baseModel, kind: 'training' }, found.standing, {
+        isRestarting: this.#parts.models.isRestarting(baseModel),
+        rate: lane.rate,
+        tokensPerMinute: this.#allowance.rateOf(tenant),
+        concurrentSamples: null,
+      })
+    }
+    return null
+  }
+
+  lines(): QueueLine[] {
+    return [...this.#lanes].map(([baseModel, { lane }]) => {
+      const { running, waiting, tenants, rate } = lane
+      return { baseModel, kind: 'training', running, waiting, tenants, tokensPerSecond: rate && 1000 * rate }
+    })
+  }
+
+  *open(): Iterable<string> {
+    for (const { lane } of this.#lanes.values()) yield* lane.open
+  }
+
+  /** Settles when all that was ready, and within the limits of its tenant, has been carried out. */
   async drain(): Promise<void> {
     await Promise.all([...this.#lanes.values()].map(({ lane }) => lane.idle()))
+  }
+
+  /** Nothing more begins: the server closes. */
+  stop(): void {
+    for (const { lane } of this.#lanes.values()) void lane.stop()
   }
 }
 

@@ -1,7 +1,7 @@
 // One acknowledged operation on a training run, decoded and on its way to the engine. Data only.
 
 import type { OptimStep, TrainingItem } from '../../backends/backend.ts'
-import type { BatchClass, Schedulable } from '../scheduler/batch.ts'
+import type { BatchClass, Schedulable } from '../scheduler/dispatcher.ts'
 import type { Checkpoint, NewCheckpoint } from './checkpoints.ts'
 import type { Run } from './runs.ts'
 
@@ -26,8 +26,6 @@ export interface RunOperation extends Schedulable {
   readonly id: string | null
   readonly run: Run
   readonly work: RunWork
-  /** Tokens that it computes. */
-  readonly tokens: number
 }
 
 export function runOperation(id: string | null, run: Run, work: RunWork): RunOperation {

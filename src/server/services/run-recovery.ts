@@ -40,6 +40,7 @@ export async function takeUpRuns(
 
 async function takeUp(parts: Parts, run: Run, tenure: Tenure, rows: readonly OperationRow[]): Promise<void> {
   const { journal, lanes } = parts
+  lanes.beginRun(run)
   const waiting = new Set(rows.filter((row) => row.position === null).map(({ seq }) => Number(seq)))
   for (const seq of await journal.usedNumbers(run.id)) if (!waiting.has(seq)) lanes.skip(run, seq)
   for (const row of rows) {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import sinon from 'sinon'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { TrainingDatum, TrainingItem } from '../../backends/backend.ts'
 import { type FakeBackend, fakeBackend } from '../../backends/testing/fake-backend.ts'
 import type { SampleCall, TrainingCall } from '../calls.ts'
@@ -147,7 +147,7 @@ describe('training', () => {
     expect(items.map((i) => i.datums?.[0]?.tokens[0])).toEqual([1, 2, undefined])
   })
 
-  it('packs passes that different tenants have waiting into one call of the engine', async () => {
+  it('has passes of different tenants with the engine at once, each on behalf of its own', async () => {
     const mine = await createModel('anna')
     const own = session
     session = await newSession('bert')
@@ -159,13 +159,18 @@ describe('training', () => {
     await gate.entered
     const second = await services.training.train('anna', pass(mine, 2))
     const third = await services.training.train('bert', pass(theirs, 1))
+    await vi.waitFor(() => expect(train.args).toHaveLength(2))
     gate.open()
     await Promise.all([
       outcome('anna', first.requestId),
       outcome('anna', second.requestId),
       outcome('bert', third.requestId),
     ])
-    expect(train.args.map(([items]) => items.map((i) => i.adapter))).toEqual([[mine], [theirs, mine]])
+    expect(train.args.map(([items]) => items.map((i) => [i.adapter, i.share]))).toEqual([
+      [[mine, { party: 'anna', weight: 1 }]],
+      [[theirs, { party: 'bert', weight: 1 }]],
+      [[mine, { party: 'anna', weight: 1 }]],
+    ])
   })
 
   it('gives a resent request the first one’s id and computes it once', async () => {

@@ -34,6 +34,8 @@ import { Intake } from './intake.ts'
 import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
+import { Onlookers } from './onlookers.ts'
+import { Queue } from './queue.ts'
 import { Quotas } from './quotas.ts'
 import { RestartPoints } from './restart-points.ts'
 import { Retention } from './retention.ts'
@@ -79,6 +81,12 @@ export interface Services {
   readonly sampling: Sampling
   readonly lanes: RunLanes
   readonly draws: Draws
+  /** What waits and why. */
+  readonly queue: Queue
+  /** For those who look on while the others work (observing/). */
+  readonly onlookers: Onlookers
+  readonly journal: Journal
+  readonly db: Kysely<Database>
   readonly sampleEvents: SampleEvents
   readonly futures: Futures
   /** How long a request may wait for its future. */
@@ -130,25 +138,32 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const sessions = new Sessions(db, signals, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
   const checkpoints = new Checkpoints(db, stateDir)
   const addresses = new SignedAddresses(secret)
-  const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null))
+  const retention = new Retention(db, checkpoints, (cause) => logFailure(cause, null), isShared)
   await retention.start()
   const limitsOf = (tenant: string) => tenants.limitsOf(tenant)
   const quotas = new Quotas(db, limitsOf)
   const intake = new Intake({ journal, futures, signals, limitsOf })
   await intake.restore()
   const parts = { db, signals, quotas, intake, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
-  const adapters = new LiveAdapters({ journal, runs, checkpoints, log: (line) => log.info(line) })
   const survival = new Survival(models)
   const restartPoints = new RestartPoints(runs, checkpoints)
-  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints })
-  const draws = new Draws({ ...parts, survival })
+  const room = { adapters: config.liveAdapters, bytes: config.adapterMemory }
+  const adapters = new LiveAdapters({ ...parts, restartPoints, room, log: (line) => log.info(line) })
+  const onlookers = new Onlookers()
+  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints, limitsOf, onlookers })
+  const draws = new Draws({ ...parts, survival, limitsOf, onlookers })
+  tenants.onLimits(() => {
+    lanes.reconsider()
+    draws.reconsider()
+  })
   const training = new Training({ ...parts, lanes })
   const sampling = new Sampling({ ...parts, draws })
   const tasks = new AdapterTasks()
   const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
   const housekeeping = new Housekeeping(
-    new Compaction(db, stateDir, isShared),
+    new Compaction(db, stateDir, isShared, config.keep),
+    config.keep.tidyEvery,
     () => readStorageMeter(db),
     (cause) => logFailure(cause, null),
   )
@@ -168,6 +183,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     const limit = setTimeout(DRAIN_LIMIT_MS, 'limit', { ref: false })
     if ((await Promise.race([drained, limit])) === 'limit')
       log.warn('the rest of the acknowledged work waits for the next start')
+    lanes.stop()
+    draws.stop()
     futures.stopRecording()
     await models.close()
     await engines.release()
@@ -203,6 +220,10 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     sampling,
     lanes,
     draws,
+    queue: new Queue([lanes, draws]),
+    onlookers,
+    journal,
+    db,
     sampleEvents: new SampleEvents(db, futures, sessions, signals),
     futures,
     holdMs: config.holdSeconds * 1000,

@@ -157,6 +157,12 @@ async function loseLease(): Promise<void> {
   })
 }
 
+/** The connections that signals come by are cut; what is sent before there are new ones is lost. */
+async function deafen(): Promise<void> {
+  await sql`select pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and query = 'listen twinkle'`.execute(db)
+}
+
 describe('two servers', () => {
   it('have one engine, and answer for all that is submitted to either', async () => {
     const { ids } = await trained(3)
@@ -213,6 +219,19 @@ describe('two servers', () => {
   it('give adapters back when a session is finished at the other one', async () => {
     const { ids } = await trained(1)
     await Promise.all(ids.map((id) => outcome(other, id)))
+    await other.services.sessions.finish(TENANT, session, 'completed', null)
+    await expect.poll(async () => (await engineOf(owner).status()).adapters, { timeout: 20_000 }).toBe(0)
+  })
+})
+
+describe('signals that are lost', () => {
+  it('are made up for by looking: for work, for its end, and for the end of a session', async () => {
+    const { modelId, ids } = await trained(1)
+    await Promise.all(ids.map((id) => outcome(other, id)))
+    await deafen()
+    const { requestId } = await other.services.training.train(TENANT, pass(modelId, 3))
+    expect(await outcome(other, requestId)).toHaveProperty('metrics')
+    await deafen()
     await other.services.sessions.finish(TENANT, session, 'completed', null)
     await expect.poll(async () => (await engineOf(owner).status()).adapters, { timeout: 20_000 }).toBe(0)
   })

@@ -33,6 +33,14 @@ export function stepMetrics({ gradientNorm, step, applied }: OptimResult): Recor
   return { grad_norm: gradientNorm, optimizer_step: step, applied: applied ? 1 : 0 }
 }
 
+/** How many targets a loss counts: those of a weight that is not 0. */
+export function targetsOf(datums: readonly TrainingDatum[]): number {
+  return datums.reduce(
+    (sum, { targets, weights }) => sum + (weights?.filter((w) => w !== 0).length ?? targets.length),
+    0,
+  )
+}
+
 /** log p - log q of each token that q sampled, and the ratio that the loss makes of it. */
 function sampledTokens(datum: TrainingDatum, current: Float32Array, loss: TrainingItem['loss']) {
   const { logprobs: sampled } = datum

@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Kysely } from 'kysely'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { Compaction, POLICY } from './compaction.ts'
+import { Compaction } from './compaction.ts'
 import { openDatabase } from './database.ts'
 import { Journal } from './journal.ts'
+import { DEFAULT_POLICY as POLICY } from './policy.ts'
 import type { Database, OperationKind, RunTable } from './schema.ts'
 import { newDatabase, type TestDatabase } from './testing/databases.ts'
 
@@ -54,9 +55,9 @@ describe('compaction', () => {
   it('drops the calls that no replay reaches, and keeps those that one does', async () => {
     const [first, look, last] = [await ended('optim_step'), await ended('forward'), await ended('forward_backward')]
     await run('ready', Number((await row(first))?.position))
-    await compaction.run(Date.now() + POLICY.payloads - 1000)
+    await compaction.run(Date.now() + POLICY.calls - 1000)
     expect((await row(first))?.payload_file).not.toBeNull()
-    await compaction.run(Date.now() + POLICY.payloads + 1000)
+    await compaction.run(Date.now() + POLICY.calls + 1000)
     expect(await row(first)).toMatchObject({ payload: null, payload_file: null, plan: null, state: 'done' })
     expect(await row(look)).toMatchObject({ payload: null, payload_file: null })
     const kept = await row(last)
@@ -70,10 +71,10 @@ describe('compaction', () => {
     const [fetched, waiting] = [await ended('sample', null), await ended('sample', null)]
     journal.delivered(fetched)
     await journal.writeDelivered()
-    await compaction.run(Date.now() + POLICY.deliveredAnswers + 1000)
+    await compaction.run(Date.now() + POLICY.answers + 1000)
     expect((await row(fetched))?.result_type).toBe('expired')
     expect((await journal.resultOf((await row(waiting)) as never)).byteLength).toBe(large.byteLength)
-    await compaction.run(Date.now() + POLICY.undeliveredAnswers + 1000)
+    await compaction.run(Date.now() + POLICY.unfetchedAnswers + 1000)
     expect((await row(waiting))?.result_type).toBe('expired')
     expect(readdirSync(join(stateDir, 'blobs'))).toEqual([])
   })
@@ -107,7 +108,7 @@ describe('compaction', () => {
         .execute()
       mkdirSync(join(stateDir, folder(name)), { recursive: true })
     }
-    await compaction.run(Date.now() + POLICY.payloads + 1000)
+    await compaction.run(Date.now() + POLICY.calls + 1000)
     expect(readdirSync(join(stateDir, 'checkpoints', 's_train_0', 'ephemeral'))).toEqual(['shared'])
   })
 
@@ -138,5 +139,43 @@ describe('compaction', () => {
     expect(await compaction.removeOrphans()).toBe(2)
     expect(readdirSync(join(stateDir, 'blobs'))).toHaveLength(2)
     expect(readdirSync(join(stateDir, 'checkpoints', 's_train_0', 'restart'))).toEqual(['kept'])
+  })
+})
+
+describe('a run that goes on', () => {
+  const old = Date.now() + 10 * POLICY.rows
+
+  /** An operation with this number, its call and its answer as small as can be. */
+  async function numbered(seq: number): Promise<string> {
+    const call = { tenant: 'anna', session: 's', subject: RUN, kind: 'optim_step' as const, identity: `${seq}`, seq }
+    const { id } = await journal.append({ ...call, payload: new Uint8Array(1) })
+    await journal.start([id])
+    await journal.finish({ id, result: { type: 'json', bytes: new Uint8Array(1) } })
+    return id
+  }
+  const usedThrough = async () =>
+    Number((await db.selectFrom('runs').select('used_through').executeTakeFirstOrThrow()).used_through)
+
+  it('keeps no rows from before its restart point for ever, and remembers which numbers had their turn', async () => {
+    const [one, two] = [await numbered(1), await numbered(2)]
+    await journal.refuse(RUN, 3)
+    const four = await numbered(4)
+    const six = await numbered(6)
+    const last = await numbered(7)
+    await run('ready', Number((await row(six))?.position))
+    await compaction.run(old)
+    for (const id of [one, two, four]) expect(await row(id)).toBeNull()
+    // Number 5 has not come, so whoever has a later one is remembered by its row.
+    expect(await usedThrough()).toBe(4)
+    expect(await row(six)).not.toBeNull()
+    expect(await row(last)).not.toBeNull()
+    expect(await journal.usedNumbers(RUN)).toEqual([6, 7])
+  })
+
+  it('keeps the rows of late, and all of what a replay needs', async () => {
+    const id = await numbered(1)
+    await run('ready', 0)
+    await compaction.run(old)
+    expect(await row(id)).not.toBeNull()
   })
 })

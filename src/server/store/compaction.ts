@@ -1,31 +1,13 @@
 // Keeps the state directory bounded. What can never be needed again goes: payloads and plans of operations that no replay
-// reaches, answers that were kept long enough, rows of runs that are over. The policy is data, so that it can be shown.
+// reaches, answers that were kept long enough, rows of runs that are over. The policy is data (policy.ts), so that it can be shown.
 // Rows go in small portions: the database answers on the thread of the server.
 
 import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Kysely, sql } from 'kysely'
+import { dropOldRowsOfLiveRuns } from './live-rows.ts'
+import { DEFAULT_POLICY, ORPHAN_MS, type Policy } from './policy.ts'
 import type { Database } from './schema.ts'
-
-const HOUR = 3_600_000
-
-/** Milliseconds. */
-export const POLICY = {
-  /** How long a call is kept after its end, beyond what a replay needs, and a sampler without a name after its session. */
-  payloads: HOUR,
-  /** How long an answer is kept after it was first fetched. */
-  deliveredAnswers: 24 * HOUR,
-  /** How long an answer is kept that nobody has fetched. */
-  undeliveredAnswers: 7 * 24 * HOUR,
-  /** How long the rows of a run that is over, and of samples, are kept. */
-  rows: 30 * 24 * HOUR,
-  /** How long the ledger of what was used is kept. */
-  usage: 400 * 24 * HOUR,
-  /** How old a file without a row must be to go, where another server may be about to write its row. */
-  orphans: 24 * HOUR,
-  /** From one compaction to the next. */
-  interval: HOUR / 6,
-} as const
 
 const PORTION = 500
 /** In the place of a folder that was removed: none would mean the base model. */
@@ -35,11 +17,13 @@ export class Compaction {
   readonly #db: Kysely<Database>
   readonly #stateDir: string
   readonly #isShared: boolean
+  readonly #policy: Policy
   /** @param isShared Other servers may use the same state directory. */
-  constructor(db: Kysely<Database>, stateDir: string, isShared = false) {
+  constructor(db: Kysely<Database>, stateDir: string, isShared = false, policy = DEFAULT_POLICY) {
     this.#db = db
     this.#stateDir = stateDir
     this.#isShared = isShared
+    this.#policy = policy
   }
 
   /** Gives the number of rows that became smaller or went. */
@@ -49,6 +33,7 @@ export class Compaction {
       this.#dropPayloads,
       this.#dropAnswers,
       this.#dropRows,
+      this.#dropLiveRows,
       this.#dropSnapshots,
       this.#dropUsage,
     ]) {
@@ -65,7 +50,7 @@ export class Compaction {
       .selectFrom('operations as o')
       .leftJoin('runs as r', 'r.id', 'o.subject')
       .select(['o.id', 'o.payload_file as file'])
-      .where('o.finished_at', '<', now - POLICY.payloads)
+      .where('o.finished_at', '<', now - this.#policy.calls)
       .where(({ or, eb }) =>
         or([eb('o.payload', 'is not', null), eb('o.payload_file', 'is not', null), eb('o.plan', 'is not', null)]),
       )
@@ -92,8 +77,8 @@ export class Compaction {
       .where('result_type', '!=', 'expired')
       .where(({ or, eb }) =>
         or([
-          eb('delivered_at', '<', now - POLICY.deliveredAnswers),
-          eb('finished_at', '<', now - POLICY.undeliveredAnswers),
+          eb('delivered_at', '<', now - this.#policy.answers),
+          eb('finished_at', '<', now - this.#policy.unfetchedAnswers),
         ]),
       )
       .limit(PORTION)
@@ -107,7 +92,7 @@ export class Compaction {
       .selectFrom('operations as o')
       .leftJoin('runs as r', 'r.id', 'o.subject')
       .select('o.id')
-      .where('o.finished_at', '<', now - POLICY.rows)
+      .where('o.finished_at', '<', now - this.#policy.rows)
       .where('o.payload_file', 'is', null)
       .where('o.result_file', 'is', null)
       .where(({ or, eb }) => or([eb('r.id', 'is', null), eb('r.state', 'in', ['failed', 'unloaded'])]))
@@ -118,6 +103,10 @@ export class Compaction {
     return rows.length
   }
 
+  async #dropLiveRows(now: number): Promise<number> {
+    return dropOldRowsOfLiveRuns(this.#db, now - this.#policy.rows, PORTION)
+  }
+
   /** Weights of sampling sessions without a name: nobody can draw from them once their session is over. */
   async #dropSnapshots(now: number): Promise<number> {
     const rows = await this.#db
@@ -126,7 +115,7 @@ export class Compaction {
       .select(['own.id', 'own.folder'])
       .where('own.folder', 'like', 'checkpoints/%/ephemeral/%')
       .where('sessions.state', '!=', 'active')
-      .where('sessions.heartbeat_at', '<', now - POLICY.payloads)
+      .where('sessions.heartbeat_at', '<', now - this.#policy.calls)
       .where(({ not, exists, selectFrom }) =>
         not(
           exists(
@@ -162,7 +151,7 @@ export class Compaction {
     for (const table of ['usage', 'storage_usage'] as const) {
       const { numDeletedRows } = await this.#db
         .deleteFrom(table)
-        .where('hour', '<', now - POLICY.usage)
+        .where('hour', '<', now - this.#policy.usage)
         .executeTakeFirstOrThrow()
       count += numDeletedRows
     }
@@ -195,7 +184,7 @@ export class Compaction {
     ])
     const found = [...(await this.#below('blobs', 1)), ...(await this.#below('checkpoints', 3))]
     const orphans = found.filter((path) => !known.has(path))
-    const limit = Date.now() - POLICY.orphans
+    const limit = Date.now() - ORPHAN_MS
     let count = 0
     for (const path of orphans) {
       const absolute = join(this.#stateDir, path)

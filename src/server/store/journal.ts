@@ -37,6 +37,18 @@ export interface Finished {
   readonly plan?: unknown
 }
 
+/** What is known of an operation when it starts, whichever server took it. */
+export type StartedOperation = Pick<Selectable<OperationTable>, 'id' | 'kind' | 'tenant' | 'created_at'>
+
+/** Told of what this server has written down. Must be quick and must not throw. */
+export interface JournalWatcher {
+  /** @param ms How long writing took. */
+  appended(id: string, operation: NewOperation, ms: number): void
+  /** They go to the engine together. */
+  started(operations: readonly StartedOperation[]): void
+  finished(finished: Finished): void
+}
+
 /** Whether the writer may still write about the work of a model: throws in the transaction when it may not. */
 export interface Fence {
   check(trx: Transaction<Database>): Promise<void>
@@ -54,11 +66,16 @@ export class Journal {
   readonly #delivered = new Set<string>()
   /** By identity, the operations of which nobody knows whether the database has them: their callers send them again. */
   readonly #inDoubt = new Map<string, string>()
+  readonly #watchers: JournalWatcher[] = []
   #writing: NodeJS.Timeout | undefined
   constructor(db: Kysely<Database>, stateDir: string, signals: Signals = ALONE) {
     this.#db = db
     this.#signals = signals
     this.#blobs = new Blobs(stateDir)
+  }
+
+  watch(watcher: JournalWatcher): void {
+    this.#watchers.push(watcher)
   }
 
   /**
@@ -70,6 +87,7 @@ export class Journal {
     also?: (trx: Transaction<Database>, id: string) => Promise<unknown>,
   ): Promise<{ id: string; isNew: boolean }> {
     const now = Date.now()
+    const begin = performance.now()
     const id = newRequestId(now)
     const hash = createHash('sha256')
       .update(operation.kind)
@@ -107,7 +125,10 @@ export class Journal {
     })
     const doubted = this.#inDoubt.get(operation.identity ?? '')
     this.#inDoubt.delete(operation.identity ?? '')
-    if (first.id === id) return { id, isNew: true }
+    if (first.id === id) {
+      for (const watcher of this.#watchers) watcher.appended(id, operation, performance.now() - begin)
+      return { id, isNew: true }
+    }
     if (stored.file) await this.#blobs.remove(stored.file)
     if (first.payload_hash !== hash) throw serviceError('SEQ_CONFLICT', { identity: operation.identity ?? '' })
     return { id: first.id, isNew: first.id === doubted }
@@ -128,19 +149,22 @@ export class Journal {
     const write = async (trx: Transaction<Database>) => {
       await fence.check(trx)
       const positions = await nextPositions(trx, ids.length)
-      const started: string[] = []
+      const started: StartedOperation[] = []
       for (const [i, id] of ids.entries()) {
-        const { numUpdatedRows } = await trx
+        const row = await trx
           .updateTable('operations')
           .set({ state: 'running', started_at: Date.now(), position: positions[i] as number })
           .where('id', '=', id)
           .where('state', 'in', ['queued', 'running'])
+          .returning(['id', 'kind', 'tenant', 'created_at'])
           .executeTakeFirst()
-        if (numUpdatedRows > 0n) started.push(id)
+        if (row) started.push(row)
       }
       return started
     }
-    return transact(this.#db, write, { isRepeatable: true })
+    const started = await transact(this.#db, write, { isRepeatable: true })
+    for (const watcher of this.#watchers) watcher.started(started)
+    return started.map(({ id }) => id)
   }
 
   /** Records how an operation ended, and whatever `also` writes, in one transaction. */
@@ -174,6 +198,7 @@ export class Journal {
       await this.#signals.send(trx, 'ended', finished.id)
     }
     await transact(this.#db, write, { isRepeatable: true })
+    for (const watcher of this.#watchers) watcher.finished(finished)
   }
 
   /** Whoever's it is; undefined when it has ended. */

@@ -254,6 +254,14 @@ const migrations: Record<string, Migration> = {
         .execute()
     },
   },
+  '012-numbers': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .alterTable('runs')
+        .addColumn('used_through', 'bigint', (c) => c.notNull().defaultTo(0))
+        .execute()
+    },
+  },
 }
 
 export const migrationProvider: MigrationProvider = { getMigrations: async () => migrations }

@@ -75,7 +75,7 @@ class LastingDriver implements Driver {
       try {
         return await this.#pool.connect()
       } catch (cause) {
-        if (!isConnectionLoss(cause)) throw cause
+        // The database was there when the server started: whatever it says now, it may be there again.
         if (this.#isClosed || Date.now() + pause > end) throw serviceError('DATABASE_AWAY', {}, { cause })
         await setTimeout(pause)
       }
@@ -146,8 +146,8 @@ function storable(parameter: unknown): unknown {
 
 const LOST: ReadonlySet<unknown> = new Set([
   ...['ECONNREFUSED', 'ECONNRESET', 'ENOENT', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'EAI_AGAIN'],
-  // Shut down, crashed, starting up, no free slot; and the class of connection exceptions.
-  ...['57P01', '57P02', '57P03', '53300', '08000', '08003', '08006'],
+  // Shut down, crashed, starting up; and the class of connection exceptions.
+  ...['57P01', '57P02', '57P03', '08000', '08003', '08006'],
 ])
 /** pg gives these without a code. */
 const LOST_WORDS =

@@ -13,11 +13,13 @@ import type { Database } from './schema.ts'
 /** Connections of one server at most; requests beyond wait for one. */
 const CONNECTIONS = 16
 const CONNECT_TIMEOUT_MS = 10_000
+/** A server that is paused in the middle of a transaction must not hold up those that take its work over. */
+const IDLE_TRANSACTION_MS = 10_000
 
 /** Throws DATABASE_UNREACHABLE, DATABASE_UNFIT and MISSING_PACKAGE. */
 export async function connectPostgres(url: string, log: (cause: unknown) => void): Promise<Kysely<Database>> {
   const pg = await loadPg()
-  await check(url)
+  await checkPostgres(url)
   const onConnect = async (client: ClientBase) => {
     await client.query(DURABLE)
   }
@@ -52,6 +54,7 @@ async function clientConfig(url: string): Promise<ClientConfig> {
     connectionString: url,
     application_name: 'twinkle',
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    idle_in_transaction_session_timeout: IDLE_TRANSACTION_MS,
     keepAlive: true,
     types: {
       getTypeParser: ((oid: number, format: 'text') => parsers[oid] ?? types.getTypeParser(oid, format)) as never,
@@ -72,20 +75,30 @@ const plainBytes = ({ buffer, byteOffset, byteLength }: Buffer) => new Uint8Arra
 const DURABLE = `select set_config('synchronous_commit', 'on', false)
   where current_setting('synchronous_commit') = 'off'`
 
-const FACTS = `select current_setting('server_encoding') as encoding, pg_is_in_recovery() as standby`
+const FACTS = `select current_setting('server_encoding') as encoding, pg_is_in_recovery() as standby,
+  current_setting('server_version') as version`
 
-/** One try: whoever starts a server is told what is wrong, at once. */
-async function check(url: string): Promise<void> {
+interface Facts {
+  readonly encoding: string
+  readonly standby: boolean
+  readonly version: string
+}
+
+/**
+ * Gives the server's version. One try: whoever starts a server is told what is wrong, at once. Throws DATABASE_UNREACHABLE,
+ * DATABASE_UNFIT and MISSING_PACKAGE.
+ */
+export async function checkPostgres(url: string): Promise<string> {
   const database = shownDatabase(url)
   const client = await newPostgresClient(url)
   client.on('error', () => {})
   try {
     await client.connect()
-    const { rows } = await client.query<{ encoding: string; standby: boolean }>(FACTS)
-    const [facts] = rows
-    const problem =
-      facts?.encoding !== 'UTF8' ? `its encoding is ${facts?.encoding}, not UTF8` : facts.standby ? READ_ONLY : null
+    const { rows } = await client.query<Facts>(FACTS)
+    const { encoding, standby, version } = rows[0] as Facts
+    const problem = encoding !== 'UTF8' ? `its encoding is ${encoding}, not UTF8` : standby ? READ_ONLY : null
     if (problem !== null) throw serviceError('DATABASE_UNFIT', { database, problem })
+    return version
   } catch (cause) {
     if (cause instanceof ServiceError) throw cause
     throw serviceError('DATABASE_UNREACHABLE', { database, problem: problemOf(cause) }, { cause })

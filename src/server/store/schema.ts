@@ -59,6 +59,8 @@ export interface RunTable {
   restart_folder: string | null
   /** Operations beyond it are repeated when the adapter is brought back. */
   restart_position: Generated<number>
+  /** All numbers up to it have had their turn: their rows may be gone. */
+  used_through: Generated<number>
   created_at: number
   last_request_at: number
 }

@@ -23,7 +23,7 @@ export interface StateFacts {
 export async function stateFacts(place: DatabasePlace): Promise<StateFacts> {
   const db = await readDatabase(place)
   try {
-    return { ...(await rows(db)), bytes: await sizes(db, place.stateDir) }
+    return { ...(await rows(db)), bytes: await stateSizes(db, place.stateDir) }
   } finally {
     await db.destroy()
   }
@@ -47,7 +47,8 @@ async function byState(db: Kysely<Database>, table: 'operations' | 'runs'): Prom
   return Object.fromEntries(rows.map(({ state, n }) => [state, n]))
 }
 
-async function sizes(db: Kysely<Database>, stateDir: string): Promise<StateFacts['bytes']> {
+/** Bytes on disk; of a shared folder and database, those of all its servers. */
+export async function stateSizes(db: Kysely<Database>, stateDir: string): Promise<StateFacts['bytes']> {
   const file = sqliteFile(stateDir)
   return {
     database: isPostgres(db) ? await postgresBytes(db) : (await bytesOf(file)) + (await bytesOf(`${file}-wal`)),

@@ -2,6 +2,7 @@
 // cancel_future.
 
 import { failureBody } from '../errors.ts'
+import type { Standing } from '../services/queue.ts'
 import type { Services } from '../services/services.ts'
 import { replyJson } from '../wire/reply.ts'
 import type { TinkerHandlers } from './handlers.ts'
@@ -12,14 +13,12 @@ const JSON_TYPE = 'application/json'
 /** From here on a client that asks for it hears of a result's size first, so that it can make room. */
 const LARGE_BYTES = 2 ** 20
 
-export function futureHandlers({ futures, sampling, sampleEvents, holdMs }: Services) {
+export function futureHandlers({ futures, sampling, sampleEvents, queue, holdMs }: Services) {
   return {
     retrieveFuture: async ({ tenant, body, request }) => {
       const future = await futures.retrieve(tenant.id, body.request_id, holdMs, request.signal)
       if (future.state === 'failed') return failureBody(future.error)
-      // 408 makes every SDK ask again at once without a warning in its log.
-      if (future.state === 'pending')
-        return { status: 408, json: { queue_state: 'active', request_id: body.request_id } }
+      if (future.state === 'pending') return pending(body.request_id, queue.standing(body.request_id))
       if (body.allow_metadata_only && future.bytes.byteLength > LARGE_BYTES) {
         return { status: 'complete_metadata', response_payload_size: future.bytes.byteLength }
       }
@@ -45,4 +44,30 @@ export function futureHandlers({ futures, sampling, sampleEvents, holdMs }: Serv
     // Training operations keep their place in the order of their model: only samples can be cancelled.
     cancelFuture: async ({ tenant, body }) => sampling.cancel(tenant.id, body.request_id),
   } satisfies Partial<TinkerHandlers>
+}
+
+/**
+ * 408 makes every SDK ask again at once. Those that look at the state log a pause with its reason once a minute; the other
+ * answer that means "not yet", try_again, would add a warning to every poll.
+ */
+function pending(request_id: string, standing: Standing | null) {
+  if (!standing) return { status: 408, json: { request_id, queue_state: 'active' } }
+  const { queueState: queue_state, reason, position, estimateMs } = standing
+  const togo = estimateMs ? `; about ${roughly(estimateMs)} to go` : ''
+  return {
+    status: 408,
+    json: {
+      request_id,
+      queue_state,
+      queue_state_reason: reason && `${reason}${togo}`,
+      position,
+      ...(estimateMs !== null && { estimate_ms: estimateMs }),
+    },
+  }
+}
+
+function roughly(ms: number): string {
+  const seconds = Math.ceil(ms / 1000)
+  if (seconds <= 90) return `${seconds} s`
+  return seconds <= 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`
 }

@@ -8,12 +8,26 @@ import { newPostgresClient } from '../postgres.ts'
 export interface TestDatabase {
   /** For the setting `database`. */
   readonly url: string
+  /**
+   * Another one with what is committed in this one; `meanwhile` nothing is. Whoever is connected loses the connection. On
+   * SQLite the database is in the state directory, which `meanwhile` copies.
+   */
+  copy(meanwhile: () => void): Promise<TestDatabase>
   remove(): Promise<void>
+}
+
+const sqlite: TestDatabase = {
+  url: 'sqlite',
+  copy: async (meanwhile) => {
+    meanwhile()
+    return sqlite
+  },
+  remove: async () => {},
 }
 
 /** With all tables, on PostgreSQL. */
 export async function newDatabase(): Promise<TestDatabase> {
-  return inject('postgres') === undefined ? { url: 'sqlite', remove: async () => {} } : copyOf('postgres')
+  return inject('postgres') === undefined ? sqlite : copyOf('postgres')
 }
 
 /** On PostgreSQL, without tables. */
@@ -24,14 +38,24 @@ export function newEmptyDatabase(): Promise<TestDatabase> {
 async function copyOf(template: string): Promise<TestDatabase> {
   const name = `t_${randomUUID().replaceAll('-', '')}`
   await administer(`create database ${name} template ${template}`)
-  return { url: addressOf(name), remove: () => administer(`drop database ${name} with (force)`) }
+  const copy = async (meanwhile: () => void) => {
+    await administer(
+      `alter database ${name} allow_connections false`,
+      `select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '${name}'`,
+    )
+    meanwhile()
+    const copied = await copyOf(name)
+    await administer(`alter database ${name} allow_connections true`)
+    return copied
+  }
+  return { url: addressOf(name), copy, remove: () => administer(`drop database ${name} with (force)`) }
 }
 
-async function administer(sql: string): Promise<void> {
+async function administer(...statements: readonly string[]): Promise<void> {
   const client = await newPostgresClient(addressOf('template1'))
   await client.connect()
   try {
-    await client.query(sql)
+    for (const sql of statements) await client.query(sql)
   } finally {
     await client.end()
   }
