@@ -33,13 +33,13 @@ export const savedAs = (name: string) => ({
   hasOptimizer: true,
 })
 
-/** A pass over one datum of `tokens` tokens. */
-export function pass(modelId: string, seqId: number, tokens = 3): TrainingCall {
+/** A pass over so many datums of so many tokens. */
+export function pass(modelId: string, seqId: number, count = 1, tokens = 3): TrainingCall {
   const values = Int32Array.from({ length: tokens }, (_, i) => (seqId + i) % 50)
-  const datums = [{ tokens: values, targets: values.map((token) => token + 1), width: 1 }]
+  const datum = { tokens: values, targets: values.map((token) => token + 1), width: 1 }
   return {
     ...{ modelId, seqId, forwardOnly: false, lossName: 'cross_entropy', lossConfig: {} },
-    ...{ datums, matrix: [false] },
+    ...{ datums: Array(count).fill(datum), matrix: Array(count).fill(false) },
   }
 }
 
