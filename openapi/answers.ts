@@ -38,11 +38,13 @@ export function problemWithAnswer(id: OperationId, status: number, body: unknown
 }
 
 function validatorOf(id: OperationId, status: number): ValidateFunction | undefined {
-  const { document, path, method, success, errors } = operations[id]
-  const listed = status === success.status || String(status) in errors
-  const pointer = ['paths', path, method, 'responses', listed ? String(status) : 'default']
+  const { document: name, path, method } = operations[id]
+  const document = `${base}${documentFiles[name]}`
+  const responses = ['paths', path, method, 'responses']
+  const listed = String(status) in (at(document, responses) as object)
+  const pointer = [...responses, listed ? String(status) : 'default']
   const key = pointer.join(' ')
-  if (!compiled.has(key)) compiled.set(key, compileAnswer(`${base}${documentFiles[document]}`, pointer))
+  if (!compiled.has(key)) compiled.set(key, compileAnswer(document, pointer))
   return compiled.get(key)
 }
 

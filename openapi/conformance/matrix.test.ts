@@ -15,8 +15,9 @@ const functions = readdirSync(FOLDER)
 const withoutPadding = (markdown: string) => markdown.replaceAll(/ +\|/g, ' |').replaceAll(/-{3,}/g, '---')
 
 describe('the table of conformance cases', () => {
-  it('has one Python function for each case, and no other', () => {
-    expect(functions.sort()).toEqual(CASES.map((c) => c.id).sort())
+  it('has one Python function for each case, and no other but what another test runs', () => {
+    const here = functions.filter((id) => id !== undefined && !(id in ELSEWHERE))
+    expect(here.sort()).toEqual(CASES.map((c) => c.id).sort())
   })
 
   it('accounts for every case of the protocol, C01 to C99', () => {

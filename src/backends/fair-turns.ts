@@ -1,6 +1,7 @@
 // Whose turn it is when something is shared by weight and turns differ in size: start-time fair queueing (Goyal, Vin and
 // Cheng 1996). A member's time is what it was given, divided by its weight; the one with the least goes first. Whoever comes
-// starts at the time of the one served now: staying away saves nothing up, and what is owed is not forgotten by leaving.
+// starts at the time of the one served now, and before those who are level with it and were served already: staying away
+// saves nothing up, what is owed is not forgotten by leaving, and who wants little seldom waits for who wants much.
 // Plain data without a clock; coming, leaving, being charged and being found cost O(log members) each.
 
 import { Heap } from './heap.ts'
@@ -11,6 +12,8 @@ interface Member<T> {
   weight: number
   /** Virtual time: cost given so far divided by weight. */
   time: number
+  /** Nothing was given to it since it came. */
+  isFresh: boolean
   /** Who came first goes first among equals. */
   arrival: number
   /** Place in the heap; -1 when it is away. */
@@ -31,7 +34,8 @@ export class FairTurns<T> {
   constructor() {
     const isBefore = (a: Member<T>, b: Member<T>) => {
       this.#steps++
-      return a.time === b.time ? a.arrival < b.arrival : a.time < b.time
+      if (a.time !== b.time) return a.time < b.time
+      return a.isFresh === b.isFresh ? a.arrival < b.arrival : a.isFresh
     }
     this.#heap = new Heap(isBefore, (member, place) => {
       member.place = place
@@ -58,10 +62,11 @@ export class FairTurns<T> {
 
   /** A member wants turns. One that wants some already keeps its time; the weight is the new one from now on. */
   join(name: string, value: T, weight = 1): void {
-    const member = this.#members.get(name) ?? { name, value, weight, time: 0, arrival: 0, place: -1 }
+    const member = this.#members.get(name) ?? { name, value, weight, time: 0, arrival: 0, isFresh: true, place: -1 }
     Object.assign(member, { value, weight })
     if (member.place >= 0) return
     member.time = Math.max(this.#now, member.time)
+    member.isFresh = true
     member.arrival = this.#arrivals++
     this.#members.set(name, member)
     this.#heap.push(member)
@@ -82,6 +87,7 @@ export class FairTurns<T> {
     if (!member) return
     this.#advance()
     member.time += cost / member.weight
+    member.isFresh = false
     if (member.place >= 0) this.#heap.moved(member.place)
   }
 

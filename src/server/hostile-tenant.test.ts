@@ -243,3 +243,26 @@ describe.each([
     })
   })
 })
+
+describe('whoever holds a weights access token and sends it as a key', () => {
+  let token: string
+  beforeAll(async () => {
+    const sent = { key: anna.key, params: { run: anna.run, kind: 'weights', name: 'a' }, body: {} }
+    token = (await server.call('createWeightsAccessToken', sent)).token
+  })
+
+  it.each(operations)('learns nothing by $id but the shape of its checkpoint', async ({ id, attacks }) => {
+    for (const sent of different(targets(anna, bert).flatMap((ids) => attacks.map((attack) => attack(ids))))) {
+      const answer = await server.send(id, { ...sent, key: token })
+      const text = await answer.text()
+      // Nothing is its own, not even what the tenant that made the token could name.
+      expect(answer.status === 403 || READERS_MAY.includes(id), `${id} ${answer.status}`).toBe(true)
+      for (const part of [anna.project, 'stolen']) expect(text).not.toContain(part)
+      const isItsOwn = JSON.stringify(sent).includes(anna.paths[0] as string)
+      if (id === 'weightsInfo') expect(answer.status).toBe(isItsOwn ? 200 : 404)
+    }
+  })
+})
+
+/** Of the operations above. */
+const READERS_MAY: readonly string[] = ['reportTelemetry', 'sessionHeartbeat', 'finishSession', 'weightsInfo']

@@ -9,7 +9,7 @@ import { Keys, type NewKey } from './services/keys.ts'
 import { TenantRecords } from './services/tenant-records.ts'
 import { openDatabase } from './store/database.ts'
 import type { Database } from './store/schema.ts'
-import { TestServer } from './testing/test-server.ts'
+import { type Json, TestServer } from './testing/test-server.ts'
 
 const HOUR = 3_600_000
 function inAnHour(): void {
@@ -132,6 +132,34 @@ describe('a key', () => {
     const listed = await keys.list()
     expect(listed).toEqual([expect.objectContaining({ id, tenantName: 'anna' })])
     expect(Date.now() - (listed[0]?.last_used_at ?? 0)).toBeLessThan(10 * 60_000)
+  })
+})
+
+describe('an admin', () => {
+  it('sees what all tenants use, store and do, and owns none of it; a member sees its own', async () => {
+    await start()
+    const [anna, bert, admin] = [await make('anna'), await make('bert'), await make('staff', { role: 'admin' })]
+    for (const { key } of [anna, bert]) {
+      const run = await server.newModel(await server.newSession({}, key), {}, key)
+      await server.result('saveWeights', { key, body: { model_id: run, path: 'a' } })
+      await server.call('publishCheckpoint', { key, params: { run, kind: 'weights', name: 'a' } })
+    }
+    const seen = async ({ key }: { key: string }) => {
+      const { entries } = await server.call('getAuditLog', { key, query: { event_type: 'checkpoints' } })
+      const query = { starting_on: '2020-01-01T00:00:00Z', ending_before: '2100-01-01T00:00:00Z' }
+      const { data: usage } = await server.call('getBillingUsageEvents', { key, query })
+      const { data: storage } = await server.call('getCurrentCheckpointStorage', { key })
+      return {
+        actors: entries.map((e: Json) => e.event_details.actor).sort(),
+        users: new Set(usage.map((e: Json) => e.session_id)).size,
+        owners: storage.map((row: Json) => row.user_name).sort(),
+      }
+    }
+    const all = [anna.tenant, bert.tenant].sort()
+    expect(await seen(admin)).toEqual({ actors: all, users: 2, owners: ['anna', 'bert'] })
+    expect(await seen(bert)).toEqual({ actors: [bert.tenant], users: 1, owners: ['bert'] })
+    const mine = await server.call('listUserCheckpoints', { key: admin.key })
+    expect(mine.checkpoints).toEqual([])
   })
 })
 

@@ -25,7 +25,7 @@ def public_methods() -> dict[str, object]:
     found = {}
     for name in CLIENTS:
         for method, value in vars(_client(name)).items() if _client(name) else ():
-            is_call = inspect.isfunction(value) or isinstance(value, (classmethod, staticmethod))
+            is_call = inspect.isroutine(value) or isinstance(value, (classmethod, staticmethod))
             if is_call and not method.startswith("_") and method not in INTERNAL:
                 found[f"{name}.{method}"] = value
     return found
@@ -42,7 +42,7 @@ def watch() -> list[str]:
     found = public_methods()
     for name, value in found.items():
         owner, _, method = name.partition(".")
-        kind = None if inspect.isfunction(value) else type(value)
+        kind = type(value) if isinstance(value, (classmethod, staticmethod)) else None
         seen = _observed(name, value.__func__ if kind else value)
         setattr(_client(owner), method, kind(seen) if kind else seen)
     return sorted(found)

@@ -1,5 +1,5 @@
 // Which run operations go to the engine now. Within an adapter order is kept (adapter-queue.ts). Adapters of a tenant take
-// turns, and tenants do by weight; a tenant that has nothing with the engine is never kept waiting by others, for the engine
+// turns, and tenants do by weight; a tenant that has little with the engine is never kept waiting by others, for the engine
 // shares its micro-batches among those it has (backends/fair-queue.ts). What is over a tenant's allowance waits for its
 // time. Plain data: no engine, no promises, and time is passed in.
 
@@ -7,64 +7,17 @@ import { FairTurns } from '../../backends/fair-turns.ts'
 import { Heap } from '../../backends/heap.ts'
 import { AdapterQueue } from './adapter-queue.ts'
 import type { Allowance } from './allowance.ts'
-
-export type BatchClass = 'train' | 'optim' | 'single'
-export interface Schedulable {
-  readonly run: { readonly id: string; readonly tenant: string }
-  readonly batchClass: BatchClass
-  /** What it takes of the engine, in tokens. */
-  readonly cost: number
-  /** Tokens that count against the tenant's allowance. */
-  readonly tokens: number
-}
+import { type Adapter, costOf, type Group, newTenant, type Schedulable, type Tenant } from './tenant.ts'
 
 export interface DispatchRules {
   readonly weightOf: (tenant: string) => number
   readonly allowance: Allowance
 }
 
-/** Operations of one adapter that go to the engine together: training passes in a row, or one of another class. */
-export interface Group<T> {
-  readonly operations: readonly T[]
-  readonly cost: number
-  /** More than the window holds: it runs beside it, one for each tenant. */
-  readonly isLarge: boolean
-  readonly adapter: Adapter<T>
-}
-
-export interface Adapter<T> {
-  readonly run: string
-  readonly tenant: Tenant<T>
-  readonly queue: AdapterQueue<T>
-  /** What of it is with the engine. */
-  group: Group<T> | null
-}
-
-export interface Tenant<T> {
-  readonly id: string
-  readonly adapters: Map<string, Adapter<T>>
-  /** Adapters that have something to do and nothing with the engine. */
-  readonly turns: FairTurns<Adapter<T>>
-  /** The same, but what they have to do is large and another large one is with the engine. */
-  readonly parked: Set<Adapter<T>>
-  /** The same, but what they have to do is over the allowance. */
-  readonly held: Set<Adapter<T>>
-  heldUntil: number
-  /** Place among those that are held; -1 = not. */
-  heldPlace: number
-  /** Tokens with the engine, large ones not counted. */
-  underWay: number
-  large: Group<T> | null
-}
-
 /** Tokens that are with the engine at once, so that it can fill its micro-batches. */
 const WINDOW = 8192
-/** What a tenant that has nothing with the engine may send in any case. */
+/** Tokens that a tenant may have with the engine in any case: enough to fill a micro-batch of it when its turn comes. */
 const QUANTUM = 1024
-/** Operations without tokens are not free: writing what became of them takes time. */
-const LEAST_COST = 64
-
-export const costOf = ({ cost }: Schedulable): number => Math.max(cost, LEAST_COST)
 
 export class Dispatcher<T extends Schedulable> {
   readonly #rules: DispatchRules
@@ -74,7 +27,7 @@ export class Dispatcher<T extends Schedulable> {
   readonly #unowned = new Map<string, AdapterQueue<T>>()
   /** Tenants whose turn may come. */
   readonly #turns = new FairTurns<Tenant<T>>()
-  /** Those of them that have nothing with the engine. */
+  /** Those of them that have less than a quantum with the engine. */
   readonly #hungry = new Set<Tenant<T>>()
   readonly #held = new Heap<Tenant<T>>(
     (a, b) => a.heldUntil < b.heldUntil,
@@ -144,7 +97,9 @@ export class Dispatcher<T extends Schedulable> {
   }
   /** Comparisons made so far, for tests. */
   get steps(): number {
-    return [...this.#tenants.values()].reduce((sum, { turns }) => sum + turns.steps, this.#turns.steps)
+    let { steps } = this.#turns
+    for (const { turns } of this.#tenants.values()) steps += turns.steps
+    return steps
   }
 
   /** When somebody may go who may not now; null = that is not a matter of time. */
@@ -278,13 +233,8 @@ export class Dispatcher<T extends Schedulable> {
   }
 
   #tenant(id: string): Tenant<T> {
-    let tenant = this.#tenants.get(id)
-    if (!tenant) {
-      const nothing = { underWay: 0, large: null, heldUntil: 0, heldPlace: -1 }
-      const [parked, held] = [new Set<Adapter<T>>(), new Set<Adapter<T>>()]
-      tenant = { id, adapters: new Map(), turns: new FairTurns(), parked, held, ...nothing }
-      this.#tenants.set(id, tenant)
-    }
+    const tenant = this.#tenants.get(id) ?? newTenant(id)
+    this.#tenants.set(id, tenant)
     return tenant
   }
 
@@ -301,7 +251,7 @@ export class Dispatcher<T extends Schedulable> {
     const wants = tenant.turns.size > 0
     if (wants) this.#turns.join(tenant.id, tenant, this.#rules.weightOf(tenant.id))
     else this.#turns.leave(tenant.id)
-    if (wants && tenant.underWay === 0) this.#hungry.add(tenant)
+    if (wants && tenant.underWay < QUANTUM) this.#hungry.add(tenant)
     else this.#hungry.delete(tenant)
     if (tenant.adapters.size === 0 && !tenant.large && tenant.underWay === 0) this.#tenants.delete(tenant.id)
   }

@@ -1,7 +1,8 @@
 // Where an operation stands that waits: what is ahead of it if nobody comes any more, by the same virtual times by which
 // turns are given (fair-turns.ts). Looked up when somebody asks, never kept. Plain data.
 
-import { type Adapter, costOf, type Dispatcher, type Schedulable, type Tenant } from './dispatcher.ts'
+import type { Dispatcher } from './dispatcher.ts'
+import { type Adapter, costOf, type Schedulable, type Tenant } from './tenant.ts'
 
 export type Standing =
   | { readonly state: 'running' }

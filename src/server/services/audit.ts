@@ -45,12 +45,12 @@ export class Audit {
     this.#db = db
   }
 
-  /** Of one day in UTC that begins at `from`, oldest first. */
-  async ofDay(tenant: string, from: number, resource: string | null): Promise<AuditEntry[]> {
+  /** Of one day in UTC that begins at `from`, oldest first; of all tenants where none is named. */
+  async ofDay(tenant: string | null, from: number, resource: string | null): Promise<AuditEntry[]> {
     const rows = await this.#db
       .selectFrom('audit')
       .selectAll()
-      .where('tenant', '=', tenant)
+      .$if(tenant !== null, (query) => query.where('tenant', '=', tenant))
       .where('created_at', '>=', from)
       .where('created_at', '<', from + DAY_MS)
       .orderBy('id')

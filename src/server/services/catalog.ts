@@ -28,6 +28,7 @@ export interface RunRecord {
 }
 
 export interface StoredBytes {
+  readonly tenant: string
   readonly projectId: string | null
   readonly checkpoints: number
   readonly bytes: number
@@ -87,21 +88,25 @@ export class Catalog {
     return { rows, total: Number(total.count), limit, offset }
   }
 
-  /** What a tenant's checkpoints take, by project. */
-  async storage(tenant: string, projectId?: string): Promise<readonly StoredBytes[]> {
-    let query = this.#checkpoints(tenant, 'owned')
+  /** What a tenant's checkpoints take, by project; those of all tenants where none is named. */
+  async storage(tenant: string | null, projectId?: string): Promise<readonly StoredBytes[]> {
+    let query = this.#db
+      .selectFrom('checkpoints')
+      .where((eb) => (tenant === null ? isGood(eb) : visible(eb, tenant, 'owned')))
       .innerJoin('runs', 'runs.id', 'checkpoints.run')
       .innerJoin('sessions', 'sessions.id', 'runs.session')
-      .groupBy('sessions.project_id')
+      .groupBy(['checkpoints.tenant', 'sessions.project_id'])
     if (projectId !== undefined) query = query.where('sessions.project_id', '=', projectId)
     const rows = await query
       .select(({ fn }) => [
+        'checkpoints.tenant',
         'sessions.project_id',
         fn.countAll<number>().as('count'),
         fn.sum<number>('checkpoints.bytes').as('bytes'),
       ])
       .execute()
     return rows.map((row) => ({
+      tenant: row.tenant,
       projectId: row.project_id,
       checkpoints: Number(row.count),
       bytes: Number(row.bytes),
@@ -146,13 +151,19 @@ export class Catalog {
 }
 
 function visible(
-  { eb, or, and }: ExpressionBuilder<Database, 'checkpoints'>,
+  builder: ExpressionBuilder<Database, 'checkpoints'>,
   tenant: string,
   scope: AccessScope,
 ): Expression<SqlBool> {
+  const { eb, or, and } = builder
   const own = eb('checkpoints.tenant', '=', tenant)
   const readable = scope === 'owned' ? own : or([own, eb('checkpoints.published', '=', 1)])
-  return and([readable, or([eb('checkpoints.expires_at', 'is', null), eb('checkpoints.expires_at', '>', Date.now())])])
+  return and([readable, isGood(builder)])
+}
+
+/** Its time is not over. */
+function isGood({ eb, or }: ExpressionBuilder<Database, 'checkpoints'>): Expression<SqlBool> {
+  return or([eb('checkpoints.expires_at', 'is', null), eb('checkpoints.expires_at', '>', Date.now())])
 }
 
 function bounded({ limit, offset }: PageRequest): PageRequest {

@@ -2,9 +2,10 @@
 // It runs only while there is work; it is woken by submissions, by ends, and by one timer when somebody waits for an
 // allowance. Order and fairness are in scheduler/, meaning in run-executor.ts.
 
-import { Dispatcher, type DispatchRules, type Group } from '../scheduler/dispatcher.ts'
+import { Dispatcher, type DispatchRules } from '../scheduler/dispatcher.ts'
 import { Meter } from '../scheduler/meter.ts'
 import { type Standing, standingOf } from '../scheduler/standing.ts'
+import type { Group } from '../scheduler/tenant.ts'
 import type { RunOperation } from './run-operation.ts'
 
 export interface Carrier {

@@ -1,7 +1,7 @@
 // One acknowledged operation on a training run, decoded and on its way to the engine. Data only.
 
 import type { OptimStep, TrainingItem } from '../../backends/backend.ts'
-import type { BatchClass, Schedulable } from '../scheduler/dispatcher.ts'
+import type { BatchClass, Schedulable } from '../scheduler/tenant.ts'
 import type { Checkpoint, NewCheckpoint } from './checkpoints.ts'
 import type { Run } from './runs.ts'
 

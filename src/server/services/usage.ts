@@ -42,6 +42,7 @@ export async function writeUsage(db: Kysely<Database>, usage: Usage): Promise<vo
 }
 
 export interface LedgerRow {
+  readonly tenant: string
   /** The hour's begin, milliseconds since 1970. */
   readonly hour: number
   readonly session: string | null
@@ -62,19 +63,22 @@ export class Ledger {
     this.#db = db
   }
 
-  /** Hours that begin in [from, to), oldest first, each with its session's project, metadata and key where there is one. */
-  async between(tenant: string, from: number, to: number): Promise<LedgerRow[]> {
+  /**
+   * Hours that begin in [from, to), oldest first, each with its session's project, metadata and key where there is one; of all
+   * tenants where none is named.
+   */
+  async between(tenant: string | null, from: number, to: number): Promise<LedgerRow[]> {
     await readStorageMeter(this.#db)
     const [tokens, storage] = [await this.#tokens(tenant, from, to), await this.#storage(tenant, from, to)]
     return [...tokens, ...storage].sort((a, b) => a.hour - b.hour)
   }
 
-  async #tokens(tenant: string, from: number, to: number): Promise<LedgerRow[]> {
+  async #tokens(tenant: string | null, from: number, to: number): Promise<LedgerRow[]> {
     const rows = await this.#db
       .selectFrom('usage as u')
       .leftJoin('sessions as s', 's.id', 'u.session')
-      .select(['u.hour', 'u.session', 'u.base_model', 'u.kind', 'u.tokens as amount', ...OF_SESSION])
-      .where('u.tenant', '=', tenant)
+      .select(['u.tenant', 'u.hour', 'u.session', 'u.base_model', 'u.kind', 'u.tokens as amount', ...OF_SESSION])
+      .$if(tenant !== null, (query) => query.where('u.tenant', '=', tenant))
       .where('u.hour', '>=', from)
       .where('u.hour', '<', to)
       .orderBy('u.hour')
@@ -84,12 +88,12 @@ export class Ledger {
     return rows.map((row) => ledgerRow(row, row.kind))
   }
 
-  async #storage(tenant: string, from: number, to: number): Promise<LedgerRow[]> {
+  async #storage(tenant: string | null, from: number, to: number): Promise<LedgerRow[]> {
     const rows = await this.#db
       .selectFrom('storage_usage as u')
       .leftJoin('sessions as s', 's.id', 'u.session')
-      .select(['u.hour', 'u.session', 'u.base_model', 'u.byte_hours as amount', ...OF_SESSION])
-      .where('u.tenant', '=', tenant)
+      .select(['u.tenant', 'u.hour', 'u.session', 'u.base_model', 'u.byte_hours as amount', ...OF_SESSION])
+      .$if(tenant !== null, (query) => query.where('u.tenant', '=', tenant))
       .where('u.hour', '>=', from)
       .where('u.hour', '<', to)
       .orderBy('u.hour')
@@ -102,6 +106,7 @@ export class Ledger {
 const OF_SESSION = ['s.project_id', 's.user_metadata', 's.api_key'] as const
 
 interface Row {
+  readonly tenant: string
   readonly hour: number
   readonly session: string
   readonly base_model: string
@@ -113,6 +118,7 @@ interface Row {
 
 function ledgerRow(row: Row, kind: LedgerRow['kind']): LedgerRow {
   return {
+    tenant: row.tenant,
     hour: Number(row.hour),
     session: row.session === '' ? null : row.session,
     baseModel: row.base_model,

@@ -1,10 +1,11 @@
-// What an account asks about itself: its key, what its checkpoints take, who did what.
+// What an account asks about itself: its key, what its checkpoints take, who did what. With an admin's key, about everybody.
 
 import { createHash } from 'node:crypto'
 import type { Schemas } from '../../generated/operations.ts'
 import { serviceError } from '../errors.ts'
 import type { AuditEntry } from '../services/audit.ts'
 import type { Services } from '../services/services.ts'
+import type { Tenant } from '../services/tenants.ts'
 import { HOUR_MS, type LedgerRow } from '../services/usage.ts'
 import type { TinkerHandlers } from './handlers.ts'
 import { isoTime } from './records.ts'
@@ -20,6 +21,12 @@ const RESOURCES = {
 } as const
 
 export function accountHandlers({ audit, catalog, keys, ledger, tenants, tokens }: Services) {
+  /** Whose tokens they are: a key of one's own, or for an admin the tenant that has it. */
+  const userOf = ({ role }: Tenant, { tenant, apiKey }: LedgerRow) => {
+    const label = apiKey && tenants.labelOf(apiKey)
+    return role === 'admin' ? [tenants.nameOf(tenant), label].filter(Boolean).join(' ') : label
+  }
+
   return {
     authToken: async ({ tenant, request }) => {
       // A token that begot tokens would never end.
@@ -42,11 +49,12 @@ export function accountHandlers({ audit, catalog, keys, ledger, tenants, tokens 
       await keys.revoke(tenant.key, tenant.id)
     },
     getCurrentCheckpointStorage: async ({ tenant, query }) => {
-      const rows = await catalog.storage(tenant.id, query.project_id)
+      const rows = await catalog.storage(scopeOf(tenant), query.project_id)
       return {
-        data: rows.map(({ projectId, checkpoints, bytes }) => ({
+        data: rows.map(({ tenant: owner, projectId, checkpoints, bytes }) => ({
           project_id: projectId,
-          org_user_urn: tenant.id,
+          org_user_urn: owner,
+          user_name: tenants.nameOf(owner),
           checkpoint_count: checkpoints,
           size_bytes: bytes,
           size_gigabytes: bytes / GIGABYTE,
@@ -54,18 +62,23 @@ export function accountHandlers({ audit, catalog, keys, ledger, tenants, tokens 
       }
     },
     getAuditLog: async ({ tenant, query }) => {
-      const entries = await audit.ofDay(tenant.id, dayStart(query.day), RESOURCES[query.event_type])
+      const entries = await audit.ofDay(scopeOf(tenant), dayStart(query.day), RESOURCES[query.event_type])
       return { entries: entries.map(entryRecord) }
     },
     getBillingUsageEvents: async ({ tenant, query }) => {
       const [from, to] = [timeOf('starting_on', query.starting_on), timeOf('ending_before', query.ending_before)]
-      const rows = await ledger.between(tenant.id, from, to)
+      const rows = await ledger.between(scopeOf(tenant), from, to)
       return {
-        data: rows.map((row) => usageRecord(row, row.apiKey && tenants.labelOf(row.apiKey))),
+        data: rows.map((row) => usageRecord(row, userOf(tenant, row))),
         sessions: Object.fromEntries(rows.flatMap(sessionRecord)),
       }
     },
   } satisfies Partial<TinkerHandlers>
+}
+
+/** Null: of all tenants. */
+function scopeOf({ id, role }: Tenant): string | null {
+  return role === 'admin' ? null : id
 }
 
 /** Milliseconds since 1970 at which the day begins in UTC; today by default. */

@@ -1,6 +1,6 @@
 """Every case, by theme. Importing a module registers its cases."""
 
-from . import account, checkpoints, losses, refusals, rest, sampling, scripts, sessions, training  # noqa: F401
+from . import account, checkpoints, losses, methods_tour, refusals, rest, sampling, scripts, sessions, training  # noqa: F401
 
 try:
     import torch  # noqa: F401

@@ -37,11 +37,11 @@ def cancelled_sample() -> None:
         params = types.SamplingParams(max_tokens=CONTEXT - 8, stop=[])
 
         async def abandon() -> None:
-            try:
-                await asyncio.wait_for(sampler.sample_async(text(PROMPT), 64, params), 0.2)
-            except asyncio.TimeoutError:
-                return
-            raise AssertionError("64 sequences were there within 0.2 s; nothing was left to cancel")
+            waiting = asyncio.create_task(sampler.sample_async(text(PROMPT), 64, params))
+            assert await asyncio.to_thread(wire.wait_for, "asample", 1, 20), wire.names
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            assert waiting.cancelled(), "64 sequences were there at once; nothing was left to cancel"
 
         asyncio.run(abandon())
         until = time.monotonic() + 20
@@ -70,7 +70,7 @@ def account() -> None:
     training, (path,) = saved(service, "a")
     forward_backward(training, [weighted(some_tokens(9, 84))])
     done(rest.publish_checkpoint_from_tinker_path(path))
-    admin = rest if version() < (0, 26) else tinker.AdminClient()
+    admin = rest if version() < (0, 36) else tinker.AdminClient()
     entries = done(admin.get_audit_log(event_type="checkpoints")).entries
     assert any(entry.event == "checkpoint_publish" and entry.tinker_path == path for entry in entries), entries
     now = datetime.now(timezone.utc)
@@ -91,4 +91,5 @@ def whoami() -> None:
         who = done(service.create_rest_client().whoami())
         run = done(service.create_rest_client().get_training_run(training.model_id))
         assert who.user_urn == run.model_owner, (who, run)
-        assert who.org_urn and who.email, who
+        assert who.email, who
+        assert version() < (0, 34) or who.org_urn, who

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
+import re
 from datetime import datetime, timedelta, timezone
 
 import tinker
@@ -282,6 +284,23 @@ def sampler_handle() -> None:
     sampler = base_sampler()
     copy = done(tinker.SamplingClient.from_sampler_handle(sampler.get_sampler_handle()))
     assert drawn(sample(copy, PROMPT, stop=[])) == drawn(sample(sampler, PROMPT, stop=[]))
+
+
+@case("C72")
+def paused_by_a_limit() -> None:
+    """Needs a server whose tenants may draw 6000 tokens a minute and that holds a poll for a second."""
+    heard: list[str] = []
+    listener = logging.Handler(logging.WARNING)
+    listener.emit = lambda record: heard.append(record.getMessage())
+    logging.getLogger().addHandler(listener)
+    sampler = base_sampler()
+    params = types.SamplingParams(max_tokens=100, temperature=1.0, stop=[])
+    futures = [sampler.sample(prompt=text(PROMPT), num_samples=n, sampling_params=params) for n in (50, 20)]
+    assert [len(done(future).sequences) for future in futures] == [50, 20]
+    paused = [message for message in heard if "is paused" in message]
+    assert len(paused) == 1, heard
+    reason = r"Sampling is paused for sampler \S+ Reason: over its limit of 6000 sampling tokens a minute; about \d+ s to go"
+    assert re.match(reason, paused[0]), paused[0]
 
 
 @case("C63-short")
