@@ -1,20 +1,22 @@
-// `npm run bench [-- engine | service | soak [--operations N]]`: figures of this machine, as Markdown: medians with their
+// `npm run bench [-- engine | service | soak [--operations N] | prefix [--model NAME=REF]]`: figures of this machine, as Markdown: medians with their
 // spread. Absolute times are of this machine in this hour; what can be compared is printed as a ratio of interleaved runs.
 
 import { availableParallelism, cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { benchEngine } from './bench/engine.ts'
+import { benchPrefix } from './bench/prefix.ts'
 import { benchService } from './bench/service.ts'
 import { benchSoak } from './bench/soak.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { operations: { type: 'string', default: '100000' } },
+  options: { operations: { type: 'string', default: '100000' }, model: { type: 'string' } },
 })
 const print = (text: string) => void process.stdout.write(`\n${text}\n`)
 const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
   engine: () => benchEngine(print),
   service: () => benchService(print),
+  prefix: () => benchPrefix(values.model, print),
   soak: () => benchSoak(wholeOf('operations', values.operations), print),
 }
 
