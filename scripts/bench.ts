@@ -1,9 +1,10 @@
-// `npm run bench [-- engine | service | soak [--operations N] | prefix [--model NAME=REF]]`: figures of this machine, as Markdown: medians with their
+// `npm run bench [-- engine | service | journal | soak [--operations N] | prefix [--model NAME=REF]]`: figures of this machine, as Markdown: medians with their
 // spread. Absolute times are of this machine in this hour; what can be compared is printed as a ratio of interleaved runs.
 
 import { availableParallelism, cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { benchEngine } from './bench/engine.ts'
+import { benchJournal } from './bench/journal.ts'
 import { benchPrefix } from './bench/prefix.ts'
 import { benchService } from './bench/service.ts'
 import { benchSoak } from './bench/soak.ts'
@@ -16,6 +17,7 @@ const print = (text: string) => void process.stdout.write(`\n${text}\n`)
 const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
   engine: () => benchEngine(print),
   service: () => benchService(print),
+  journal: () => benchJournal(print),
   prefix: () => benchPrefix(values.model, print),
   soak: () => benchSoak(wholeOf('operations', values.operations), print),
 }
