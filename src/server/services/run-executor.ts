@@ -46,6 +46,9 @@ type Also = Parameters<Futures['resolve']>[3]
 export class RunExecutor {
   readonly #parts: ExecutorParts
   readonly #singles: SingleOperations
+  /** Batches under way. */
+  #carrying = 0
+
   constructor(parts: ExecutorParts) {
     this.#parts = parts
     this.#singles = new SingleOperations(parts, this.#fenced)
@@ -64,6 +67,7 @@ export class RunExecutor {
     if (!first) return
     const { survival } = this.#parts
     const open = new Set(batch)
+    this.#carrying++
     try {
       await this.#begin(open, started)
       const lost = await survival.carry(first.run.base_model, (engine) => this.#unlessLost(engine, open))
@@ -75,6 +79,8 @@ export class RunExecutor {
       }
     } catch (cause) {
       for (const operation of open) await this.#reject(operation, cause)
+    } finally {
+      this.#carrying--
     }
   }
 
@@ -112,7 +118,8 @@ export class RunExecutor {
       if (batchClass === 'train') await this.#train(engine, open)
       else if (batchClass === 'optim') stepped = await this.#optim(engine, open)
       else await this.#single(engine, first, open)
-      restartPoints.spend(run.id, performance.now() - start)
+      // The engine was shared by as many.
+      restartPoints.spend(run.id, (performance.now() - start) / this.#carrying)
       for (const { id } of stepped) await this.#keep(engine, run, id)
     } finally {
       adapters.letGo(engine, run.id)
