@@ -14,7 +14,7 @@ import { openServices, type Services } from '../services.ts'
 const CHECKPOINT = join(import.meta.dirname, '../../../backends/transformers/goldens/llama-tied/checkpoint')
 const SILENT = pino({ level: 'silent' })
 
-export const ADAMW = {
+const ADAMW = {
   rule: 'adamw',
   learningRate: 0.1,
   beta1: 0.9,
@@ -24,7 +24,7 @@ export const ADAMW = {
   clipNorm: 0,
 } as const
 
-export const savedAs = (name: string) => ({
+const savedAs = (name: string) => ({
   kind: 'weights' as const,
   name,
   overwrite: false,
