@@ -53,7 +53,9 @@ export async function runCampaign({ requests = 4000, seed = 1, log = (_line: str
         statuses[status] = (statuses[status] ?? 0) + 1
         if (ending.status >= 200 && ending.status < 400) reached.add(request.operation)
         const problem = problemWith(request, ending)
-        if (problem) findings.push(`${problem}\n${describe(request, ending)}`)
+        if (!problem) return
+        findings.push(`${problem}\n${describe(request, ending)}`)
+        log(`FOUND: ${findings.at(-1)}`)
       })
       sent += batch.length
       const complaint = await bystander.complaint()

@@ -113,7 +113,8 @@ function usageRecord(row: LedgerRow, keyName: string | null): Schemas['UsageEven
 
 function eventInfo({ kind, amount }: LedgerRow): Schemas['UsageEvent']['event_info'] {
   if (kind === 'checkpoint') return { type: kind, count: amount }
-  if (kind === 'storage') return { type: kind, gigabyte_hours: amount / GIGABYTE, free: false }
+  // No `free`: it is false by default, and SDKs before 0.36 refuse events with a field they do not know.
+  if (kind === 'storage') return { type: kind, gigabyte_hours: amount / GIGABYTE }
   if (kind === 'sampling_prefill') return { type: kind, cached: false, token_count: amount }
   if (kind === 'sampling_prefill_cached') return { type: 'sampling_prefill', cached: true, token_count: amount }
   return { type: kind, token_count: amount }
