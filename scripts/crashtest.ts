@@ -1,30 +1,54 @@
-// `npm run crashtest -- --rounds N [--seed S] [--database postgres]`: kills a real server, its engines, or both (or the
-// PostgreSQL server), in every round and in the middle of the work of several clients, and says whether every promise was
-// kept. Ends with code 1 when one was not.
+// `npm run crashtest -- --rounds N [--seed S] [--database postgres] [--servers 2]`: kills a real server, its engines, or both
+// (or the PostgreSQL server), in every round and in the middle of the work of several clients, and says whether every promise
+// was kept. Of two servers on one PostgreSQL database, one is killed, paused or stopped. Ends with code 1 when one was not.
 
 import { parseArgs } from 'node:util'
-import { CROWD_BOUND, runTrial, type Verdict } from './crashtest/trial.ts'
+import { MISHAPS, type PairVerdict, runPairTrial } from './crashtest/pair-trial.ts'
+import { CROWD_BOUND, randomFrom, runTrial, type Verdict } from './crashtest/trial.ts'
 
 const text = { type: 'string' } as const
-const { values } = parseArgs({ options: { rounds: text, seed: text, database: text } })
+const { values } = parseArgs({ options: { rounds: text, seed: text, database: text, servers: text } })
 const rounds = whole('rounds', values.rounds ?? '10')
 const seed = whole('seed', values.seed ?? '1')
-const database = kind(values.database ?? 'sqlite')
-const verdict = await runTrial({ rounds, seed, database, log: (line) => console.log(line) })
-console.log(report(verdict))
-process.exitCode = verdict.broken.length === 0 ? 0 : 1
+const log = (line: string) => console.log(line)
+process.exitCode = (await (values.servers === undefined ? one() : pair(values.servers))) ? 0 : 1
 
-function report({ acknowledged, kills, resent, crowdDeviation, broken }: Verdict): string {
+/** True when every promise was kept. */
+async function one(): Promise<boolean> {
+  const database = kind(values.database ?? 'sqlite')
+  const verdict = await runTrial({ rounds, seed, database, log })
+  const { kills } = verdict
+  const killed =
+    `killed: API ${kills.api}, engines ${kills.engine}, both ${kills.both}` +
+    (database === 'postgres' ? `, PostgreSQL ${kills.database}` : '')
+  return told(`${rounds} rounds with seed ${seed} on ${database}; ${killed}`, verdict)
+}
+
+async function pair(servers: string): Promise<boolean> {
+  if (servers !== '2' || (values.database ?? 'postgres') !== 'postgres') {
+    console.error('Error: --servers is 2, and they share a PostgreSQL database, which this program starts.')
+    process.exit(2)
+  }
+  const random = randomFrom(seed)
+  const mishaps = Array.from({ length: rounds }, () => MISHAPS[Math.floor(random() * MISHAPS.length)] ?? MISHAPS[0])
+  const verdict = await runPairTrial(mishaps, log)
+  return told(
+    `${rounds} rounds with seed ${seed} of two servers; they got ${verdict.passed.join(' and ')} requests`,
+    verdict,
+  )
+}
+
+function told(first: string, { acknowledged, resent, crowdDeviation, broken }: Verdict | PairVerdict): boolean {
   const lines = [
     '',
-    `${rounds} rounds with seed ${seed} on ${database}; killed: API ${kills.api}, engines ${kills.engine}, both ${kills.both}` +
-      (database === 'postgres' ? `, PostgreSQL ${kills.database}` : ''),
+    first,
     `${acknowledged} requests acknowledged, all asked for again at the end; ${resent} exchanges died and were sent again`,
     `tenants in a crowd: at most ${crowdDeviation.toExponential(2)} nats from an undisturbed run (bound ${CROWD_BOUND})`,
     ...broken.map((sentence) => `BROKEN: ${sentence}`),
     broken.length === 0 ? 'Verdict: every promise was kept.' : `Verdict: ${broken.length} promises were broken.`,
   ]
-  return lines.join('\n')
+  console.log(lines.join('\n'))
+  return broken.length === 0
 }
 
 function whole(name: string, value: string): number {

@@ -181,7 +181,7 @@ export function deviation(a: readonly number[] = [], b: readonly number[] = []):
 }
 
 /** Mulberry32: the same kills for the same seed. */
-function randomFrom(seed: number): () => number {
+export function randomFrom(seed: number): () => number {
   let state = seed >>> 0
   return () => {
     state = (state + 0x6d2b79f5) >>> 0

@@ -84,7 +84,7 @@ export class EngineShare implements Engines {
 
   /** Settles when the lease is over and nothing of its work is left here. */
   async #serve(lease: Lease, onServed: () => void, onFailed: (cause: unknown) => void): Promise<void> {
-    const { leases, models, hosts, log, leaseMs } = this.#parts
+    const { leases, models, hosts, log } = this.#parts
     const { baseModel } = lease
     this.#held.add(lease)
     void this.#keep(lease)
@@ -98,15 +98,21 @@ export class EngineShare implements Engines {
       onServed()
       await lease.over
     } catch (err) {
-      if (!lease.isOver) {
-        log.error({ err }, `the engine of ${baseModel} could not be opened here`)
-        onFailed(err)
-        await this.#giveUp(lease)
-        await this.#pause(leaseMs)
-      }
+      if (!lease.isOver) await this.#failed(lease, err, onFailed)
+    } finally {
+      await hosts.end(baseModel)
+      this.#held.delete(lease)
     }
-    await hosts.end(baseModel)
-    this.#held.delete(lease)
+  }
+
+  /** Another server may be luckier. */
+  async #failed(lease: Lease, err: unknown, onFailed: (cause: unknown) => void): Promise<void> {
+    if (!this.#closing.signal.aborted) {
+      this.#parts.log.error({ err }, `the engine of ${lease.baseModel} could not be opened here`)
+    }
+    onFailed(err)
+    await this.#giveUp(lease)
+    await this.#pause(this.#parts.leaseMs)
   }
 
   /** Renews it until it is over. */

@@ -59,11 +59,12 @@ export class RunLanes implements QueueSource {
   }
 
   /**
-   * Takes up what this server has acknowledged. What has no number is taken up when its signal comes: what other servers
-   * had acknowledged before goes first.
+   * Takes up what this server has acknowledged. What has no number, or is about a run that is not created yet, is taken up
+   * when its signal comes: what was acknowledged before, here or by other servers, goes first.
    */
   async accept(id: string, run: Run, work: RunWork, seq: number): Promise<void> {
-    if (seq > 0 || !this.#parts.signals.isShared) await this.take(id, run, work, seq)
+    const isOrdered = seq === 0 || run.state === 'creating'
+    if (!isOrdered || !this.#parts.signals.isShared) await this.take(id, run, work, seq)
   }
 
   /** Takes up what was acknowledged, unless it has it already or another server has the engine. */

@@ -188,7 +188,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     futures.stopRecording()
     await models.close()
     await engines.release()
-    await journal.writeDelivered()
+    await journal.writeDelivered().catch((cause) => logFailure(cause, null))
     await signals.close()
     await db.destroy()
     lock?.release()

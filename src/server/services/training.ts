@@ -221,6 +221,7 @@ export class Training {
           kind,
           identity: seqId > 0 ? `run:${run.id}:${seqId}` : null,
           ...(seqId > 0 && { seq: seqId }),
+          isOrdered: run.state === 'creating',
           baseModel: run.base_model,
           payload,
           ...(digest && { digest }),

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Kysely } from 'kysely'
@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Compaction } from './compaction.ts'
 import { openDatabase } from './database.ts'
 import { Journal } from './journal.ts'
-import { DEFAULT_POLICY as POLICY } from './policy.ts'
+import { ORPHAN_MS, DEFAULT_POLICY as POLICY } from './policy.ts'
 import type { Database, OperationKind, RunTable } from './schema.ts'
 import { newDatabase, type TestDatabase } from './testing/databases.ts'
 
@@ -139,6 +139,16 @@ describe('compaction', () => {
     expect(await compaction.removeOrphans()).toBe(2)
     expect(readdirSync(join(stateDir, 'blobs'))).toHaveLength(2)
     expect(readdirSync(join(stateDir, 'checkpoints', 's_train_0', 'restart'))).toEqual(['kept'])
+  })
+
+  it('leaves a file without a row for a day where another server may be about to write its row', async () => {
+    const shared = new Compaction(db, stateDir, true)
+    const file = join(stateDir, 'blobs', 'written-elsewhere')
+    writeFileSync(file, '')
+    expect(await shared.removeOrphans()).toBe(0)
+    const seconds = (Date.now() - ORPHAN_MS) / 1000 - 1
+    utimesSync(file, seconds, seconds)
+    expect(await shared.removeOrphans()).toBe(1)
   })
 })
 

@@ -25,6 +25,8 @@ export interface NewOperation {
   readonly seq?: number
   /** Whoever has the engine of this base model hears of it. */
   readonly baseModel?: string
+  /** Though it has a number, its server too takes it up when its signal comes: in the order of what was acknowledged. */
+  readonly isOrdered?: boolean
   readonly payload: Uint8Array
   /** What makes two payloads the same call; the payload itself when absent (it may hold a seed that the server drew). */
   readonly digest?: Uint8Array
@@ -115,7 +117,8 @@ export class Journal {
         })
         .execute()
       await also?.(trx, id)
-      const { baseModel, seq = 0 } = operation
+      const { baseModel, isOrdered } = operation
+      const seq = isOrdered ? 0 : (operation.seq ?? 0)
       if (baseModel !== undefined) await this.#signals.send(trx, 'work', { baseModel, id, seq })
       return { id, payload_hash: hash }
     }
@@ -237,13 +240,10 @@ export class Journal {
     clearTimeout(this.#writing)
     this.#writing = undefined
     const ids = [...this.#delivered]
-    this.#delivered.clear()
     for (let i = 0; i < ids.length; i += MOST_IDS) {
-      await this.#db
-        .updateTable('operations')
-        .set({ delivered_at: Date.now() })
-        .where('id', 'in', ids.slice(i, i + MOST_IDS))
-        .execute()
+      const portion = ids.slice(i, i + MOST_IDS)
+      await this.#db.updateTable('operations').set({ delivered_at: Date.now() }).where('id', 'in', portion).execute()
+      for (const id of portion) this.#delivered.delete(id)
     }
   }
 

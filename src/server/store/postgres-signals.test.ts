@@ -67,12 +67,22 @@ it('are heard by nobody when their transaction is taken back', async () => {
 it('come again by a new connection, after everybody was told that some may be lost', async () => {
   const gap = new Promise<void>((resolve) => there.onGap(resolve))
   await sql`select pg_terminate_backend(pid) from pg_stat_activity
-    where datname = current_database() and query = 'listen twinkle'`.execute(db)
+    where datname = current_database() and query in ('listen twinkle', 'select 1')`.execute(db)
   await gap
   const last = hears('after')
   await here.send(db, 'ended', 'after')
   await last
   expect(heard).toEqual(['after'])
+})
+
+it('are told from whatever else comes by that channel', async () => {
+  const last = hears('last')
+  for (const noise of ['', 'no JSON', 'null', '["x"]', '["x","work",null]', '["x","ended"]']) {
+    await sql`select pg_notify('twinkle', ${noise})`.execute(db)
+  }
+  await here.send(db, 'ended', 'last')
+  await last
+  expect(heard.at(-1)).toBe('last')
 })
 
 it('do not let a paused server hold a transaction open for ever', async () => {

@@ -71,16 +71,20 @@ class PostgresSignals implements Signals {
     this.#asking = setTimeout(() => void this.#ask(client), ASK_MS.every).unref()
   }
 
+  /** Whoever may use the database may use its channels: what is no signal of ours is left alone. */
   #hear(message: string): void {
-    const [sender, topic, fact] = JSON.parse(message) as [string, Topic, never]
-    for (const [of, listener] of this.#listeners) if (of === topic) listener(fact, sender === this.#sender)
+    try {
+      const [sender, topic, fact] = JSON.parse(message) as [string, Topic, never]
+      for (const [of, listener] of this.#listeners) if (of === topic) listener(fact, sender === this.#sender)
+    } catch (cause) {
+      this.#log(cause)
+    }
   }
 
   async #ask(client: Client): Promise<void> {
-    const limit = AbortSignal.timeout(ASK_MS.limit)
     const silence = sleep(ASK_MS.limit, 'silent', { ref: false })
     const answer = await Promise.race([client.query('select 1'), silence]).catch((cause) => cause as unknown)
-    if (limit.aborted || answer === 'silent') return this.#lost(client, new Error('the database did not answer'))
+    if (answer === 'silent') return this.#lost(client, new Error('the database did not answer'))
     if (this.#client === client) this.#asking = setTimeout(() => void this.#ask(client), ASK_MS.every).unref()
   }
 

@@ -2,6 +2,7 @@
 // twice (vitest.config.ts).
 
 import { randomUUID } from 'node:crypto'
+import type { Client } from 'pg'
 import { inject } from 'vitest'
 import { newPostgresClient } from '../postgres.ts'
 
@@ -46,16 +47,24 @@ async function copyOf(template: string): Promise<TestDatabase> {
     meanwhile()
     const copied = await copyOf(name)
     await administer(`alter database ${name} allow_connections true`)
+    // As if its time were over: of that the tests of leases know more.
+    await withClient(copied.url, (client) => client.query('update engine_leases set owner = null, expires_at = 0'))
     return copied
   }
   return { url: addressOf(name), copy, remove: () => administer(`drop database ${name} with (force)`) }
 }
 
 async function administer(...statements: readonly string[]): Promise<void> {
-  const client = await newPostgresClient(addressOf('template1'))
+  await withClient(addressOf('template1'), async (client) => {
+    for (const sql of statements) await client.query(sql)
+  })
+}
+
+async function withClient(url: string, work: (client: Client) => Promise<unknown>): Promise<void> {
+  const client = await newPostgresClient(url)
   await client.connect()
   try {
-    for (const sql of statements) await client.query(sql)
+    await work(client)
   } finally {
     await client.end()
   }
