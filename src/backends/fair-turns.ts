@@ -32,14 +32,10 @@ export class FairTurns<T> {
   #steps = 0
 
   constructor() {
-    const isBefore = (a: Member<T>, b: Member<T>) => {
-      this.#steps++
-      if (a.time !== b.time) return a.time < b.time
-      return a.isFresh === b.isFresh ? a.arrival < b.arrival : a.isFresh
-    }
-    this.#heap = new Heap(isBefore, (member, place) => {
+    const placed = (member: Member<T>, place: number) => {
       member.place = place
-    })
+    }
+    this.#heap = new Heap((a, b) => this.#isBefore(a, b), placed)
   }
 
   get size(): number {
@@ -58,6 +54,18 @@ export class FairTurns<T> {
   /** The virtual time at which its next turn starts. */
   timeOf(name: string): number {
     return Math.max(this.#now, this.#members.get(name)?.time ?? 0)
+  }
+
+  /** Of two that want turns: whether the first has its next one before the second. */
+  precedes(one: string, other: string): boolean {
+    const [a, b] = [this.#members.get(one), this.#members.get(other)]
+    return a !== undefined && b !== undefined && a.place >= 0 && this.#isBefore(a, b)
+  }
+
+  #isBefore(a: Member<T>, b: Member<T>): boolean {
+    this.#steps++
+    if (a.time !== b.time) return a.time < b.time
+    return a.isFresh === b.isFresh ? a.arrival < b.arrival : a.isFresh
   }
 
   /** A member wants turns. One that wants some already keeps its time; the weight is the new one from now on. */

@@ -223,6 +223,11 @@ export const ERRORS = {
     'Send sampling_session_id, model_path or base_model.',
   ),
   INVALID_SAMPLING: user(400, '{field} = {value} is not possible.', 'It must be {expected}.'),
+  NO_STABILITY_INFO: user(
+    400,
+    'record_stability_info prepares for the loss stable_reinforce, whose formula is not public. Served are {losses}.',
+    'Choose one of these and leave the field out; in the cookbook: loss_fn=importance_sampling.',
+  ),
   UNSUPPORTED_FIELD: user(400, 'The field {field} of {operation} is not supported yet.', 'Leave it out.'),
 
   // Limits of a tenant

@@ -92,6 +92,10 @@ export class Dispatcher<T extends Schedulable> {
   timeOf(tenant: string): number {
     return this.#turns.timeOf(tenant)
   }
+  /** Of two tenants that are level with each other: whether the first has its turn before the second. */
+  precedes(one: string, other: string): boolean {
+    return this.#turns.precedes(one, other)
+  }
   get(run: string): Adapter<T> | undefined {
     return this.#adapters.get(run)
   }

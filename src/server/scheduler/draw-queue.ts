@@ -234,9 +234,10 @@ export class DrawQueue<T extends Drawable> {
     for (const other of this.#tenants.values()) {
       if (other === tenant || other.blocked) continue
       const limit = (start - this.#turns.timeOf(other.id)) * this.#rules.weightOf(other.id)
+      const isLevel = limit === 0 && this.#turns.precedes(other.id, tenant.id)
       let given = 0
       for (const item of other.items) {
-        if (given >= limit) break
+        if (given >= limit && (given > 0 || !isLevel)) break
         if (given === 0) others++
         given += this.#expected(item)
         ahead++

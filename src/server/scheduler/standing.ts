@@ -61,7 +61,9 @@ export function standingOf<T extends Schedulable>(
   const start = dispatcher.timeOf(tenant.id) + (own.cost - charged) / rules.weightOf(tenant.id)
   for (const other of dispatcher.tenants.values()) {
     if (other === tenant) continue
-    const before = costBefore(other, (start - dispatcher.timeOf(other.id)) * rules.weightOf(other.id))
+    const time = (start - dispatcher.timeOf(other.id)) * rules.weightOf(other.id)
+    // Of those who are level with it, the next one goes before it or does not.
+    const before = costBefore(other, time === 0 && dispatcher.precedes(other.id, tenant.id) ? 1 : time)
     operations += before.operations
     cost += before.cost
     if (before.operations) others++
@@ -79,7 +81,9 @@ function inTenant<T extends Schedulable>(adapter: Adapter<T>, index: number): Ah
   }
   const start = tenant.turns.timeOf(adapter.run) + sum(before.map(costOf))
   for (const other of tenant.adapters.values()) {
-    if (other !== adapter) add(ahead, prefix(other, start - tenant.turns.timeOf(other.run)))
+    if (other === adapter) continue
+    const time = start - tenant.turns.timeOf(other.run)
+    add(ahead, prefix(other, time === 0 && tenant.turns.precedes(other.run, adapter.run) ? 1 : time))
   }
   return ahead
 }

@@ -234,7 +234,7 @@ describe('a server that is killed', () => {
     const before = await outcomes(house, ids)
     const after = await killed()
     expect(await outcomes(after, ids)).toEqual(before)
-    expect(after.backend.engines[0]?.calls).toEqual([])
+    expect(after.backend.engines[0]?.calls ?? []).toEqual([])
   })
 
   it('goes on with a run that has a gradient, and brings back no run before it is asked for', async () => {
@@ -244,7 +244,7 @@ describe('a server that is killed', () => {
     const { requestId } = await services.training.train('anna', pass(modelId, 2))
     await outcome(house, requestId)
     const after = await killed()
-    expect(after.backend.engines[0]?.calls).toEqual([])
+    expect(after.backend.engines[0]?.calls ?? []).toEqual([])
     const ends: unknown[] = []
     for (const at of [house, after]) {
       await at.services.training.optimStep('anna', modelId, 3, ADAMW)

@@ -1,22 +1,13 @@
 // Carries out run operations on an engine and settles their futures: the record first, then the answer. An operation that
 // fails is its own affair; the batch goes on. What an engine's death leaves open is done again by its successor.
 
-import { rm } from 'node:fs/promises'
 import type { Kysely } from 'kysely'
-import {
-  type AdapterFile,
-  type AdapterPart,
-  type Engine,
-  EngineError,
-  type Outcome,
-  type TrainingItem,
-} from '../../backends/backend.ts'
+import { type Engine, EngineError, type Outcome, type TrainingItem } from '../../backends/backend.ts'
 import type { Reply } from '../calls.ts'
-import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
 import type { Database } from '../store/schema.ts'
 import { transact } from '../store/transact.ts'
-import { type Checkpoints, tinkerPath } from './checkpoints.ts'
+import type { Checkpoints } from './checkpoints.ts'
 import { isEngineLoss, type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
 import type { LimitsOf } from './limits.ts'
@@ -26,6 +17,7 @@ import type { Quotas } from './quotas.ts'
 import type { RestartPoints } from './restart-points.ts'
 import type { RunOperation, RunWork } from './run-operation.ts'
 import type { Run, Runs } from './runs.ts'
+import { type Done, json, SingleOperations, usedBy } from './single-operations.ts'
 import type { Tenure } from './tenure.ts'
 import { stepMetrics, targetsOf, trainingMetrics } from './training-metrics.ts'
 import { writeUsage } from './usage.ts'
@@ -50,29 +42,16 @@ export interface ExecutorParts {
 }
 
 type Work<K extends RunWork['kind']> = Extract<RunWork, { kind: K }>
-type Single = Exclude<RunWork['kind'], 'train' | 'optim_step'>
 type Also = Parameters<Futures['resolve']>[3]
-/** What to answer, and what to write in the same transaction. */
-interface Done {
-  readonly reply: Reply
-  readonly also?: Also
-  /** Run once the answer is durable. */
-  readonly after?: () => Promise<void>
-}
-
-/** Results of saves name what was asked for. */
-const SAVE_TYPES = {
-  weights: 'save_weights',
-  sampler_weights: 'save_weights_for_sampler',
-  external_weights: 'save_weights_external',
-} as const
-
-const json = (value: Record<string, unknown>): Reply => ({ type: 'json', value })
-
 export class RunExecutor {
   readonly #parts: ExecutorParts
+  readonly #singles: SingleOperations
+  /** Batches under way. */
+  #carrying = 0
+
   constructor(parts: ExecutorParts) {
     this.#parts = parts
+    this.#singles = new SingleOperations(parts, this.#fenced)
   }
 
   /** Records that these are carried out now, in this order. Gives those that another server has not ended meanwhile. */
@@ -88,6 +67,7 @@ export class RunExecutor {
     if (!first) return
     const { survival } = this.#parts
     const open = new Set(batch)
+    this.#carrying++
     try {
       await this.#begin(open, started)
       const lost = await survival.carry(first.run.base_model, (engine) => this.#unlessLost(engine, open))
@@ -99,6 +79,8 @@ export class RunExecutor {
       }
     } catch (cause) {
       for (const operation of open) await this.#reject(operation, cause)
+    } finally {
+      this.#carrying--
     }
   }
 
@@ -136,7 +118,8 @@ export class RunExecutor {
       if (batchClass === 'train') await this.#train(engine, open)
       else if (batchClass === 'optim') stepped = await this.#optim(engine, open)
       else await this.#single(engine, first, open)
-      restartPoints.spend(run.id, performance.now() - start)
+      // The engine was shared by as many.
+      restartPoints.spend(run.id, (performance.now() - start) / this.#carrying)
       for (const { id } of stepped) await this.#keep(engine, run, id)
     } finally {
       adapters.letGo(engine, run.id)
@@ -226,14 +209,16 @@ export class RunExecutor {
   }
 
   async #single(engine: Engine, operation: RunOperation, open: Set<RunOperation>): Promise<void> {
+    const { kind } = operation.work
     let done: Done
     try {
-      const run = this.#singles[operation.work.kind as Single]
-      done = await run(engine, operation, operation.work as never)
+      done = await this.#singles.carry(engine, operation)
     } catch (cause) {
       if (isEngineLoss(cause)) throw cause
       open.delete(operation)
-      const failedToStart = operation.work.kind === 'create_model'
+      const failedToStart = kind === 'create_model'
+      // Of what was half done nothing stays in the engine; the journal brings back what was before.
+      if (failedToStart || kind === 'load_weights') await this.#parts.adapters.release(engine, operation.run.id)
       await this.#reject(
         operation,
         cause,
@@ -246,18 +231,6 @@ export class RunExecutor {
     open.delete(operation)
     // The answer is out: what is tidied up after it cannot change it.
     await done.after?.().catch((cause) => this.#parts.log(cause, operation.id))
-  }
-
-  /** Files of a run that its tenant has room for; those that are too large are removed again. Throws STORAGE_FULL. */
-  async #saved(engine: Engine, { id, tenant }: Run, folder: string, part: AdapterPart, replacedBytes = 0) {
-    const { quotas } = this.#parts
-    await quotas.checkStorage(tenant, 1, replacedBytes)
-    const files = await engine.saveAdapter(id, folder, part)
-    await quotas.checkStorage(tenant, bytesOf(files), replacedBytes).catch(async (cause) => {
-      await rm(folder, { recursive: true, force: true })
-      throw cause
-    })
-    return files
   }
 
   /** For what is written beside the end of an operation. */
@@ -273,94 +246,4 @@ export class RunExecutor {
     if (operation.id) await this.#parts.futures.reject(operation.id, cause, also)
     else this.#parts.log(cause, null)
   }
-
-  readonly #singles: {
-    [K in Single]: (engine: Engine, operation: RunOperation, work: Work<K>) => Promise<Done>
-  } = {
-    create_model: async (engine, { id, run }, { from }) => {
-      await this.#parts.adapters.create(engine, run, this.#fenced, from)
-      const reply = from
-        ? json({ path: from.path, model_id: run.id, type: 'load_weights' })
-        : json({ model_id: run.id, type: 'create_model' })
-      // A checkpoint may be deleted or replaced later: what was made of it must not depend on it.
-      const point = from && id ? await this.#parts.restartPoints.write(engine, run.id, id) : null
-      return {
-        reply,
-        also: async (trx) => {
-          await this.#parts.runs.setReady(run.id, trx)
-          await point?.record(trx)
-        },
-      }
-    },
-    load_weights: async (engine, { id, run }, { from }) => {
-      await this.#parts.adapters.load(engine, run.id, from)
-      const point = id ? await this.#parts.restartPoints.write(engine, run.id, id) : null
-      return {
-        reply: json({ path: from.path, model_id: run.id, type: 'load_weights' }),
-        also: async (trx) => point?.record(trx),
-        after: async () => {
-          this.#parts.adapters.noteRestartPoint(engine, run.id)
-          await point?.removeOlder()
-        },
-      }
-    },
-    save: async (engine, { run }, { checkpoint }) => {
-      const { checkpoints } = this.#parts
-      const replaced = await checkpoints.checkFree(run, checkpoint)
-      const folder = checkpoints.newFolder(run.id, checkpoint.kind)
-      const part = checkpoint.hasOptimizer ? 'weights+optimizer' : 'weights'
-      const files = await this.#saved(engine, run, folder.absolute, part, replaced?.bytes)
-      const type = SAVE_TYPES[checkpoint.kind]
-      return {
-        reply: json({ path: tinkerPath({ run: run.id, ...checkpoint }), type }),
-        also: async (trx) => {
-          await checkpoints.register(trx, run, checkpoint, folder.relative, files)
-          await writeUsage(trx, { ...usedBy(run), kind: 'checkpoint', tokens: 1 })
-        },
-        ...(replaced && { after: () => checkpoints.removeUnused(replaced.folder) }),
-      }
-    },
-    save_ephemeral: async (engine, { run }, { samplingSession, isInflight }) => {
-      const { db } = this.#parts
-      const taken = await db.selectFrom('sampling_sessions').select('id').where('id', '=', samplingSession).execute()
-      if (taken.length) throw serviceError('SEQ_CONFLICT', { identity: samplingSession })
-      const folder = this.#parts.checkpoints.newFolder(run.id, 'ephemeral')
-      const files = await this.#saved(engine, run, folder.absolute, 'weights')
-      return {
-        reply: json({ sampling_session_id: samplingSession, type: 'save_weights_for_sampler' }),
-        also: (trx) =>
-          trx
-            .insertInto('sampling_sessions')
-            .values({
-              id: samplingSession,
-              tenant: run.tenant,
-              session: run.session,
-              base_model: run.base_model,
-              model_path: null,
-              folder: folder.relative,
-              created_at: Date.now(),
-              inflight_run: isInflight ? run.id : null,
-              bytes: bytesOf(files),
-            })
-            .execute(),
-      }
-    },
-    unload_model: async (engine, { run }) => {
-      const { adapters, runs, restartPoints } = this.#parts
-      await adapters.release(engine, run.id)
-      return {
-        reply: json({ model_id: run.id, type: 'unload_model' }),
-        also: (trx) => runs.setState(run.id, 'unloaded', trx),
-        after: async () => {
-          await this.#parts.onUnloaded(run)
-          await restartPoints.forget(run.id)
-        },
-      }
-    },
-  }
 }
-
-function usedBy({ tenant, session, base_model: baseModel }: Run) {
-  return { tenant, session, baseModel }
-}
-const bytesOf = (files: readonly AdapterFile[]) => files.reduce((sum, { bytes }) => sum + bytes, 0)

@@ -23,7 +23,7 @@ export interface SessionMark {
 export interface SessionSearch {
   readonly id?: string
   readonly projects?: readonly string[]
-  /** Part of the name, upper or lower case. */
+  /** Words in the name, upper or lower case; together with `id`, one of the two is enough. */
   readonly displayName?: string
   /** Each entry must be in the session's metadata with an equal value. */
   readonly userMetadata: Readonly<Record<string, unknown>>
@@ -100,9 +100,9 @@ export class SessionCatalog {
       .orderBy('id', 'desc')
   }
 
-  #batch(tenant: string, { id, projects, statuses }: SessionSearch, after: SessionMark | undefined) {
+  #batch(tenant: string, { id, displayName, projects, statuses }: SessionSearch, after: SessionMark | undefined) {
     let query = this.#newestFirst(tenant)
-    if (id !== undefined) query = query.where('id', '=', id)
+    if (id !== undefined && displayName === undefined) query = query.where('id', '=', id)
     if (projects) query = query.where('project_id', 'in', projects)
     if (statuses) {
       query = query.where(
@@ -145,14 +145,22 @@ function markOf(session: Session | undefined): SessionMark | null {
 }
 
 /** What no index helps with. */
-function matches(session: Session, { displayName, userMetadata, statuses }: SessionSearch): boolean {
-  const name = session.display_name?.toLowerCase() ?? ''
-  if (displayName !== undefined && !name.includes(displayName.toLowerCase())) return false
+function matches(session: Session, { id, displayName, userMetadata, statuses }: SessionSearch): boolean {
+  if (displayName !== undefined && session.id !== id && !isNamed(session, displayName)) return false
   if (statuses && !statuses.some((status) => hasStatus(session, status))) return false
   const metadata: Record<string, unknown> = JSON.parse(session.user_metadata)
   return Object.entries(userMetadata).every(
     ([key, value]) => Object.hasOwn(metadata, key) && canonical(metadata[key]) === canonical(value),
   )
+}
+
+/** Each word must be somewhere in the name. */
+function isNamed({ display_name }: Session, words: string): boolean {
+  const name = display_name?.toLowerCase() ?? ''
+  return words
+    .toLowerCase()
+    .split(/\s+/)
+    .every((word) => name.includes(word))
 }
 
 function hasStatus(session: Session, { state, reasons }: SessionStatus): boolean {

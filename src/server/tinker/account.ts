@@ -6,6 +6,7 @@ import { serviceError } from '../errors.ts'
 import type { AuditEntry } from '../services/audit.ts'
 import type { Services } from '../services/services.ts'
 import type { Tenant } from '../services/tenants.ts'
+import { emailOf } from '../services/tokens.ts'
 import { HOUR_MS, type LedgerRow } from '../services/usage.ts'
 import type { TinkerHandlers } from './handlers.ts'
 import { isoTime } from './records.ts'
@@ -33,14 +34,14 @@ export function accountHandlers({ audit, catalog, keys, ledger, tenants, tokens 
       if (`${request.headers['x-api-key']}`.startsWith('eyJ')) throw serviceError('WRONG_KEY')
       return { jwt: tokens.issue({ tenant: tenant.id, key: tenant.key }) }
     },
-    // The SDK insists on a note; nobody has an address here.
+    // The SDK insists on a note and on an address.
     getCurrentApiKey: async ({ tenant }) => {
       const { label, role } = tenants.keyFacts(tenant)
       return {
         key_id: keyNumber(tenant.key),
         name: label === '' ? `key ${tenant.key.slice(0, 12)}` : label,
         note: role,
-        details: { org_details: { name: tenants.nameOf(tenant.id) }, user_details: { email: null } },
+        details: { org_details: { name: tenants.nameOf(tenant.id) }, user_details: { email: emailOf(tenant.id) } },
       }
     },
     revokeCurrentApiKey: async ({ tenant }) => {
@@ -113,7 +114,8 @@ function usageRecord(row: LedgerRow, keyName: string | null): Schemas['UsageEven
 
 function eventInfo({ kind, amount }: LedgerRow): Schemas['UsageEvent']['event_info'] {
   if (kind === 'checkpoint') return { type: kind, count: amount }
-  if (kind === 'storage') return { type: kind, gigabyte_hours: amount / GIGABYTE, free: false }
+  // SDKs up to 0.25 refuse the field `free`, which means false where it is absent.
+  if (kind === 'storage') return { type: kind, gigabyte_hours: amount / GIGABYTE }
   if (kind === 'sampling_prefill') return { type: kind, cached: false, token_count: amount }
   if (kind === 'sampling_prefill_cached') return { type: 'sampling_prefill', cached: true, token_count: amount }
   return { type: kind, token_count: amount }

@@ -103,6 +103,8 @@ describe('many sessions', () => {
     const sorted = async (body: Record<string, unknown>) => (await found(body)).sort()
     expect(await found({ project_ids: ['p1', 'p3'] })).toEqual([a])
     expect(await sorted({ display_name: 'LIGHT' })).toEqual([a, c].sort())
+    expect(await sorted({ display_name: 'light first' })).toEqual([a])
+    expect(await sorted({ display_name: 'first', session_id: c })).toEqual([a, c].sort())
     expect(await found({ user_metadata: { x: [1] } })).toEqual([a])
     expect(await found({ user_metadata: { x: { b: 2, a: 1 }, y: null } })).toEqual([b])
     expect(await found({ user_metadata: { z: null } })).toEqual([])

@@ -2,6 +2,7 @@
 // Knows the rules of the wire that need no model; vocabulary, context and the engine's limits are checked by those who
 // have them. What is described in the API but not served is refused by name, never dropped.
 
+import { LOSSES } from '../../backends/losses.ts'
 import type { Schemas } from '../../generated/operations.ts'
 import type { SampleCall } from '../calls.ts'
 import { serviceError } from '../errors.ts'
@@ -55,7 +56,7 @@ export function decodeSampleCall(bytes: Uint8Array): SampleCall {
 
 /** What stable_reinforce would need is not kept, as that loss is not served. */
 function refuseUnserved({ record_stability_info: record }: Schemas['SampleRequest']): void {
-  if (record) throw serviceError('UNSUPPORTED_FIELD', { operation: 'asample', field: 'record_stability_info' })
+  if (record) throw serviceError('NO_STABILITY_INFO', { losses: Object.keys(LOSSES) })
 }
 
 function source(body: Schemas['SampleRequest']): Pick<SampleCall, 'samplingSessionId' | 'baseModel' | 'modelPath'> {

@@ -1,6 +1,19 @@
 """Every case, by theme. Importing a module registers its cases."""
 
-from . import account, checkpoints, losses, methods_tour, refusals, rest, sampling, scripts, sessions, training  # noqa: F401
+from . import (  # noqa: F401
+    account,
+    checkpoints,
+    cli,
+    large,
+    losses,
+    methods_tour,
+    refusals,
+    rest,
+    sampling,
+    scripts,
+    sessions,
+    training,
+)
 
 try:
     import torch  # noqa: F401

@@ -214,6 +214,10 @@ def close_and_with() -> None:
         more = {"model_id": training.model_id, "seq_id": 1, "adam_params": {}, "type": "optim_step"}
         status, answer = post("optim_step", more)
         assert status == 410 and "over" in answer["detail"], (status, answer)
+        session = training.model_id.partition(":")[0]
+        post(f"sessions/{session}/finish", {"reason": {"type": "errored"}})
+        _, found = post("sessions/search", {"session_id": session})
+        assert found["sessions"][0]["status"]["reason"]["type"] == "success", found
     with watched() as (wire, service):
         with service:
             lora(service)

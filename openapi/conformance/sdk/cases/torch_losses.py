@@ -103,3 +103,23 @@ def sparse_targets_made_by_the_sdk() -> None:
     near(loss_of(got), loss_of(wanted), 1e-3)
     listed = weights.numpy() != 0
     near(got.loss_fn_outputs[0]["logprobs"].to_numpy()[listed], lp(wanted)[0][listed], 1e-4)
+
+
+@case("C99")
+def custom_loss_that_fails() -> None:
+    """The function of the user fails in the client; the model's neighbours, and its next client, work."""
+    service = client()
+    training = lora(service)
+    path = done(training.save_state("a")).path
+
+    def broken(_data, _logprobs):
+        raise KeyError("mine")
+
+    try:
+        done(training.forward_backward_custom([datum(TOKENS)], broken))
+    except KeyError as error:
+        assert "mine" in str(error), error
+    else:
+        raise AssertionError("the error of the function was lost")
+    resumed = done(service.create_training_client_from_state(path))
+    assert loss_of(step(resumed, [weighted(TOKENS)])) > 0
