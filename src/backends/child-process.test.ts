@@ -75,6 +75,13 @@ describe('an engine in a process of its own', () => {
     expect(await engine.closed).toMatchObject(lost)
   })
 
+  it('that breaks the protocol is lost, and killed when it does not end by itself', async () => {
+    const engine = await open('babbles')
+    const lost = { code: 'ENGINE_LOST', message: expect.stringContaining('broke the protocol') }
+    await expect(engine.publish('a')).rejects.toMatchObject(lost)
+    expect(await engine.closed).toMatchObject(lost)
+  })
+
   it.each([
     ['broken', { category: 'user', code: 'INVALID_MODEL', message: 'the model is broken' }],
     ['exits', { code: 'ENGINE_LOST', message: expect.stringContaining('ended with exit code 7') }],

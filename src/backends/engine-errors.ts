@@ -30,10 +30,13 @@ export const ENGINE_ERRORS = {
   ENGINE_CLOSED: { category: 'server', meaning: 'the engine was closed by its owner' },
   ENGINE_LOST: {
     category: 'server',
-    meaning: 'the engine ended by itself; what it had not answered may be sent again',
+    meaning: 'the engine ended by itself or broke the protocol; what it had not answered may be sent again',
   },
   STALE_EPOCH: { category: 'server', meaning: 'a request meant for an engine that has been replaced since' },
-  PROTOCOL: { category: 'server', meaning: 'bytes or messages between server and engine that break the protocol' },
+  PROTOCOL: {
+    category: 'server',
+    meaning: 'a call that breaks the protocol between server and engine, which refuses it',
+  },
   STORAGE: { category: 'server', meaning: 'a file could not be read or written' },
   INTERNAL: { category: 'server', meaning: 'a fault of the engine' },
 } as const satisfies Record<string, Kind>

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it, onTestFinished } from 'vitest'
 import type { Engine, TrainingItem } from './backend.ts'
 import { collect, generation, LORA, optimStep, trainingItem } from './conformance/requests.ts'
 import { engineError } from './engine-errors.ts'
+import { PROTOCOL_VERSION } from './engine-messages.ts'
 import { encodeFrame } from './frames.ts'
 import { connectEngine } from './remote-engine.ts'
 import { serveEngine } from './serve-engine.ts'
@@ -195,7 +196,9 @@ describe('the end of a remote engine', () => {
   ])('by %s', async (_, bytes, sentence) => {
     const { engine, far } = await connected()
     far.write(bytes)
-    expect(await engine.closed).toMatchObject({ code: 'PROTOCOL', message: expect.stringMatching(sentence) })
+    const lost = { code: 'ENGINE_LOST', message: expect.stringMatching(sentence) }
+    expect(await engine.closed).toMatchObject(lost)
+    await expect(engine.status()).rejects.toMatchObject(lost)
   })
 
   it('by an answer that says nothing: the call fails with it', async () => {
@@ -205,7 +208,7 @@ describe('the end of a remote engine', () => {
     await gate.entered
     far.write(encodeFrame({ id: 2 })[0]!)
     expect(await published).toMatchObject({
-      code: 'PROTOCOL',
+      code: 'ENGINE_LOST',
       message: expect.stringContaining('a result or an error'),
     })
   })
@@ -275,7 +278,12 @@ describe('serveEngine', () => {
     const [near, far] = await socketPair()
     const served = serveEngine(far, async () => new FakeEngine())
     if (request.id > 1) {
-      await answerTo(near, { id: 1, epoch: 0, op: 'open', args: [{ protocol: 1, model: MODEL, options: OPTIONS }] })
+      await answerTo(near, {
+        id: 1,
+        epoch: 0,
+        op: 'open',
+        args: [{ protocol: PROTOCOL_VERSION, model: MODEL, options: OPTIONS }],
+      })
     }
     expect(await answerTo(near, request)).toMatchObject({
       id: request.id,

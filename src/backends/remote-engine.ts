@@ -1,6 +1,6 @@
 // An engine at the other end of a stream: a child process, a worker group on other machines. It turns method calls into
 // the messages of engine-messages.ts and keeps track of calls under way. It computes nothing and knows no transport: when
-// the stream ends, whatever was under way fails at once, and `closed` says why.
+// the stream ends or says what no engine says, whatever was under way fails at once, and `closed` says why.
 
 import type { Duplex } from 'node:stream'
 import {
@@ -245,7 +245,7 @@ class Connection {
     try {
       for await (const message of readFrames(this.#stream)) this.#receive(message as Answer)
     } catch (error) {
-      if (error instanceof EngineError) return this.end(error, true)
+      if (error instanceof EngineError) return this.#violated(error.message)
       // The stream broke, which is an end like any other.
     }
     if (this.#closing) return this.end(CLOSED)
@@ -269,7 +269,8 @@ class Connection {
     }
   }
 
+  /** Nothing that it says can be relied on any more: it is as lost as a dead one, and its work is its successor's. */
   #violated(sentence: string): void {
-    this.end(engineError('PROTOCOL', `the engine broke the protocol: ${sentence}`), true)
+    this.end(engineError('ENGINE_LOST', `the engine broke the protocol: ${sentence}`), true)
   }
 }

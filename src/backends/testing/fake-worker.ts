@@ -1,5 +1,6 @@
 // A worker process whose engine is a fake, to test processes without models. The model's name can order trouble.
 
+import { writeSync } from 'node:fs'
 import { connect } from 'node:net'
 import { engineError } from '../engine-errors.ts'
 import { runWorker } from '../worker-main.ts'
@@ -13,6 +14,13 @@ runWorker(async (model, _options, log) => {
   if (model.name === 'broken') throw engineError('INVALID_MODEL', 'the model is broken')
   if (model.name === 'exits') process.exit(7)
   const engine = new FakeEngine({ info: { model: model.name } })
+  // And goes on, deaf to the end of its socket.
+  if (model.name === 'babbles') {
+    engine.publish = async () => {
+      writeSync(3, Buffer.alloc(64, 0xff))
+      for (;;);
+    }
+  }
   if (model.name === 'dies') engine.publish = () => process.kill(process.pid, 'SIGKILL') as never
   return engine
 })
