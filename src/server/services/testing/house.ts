@@ -14,25 +14,6 @@ import { openServices, type Services } from '../services.ts'
 const CHECKPOINT = join(import.meta.dirname, '../../../backends/transformers/goldens/llama-tied/checkpoint')
 const SILENT = pino({ level: 'silent' })
 
-const ADAMW = {
-  rule: 'adamw',
-  learningRate: 0.1,
-  beta1: 0.9,
-  beta2: 0.95,
-  epsilon: 1e-12,
-  weightDecay: 0,
-  clipNorm: 0,
-} as const
-
-const savedAs = (name: string) => ({
-  kind: 'weights' as const,
-  name,
-  overwrite: false,
-  ttlSeconds: null,
-  userMetadata: {},
-  hasOptimizer: true,
-})
-
 /** A pass over one datum of `tokens` tokens. */
 export function pass(modelId: string, seqId: number, tokens = 3): TrainingCall {
   const values = Int32Array.from({ length: tokens }, (_, i) => (seqId + i) % 50)
