@@ -20,8 +20,7 @@ function report({ sent, statuses, reached, missed, memory, findings }: Verdict):
     `${sent} requests with seed ${seed} in ${minutes} minutes; answers ${counts.join(', ')}`,
     `${reached.length} operations carried requests out; only refused: ${missed.join(', ') || 'none'}`,
     `memory of the server and its engine: ${memory[0]} MiB after the first round, at most ${Math.max(...memory)}, ${memory.at(-1)} at the end`,
-    ...findings.map((finding) => `FOUND: ${finding}`),
-    findings.length === 0 ? 'Verdict: it held.' : 'Verdict: it did not hold.',
+    findings.length === 0 ? 'Verdict: it held.' : `Verdict: it did not hold. ${findings.at(-1)}`,
   ].join('\n')
 }
 

@@ -57,7 +57,7 @@ export class SdkRun {
 
   static async start(
     sdk: { readonly version: SdkVersion; readonly python: string },
-    server: ServerProcess,
+    server: Pick<ServerProcess, 'url' | 'stateDir'>,
     ids: readonly string[],
     options: RunOptions = {},
   ): Promise<SdkRun> {
@@ -108,7 +108,7 @@ export class SdkRun {
 }
 
 /** An empty home: no stored credentials, no cached tokenizers; all the SDK learns comes from the server. */
-function environment({ url, stateDir }: ServerProcess, home: string): NodeJS.ProcessEnv {
+function environment({ url, stateDir }: Pick<ServerProcess, 'url' | 'stateDir'>, home: string): NodeJS.ProcessEnv {
   const { PATH, SystemRoot, LANG } = process.env
   return {
     ...(PATH && { PATH }),

@@ -66,6 +66,13 @@ describe('parseJson', () => {
     expect(() => parse(text)).toThrow(expect.objectContaining({ code: 'MALFORMED_JSON', status: 400 }))
   })
 
+  it('refuses a number that would become infinite, but not the digits of one in a text', () => {
+    for (const number of ['1e999', '-1e999', '1e309', `1${'0'.repeat(310)}.5`, `${'9'.repeat(300)}e20`]) {
+      expect(() => parseJson(Buffer.from(`{"a":[${number}]}`)), number).toThrow(/beyond what 64 bits hold/)
+    }
+    expect(parseJson(Buffer.from('{"a":1e308,"b":"1e999"}'))).toEqual({ a: 1e308, b: '1e999' })
+  })
+
   it('refuses bytes that are no UTF-8', () => {
     expect(() => parseJson(Uint8Array.of(34, 0xff, 34))).toThrow(/not UTF-8/)
   })

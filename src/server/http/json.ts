@@ -2,7 +2,7 @@
 // decimal text, which the API's Int64 fields expect; everything else is JSON.parse. Bodies that would cost far more memory
 // than their bytes, or that would overflow the stack of whoever walks them, are refused before they are parsed.
 
-import { serviceError } from '../errors.ts'
+import { ServiceError, serviceError } from '../errors.ts'
 
 export const MAX_DEPTH = 64
 /** Lists and objects together. A full request of the SDK has about 10 000. */
@@ -11,15 +11,29 @@ export const MAX_CONTAINERS = 2 ** 20
 /** An integer of 16 or more digits, not part of a fraction or an exponent; some of them are not exact as a double. */
 const LONG_INTEGER = /(?<![\d.eE+-])-?[1-9]\d{15,}(?![\d.eE])/
 
+/** Long enough for a number that JSON.parse makes infinite: 1e999. Rare, so only such texts are walked. */
+const MAY_OVERFLOW = /\d[eE]\+?\d{3}|\d{200}/
+
 /** Throws MALFORMED_JSON or BODY_TOO_COMPLEX. */
 export function parseJson(bytes: Uint8Array): unknown {
   const text = decodeUtf8(bytes)
   checkComplexity(text)
   try {
-    return JSON.parse(LONG_INTEGER.test(text) ? quoteLongIntegers(text) : text)
+    const value: unknown = JSON.parse(LONG_INTEGER.test(text) ? quoteLongIntegers(text) : text)
+    if (MAY_OVERFLOW.test(text)) refuseInfinity(value)
+    return value
   } catch (cause) {
+    if (cause instanceof ServiceError) throw cause
     throw serviceError('MALFORMED_JSON', { problem: placeOf(cause) }, { cause })
   }
+}
+
+/** Nesting is bounded by MAX_DEPTH. */
+function refuseInfinity(value: unknown): void {
+  if (value === Number.POSITIVE_INFINITY || value === Number.NEGATIVE_INFINITY) {
+    throw serviceError('MALFORMED_JSON', { problem: 'a number is beyond what 64 bits hold' })
+  }
+  if (typeof value === 'object' && value !== null) for (const each of Object.values(value)) refuseInfinity(each)
 }
 
 function decodeUtf8(bytes: Uint8Array): string {

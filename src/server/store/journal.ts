@@ -165,7 +165,8 @@ export class Journal {
       }
       return started
     }
-    const started = await transact(this.#db, write, { isRepeatable: true })
+    // What is forgotten in a crash is started again; what ended is on the disk, and this before it.
+    const started = await transact(this.#db, write, { isRepeatable: true, isLazy: true })
     for (const watcher of this.#watchers) watcher.started(started)
     return started.map(({ id }) => id)
   }

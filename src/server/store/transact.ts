@@ -2,7 +2,8 @@
 // side by side, and ends one of two that are in each other's way: that one is carried out again, from its first read on.
 
 import { setTimeout } from 'node:timers/promises'
-import type { Kysely, Transaction } from 'kysely'
+import { type Kysely, sql, type Transaction } from 'kysely'
+import { isPostgres } from './dialect.ts'
 import { isAway } from './postgres-driver.ts'
 import type { Database } from './schema.ts'
 
@@ -15,17 +16,22 @@ const CONFLICTS: ReadonlySet<unknown> = new Set(['40001', '40P01', '23505'])
 export interface Transacting {
   /** The work finds out by itself whether it has been done: then it is also repeated when nobody knows whether it was. */
   readonly isRepeatable?: boolean
+  /**
+   * It need not be on the disk yet when this returns. It is there before anything that is written later, so whoever finds
+   * the later thing after a crash finds this too.
+   */
+  readonly isLazy?: boolean
 }
 
 /** `work` may run more than once: it changes nothing but the database. */
 export async function transact<T>(
   db: Kysely<Database>,
   work: (trx: Transaction<Database>) => Promise<T>,
-  { isRepeatable = false }: Transacting = {},
+  { isRepeatable = false, isLazy = false }: Transacting = {},
 ): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await db.transaction().execute(work)
+      return await (isLazy ? lazily(db, work) : db.transaction().execute(work))
     } catch (cause) {
       const { code } = cause as { code?: unknown }
       const isWorthIt = CONFLICTS.has(code) || (isRepeatable && isAway(cause))
@@ -33,4 +39,22 @@ export async function transact<T>(
       await setTimeout(Math.random() * MOST_PAUSE_MS * attempt)
     }
   }
+}
+
+async function lazily<T>(db: Kysely<Database>, work: (trx: Transaction<Database>) => Promise<T>): Promise<T> {
+  if (isPostgres(db)) {
+    return db.transaction().execute(async (trx) => {
+      await sql`set local synchronous_commit = off`.execute(trx)
+      return work(trx)
+    })
+  }
+  // A setting of the connection, which nobody else gets meanwhile.
+  return db.connection().execute(async (connection) => {
+    await sql`pragma synchronous = normal`.execute(connection)
+    try {
+      return await connection.transaction().execute(work)
+    } finally {
+      await sql`pragma synchronous = full`.execute(connection)
+    }
+  })
 }

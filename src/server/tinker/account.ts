@@ -114,7 +114,7 @@ function usageRecord(row: LedgerRow, keyName: string | null): Schemas['UsageEven
 
 function eventInfo({ kind, amount }: LedgerRow): Schemas['UsageEvent']['event_info'] {
   if (kind === 'checkpoint') return { type: kind, count: amount }
-  // SDKs up to 0.25 refuse the field `free`, which means false where it is absent.
+  // SDKs before 0.36 refuse the field `free`, which means false where it is absent.
   if (kind === 'storage') return { type: kind, gigabyte_hours: amount / GIGABYTE }
   if (kind === 'sampling_prefill') return { type: kind, cached: false, token_count: amount }
   if (kind === 'sampling_prefill_cached') return { type: 'sampling_prefill', cached: true, token_count: amount }

@@ -4,6 +4,7 @@ from . import (  # noqa: F401
     account,
     checkpoints,
     cli,
+    large,
     losses,
     methods_tour,
     refusals,

@@ -233,7 +233,8 @@ def prompt_cache() -> None:
     for stranger in (base_sampler(client(OTHER_KEY)), sampler_of(training)):
         assert asked(stranger, prompt).prompt_cache_hit_tokens == 0
     now = datetime.now(timezone.utc)
-    usage = done(tinker.AdminClient().get_billing_usage(now - timedelta(hours=2), now + timedelta(hours=1)))
+    admin = tinker.AdminClient() if version() >= (0, 36) else service.create_rest_client()
+    usage = done(admin.get_billing_usage(now - timedelta(hours=2), now + timedelta(hours=1)))
     session = training.model_id.split(":")[0]
     infos = [row.event_info for row in usage.data if row.session_id == session]
     prefill = {info.cached: info.token_count for info in infos if info.type == "sampling_prefill"}

@@ -4,7 +4,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Logger, pino } from 'pino'
+import { pino } from 'pino'
 import type { Backend } from '../../../backends/backend.ts'
 import type { TrainingCall } from '../../calls.ts'
 import { loadConfig } from '../../config.ts'
@@ -64,10 +64,10 @@ export class House {
   }
 
   /** Ends in order; `meanwhile` something happens to what is on disk; starts again. */
-  async restart(backend: Backend, meanwhile: () => void | Promise<void>, log?: Logger): Promise<void> {
+  async restart(backend: Backend, meanwhile: () => void): Promise<void> {
     await this.services.close()
-    await meanwhile()
-    this.services = await serve(this.root, this.#database, backend, log)
+    meanwhile()
+    this.services = await serve(this.root, this.#database, backend)
   }
 
   async newRun(modelSeqId = 0): Promise<string> {
@@ -92,8 +92,8 @@ export class House {
   }
 }
 
-async function serve(stateDir: string, { url }: TestDatabase, backend: Backend, log = SILENT): Promise<Services> {
+async function serve(stateDir: string, { url }: TestDatabase, backend: Backend): Promise<Services> {
   const { config } = await loadConfig({ flags: { stateDir, database: url, models: [`tiny=${CHECKPOINT}`] } })
   const models = config.models.filter(({ name }) => name === 'tiny')
-  return openServices({ ...config, models }, backend, log)
+  return openServices({ ...config, models }, backend, SILENT)
 }
