@@ -3,6 +3,7 @@
 
 import { readdirSync, readFileSync, renameSync, rmSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
+import sinon from 'sinon'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { fakeBackend } from '../../backends/testing/fake-backend.ts'
 import { ADAMW, House, pass, savedAs } from './testing/house.ts'
@@ -19,6 +20,11 @@ afterEach(() => house.remove())
 const train = (run: string, seq: number, ...size: readonly number[]) =>
   house.services.training.train('anna', pass(run, seq, ...size))
 const step = (run: string, seq: number) => house.services.training.optimStep('anna', run, seq, ADAMW)
+const draw = (from: { modelPath: string } | { baseModel: string }) =>
+  house.services.sampling.sample('anna', {
+    ...{ ...from, prompt: Int32Array.of(1, 2), samples: 1, maxTokens: 2, temperature: 1, topK: 0, topP: 1 },
+    ...{ promptLogprobs: false, topkPromptLogprobs: 0, topkSampleLogprobs: 0 },
+  })
 const restart = (meanwhile: () => void) => house.restart(fakeBackend(), meanwhile)
 
 const blobs = () => readdirSync(join(house.root, 'blobs')).map((name) => join(house.root, 'blobs', name))
@@ -26,6 +32,31 @@ const cut = (file: string) => truncateSync(file, readFileSync(file).length >> 1)
 
 const done = { state: 'done' }
 const failed = (code: string) => ({ state: 'failed', error: { code, category: 'server' } })
+
+describe('work whose start cannot be recorded', () => {
+  it('waits until it can be, and those who look on are told', async () => {
+    const run = await house.newRun()
+    const full = Object.assign(new Error('no space'), { code: 'ENOSPC' })
+    const start = sinon.stub(house.services.journal, 'start').rejects(full)
+    const [trained, drawn] = [await train(run, 1), await draw({ baseModel: 'tiny' })]
+    await expect.poll(() => house.services.futures.late).toBe(2)
+    start.restore()
+    expect(await house.end(trained.requestId)).toMatchObject(done)
+    expect(await house.end(drawn.requestId)).toMatchObject(done)
+    expect(house.services.futures.late).toBe(0)
+  })
+
+  it('is there at the next start', async () => {
+    const run = await house.newRun()
+    const full = Object.assign(new Error('no space'), { code: 'ENOSPC' })
+    sinon.stub(house.services.journal, 'start').rejects(full)
+    const { requestId } = await train(run, 1)
+    await expect.poll(() => house.services.futures.late).toBe(1)
+    house.services.futures.stopRecording()
+    await restart(() => {})
+    expect(await house.end(requestId)).toMatchObject(done)
+  })
+})
 
 describe('a large call', () => {
   it.each([
@@ -98,11 +129,7 @@ describe('a checkpoint that is cut off', () => {
     const load = await house.end(house.services.training.loadWeights('anna', run, 2, { path, optimizer: true }))
     expect(load).toMatchObject(failed('CHECKPOINT_UNREADABLE'))
     expect(load).toMatchObject({ error: { message: expect.stringContaining(path) } })
-    const drawn = house.services.sampling.sample('anna', {
-      ...{ modelPath: path, prompt: Int32Array.of(1, 2), samples: 1, maxTokens: 2, temperature: 1, topK: 0, topP: 1 },
-      ...{ promptLogprobs: false, topkPromptLogprobs: 0, topkSampleLogprobs: 0 },
-    })
-    expect(await house.end(drawn)).toMatchObject(failed('CHECKPOINT_UNREADABLE'))
+    expect(await house.end(draw({ modelPath: path }))).toMatchObject(failed('CHECKPOINT_UNREADABLE'))
     expect(await house.end(train(run, 3))).toMatchObject(done)
     expect(await house.end(step(run, 4))).toMatchObject(done)
   })
