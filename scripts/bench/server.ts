@@ -38,8 +38,8 @@ function residentMb(pid: number): number {
   return Number(kb) / 1024
 }
 
-/** Value of a series without labels, from the server's own metrics. */
-export async function metric({ url }: ServerProcess, name: string): Promise<number> {
+/** Values of series without labels, of one look at the server's own metrics: some begin anew with each look. */
+export async function metrics({ url }: ServerProcess, names: readonly string[]): Promise<number[]> {
   const text = await (await fetch(`${url}/metrics`)).text()
-  return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1])
+  return names.map((name) => Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1]))
 }

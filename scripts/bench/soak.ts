@@ -3,7 +3,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ServerProcess } from '../demo/server-process.ts'
-import { memory, metric, withServer } from './server.ts'
+import { memory, metrics, withServer } from './server.ts'
 import { Wire } from './wire.ts'
 
 const RUNS = 8
@@ -68,7 +68,8 @@ function operation(wire: Wire, model_id: string, seq_id: number) {
 
 async function look(server: ServerProcess, stateDir: string, done: number): Promise<string> {
   const { api = Number.NaN, engines = Number.NaN } = memory(server) ?? {}
-  const heap = (await metric(server, 'nodejs_heap_size_used_bytes')) / 2 ** 20
+  const [heapBytes = Number.NaN] = await metrics(server, ['nodejs_heap_size_used_bytes'])
+  const heap = heapBytes / 2 ** 20
   const disk = (await bytesOf(stateDir)) / 2 ** 20
   return `| ${done} | ${[api, engines, heap, disk].map((mb) => mb.toFixed(0)).join(' | ')} |`
 }
