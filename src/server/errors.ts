@@ -5,6 +5,7 @@
 import { EngineError, type EngineFailure } from '../backends/backend.ts'
 import { ENGINE_ERRORS, type EngineErrorCode } from '../backends/engine-errors.ts'
 import { nearest } from './nearest.ts'
+import { storageProblem } from './storage-problems.ts'
 
 export type ErrorCategory = 'user' | 'server'
 
@@ -67,6 +68,26 @@ export const ERRORS = {
   SHUTTING_DOWN: server(503, 'The server is shutting down.', 'Send the request again when it is back.'),
   INTERNAL: server(500, 'The server made a mistake.', 'Its log has the details under this request id.'),
   STORAGE: server(500, 'The state directory could not be {action}: {problem}.', 'Check its disk and permissions.'),
+  STORAGE_FAILS: server(
+    503,
+    'The server cannot write down what it does: {problem}.',
+    'Send the request again: it is taken when that is over. The operator sees it in GET /health and in the log.',
+  ),
+  CALL_LOST: server(
+    500,
+    'What was asked for in request {id} is lost: its file cannot be read.',
+    'Submit the request again. The log of the server says what is wrong with the file.',
+  ),
+  ANSWER_LOST: server(
+    500,
+    'The answer to {id} is lost: its file cannot be read.',
+    'It was carried out: look before you submit it again. The log of the server says what is wrong with the file.',
+  ),
+  NOT_RESTORABLE: server(
+    500,
+    'The model {id} cannot be brought back: {what} cannot be read.',
+    'Create a new one, from a checkpoint of it if there is one. The log of the server says what is wrong with the file.',
+  ),
   STATE_IN_USE: server(
     500,
     'The state directory {folder} is in use by another server.',
@@ -376,7 +397,10 @@ export function serviceError<C extends ErrorCode>(
 export function toServiceError(thrown: unknown): ServiceError {
   if (thrown instanceof ServiceError) return thrown
   if (thrown instanceof EngineError) return fromEngine(thrown)
-  return serviceError('INTERNAL', {}, { cause: thrown })
+  const problem = storageProblem(thrown)
+  return problem === null
+    ? serviceError('INTERNAL', {}, { cause: thrown })
+    : serviceError('STORAGE_FAILS', { problem }, { cause: thrown })
 }
 
 /** False for failures that clients retry: the same request comes again, under the same number. */

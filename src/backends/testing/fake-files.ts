@@ -44,5 +44,9 @@ export const readFakeWeights = (folder: string): Table => tableFromJson(readJson
 function readJson(folder: string, name: string) {
   const file = join(folder, name)
   if (!existsSync(file)) throw engineError('INVALID_ADAPTER', `${folder} holds no ${name}`)
-  return JSON.parse(readFileSync(file, 'utf8'))
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'))
+  } catch (cause) {
+    throw engineError('INVALID_ADAPTER', `${file}: ${(cause as Error).message}`)
+  }
 }

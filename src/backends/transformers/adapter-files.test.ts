@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { loraTensorName } from '../../formats/peft.ts'
@@ -21,6 +21,12 @@ function saved(adapter = liveAdapter(MODEL), part: 'weights' | 'weights+optimize
 const config = (folder: string, change: object) => {
   const file = join(folder, 'adapter_config.json')
   writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), ...change }))
+  return folder
+}
+
+const cut = (folder: string, name: string) => {
+  const file = join(folder, name)
+  truncateSync(file, statSync(file).size - 100)
   return folder
 }
 
@@ -103,6 +109,12 @@ describe('a folder that does not fit is refused and leaves the adapter as it was
       /has no weights for module model.layers.0.mlp.gate_proj, which this adapter trains/,
     ],
     ['no optimiser state', () => saved(), /optimizer.safetensors: no such file/],
+    ['weights that are cut off', () => cut(saved(), 'adapter_model.safetensors'), /adapter_model.safetensors/],
+    [
+      'optimiser state that is cut off',
+      () => cut(saved(liveAdapter(MODEL), 'weights+optimizer'), 'optimizer.safetensors'),
+      /optimizer/,
+    ],
     ['DoRA', () => config(saved(), { use_dora: true }), /use_dora: true is not supported/],
     ['nothing in it', () => temporaryFolder(), /adapter_config.json: no such file/],
   ])('%s', (_, folder, sentence) => {

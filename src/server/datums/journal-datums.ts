@@ -3,7 +3,7 @@
 
 import { serviceError } from '../errors.ts'
 import { journalledWork } from '../services/journalled-work.ts'
-import { Blobs } from '../store/blobs.ts'
+import { Blobs, TornBlob } from '../store/blobs.ts'
 import { type DatabasePlace, readDatabase } from '../store/database.ts'
 import { decodeTrainingReply } from '../wire/reply.ts'
 import { type ShownData, shownDatum } from './shown-datum.ts'
@@ -12,7 +12,7 @@ export const isModelId = (text: string): boolean => /:train:\d+$/.test(text)
 
 /**
  * @param id a request's, or a model's: its newest forward or forward_backward
- * Throws STORAGE, UNKNOWN_FUTURE, UNKNOWN_MODEL_ID, NO_DATUMS (of another kind), CALL_EXPIRED.
+ * Throws STORAGE, UNKNOWN_FUTURE, UNKNOWN_MODEL_ID, NO_DATUMS (of another kind), CALL_EXPIRED, CALL_LOST.
  */
 export async function journalDatums(place: DatabasePlace, id: string): Promise<ShownData> {
   const row = await operation(place, id)
@@ -20,7 +20,9 @@ export async function journalDatums(place: DatabasePlace, id: string): Promise<S
   if (!row) throw serviceError('UNKNOWN_FUTURE', { id })
   if (row.kind !== 'forward' && row.kind !== 'forward_backward') throw serviceError('NO_DATUMS', { id, kind: row.kind })
   const blobs = new Blobs(place.stateDir)
-  const payload = await blobs.get({ inline: row.payload, file: row.payload_file })
+  const payload = await blobs.get({ inline: row.payload, file: row.payload_file }).catch((cause) => {
+    throw cause instanceof TornBlob ? serviceError('CALL_LOST', { id }, { cause }) : cause
+  })
   if (!payload) throw serviceError('CALL_EXPIRED', { id })
   const work = journalledWork(row, payload)
   if (work.kind !== 'train') throw serviceError('NO_DATUMS', { id, kind: row.kind })

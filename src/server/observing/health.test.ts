@@ -10,15 +10,18 @@ import { Health } from './health.ts'
 let stateDir: string
 let db: Kysely<Database>
 let restarting: string[]
+let records: { late: number }
 let health: Health
 
 beforeEach(async () => {
   stateDir = mkdtempSync(join(tmpdir(), 'twinkle-health-'))
   db = await openDatabase({ stateDir, database: 'sqlite' })
   restarting = []
+  records = { late: 0 }
   health = new Health({
     db,
     stateDir,
+    futures: records,
     models: { names: () => ['org/a', 'org/b'], isRestarting: (name) => restarting.includes(name) },
   })
 })
@@ -49,6 +52,11 @@ it('says that the database or the state directory takes nothing any more, and te
   expect(problems.map(({ code }) => code)).toEqual(['DATABASE_NOT_WRITABLE', 'STATE_NOT_WRITABLE'])
   expect(JSON.stringify(problems)).not.toContain(stateDir)
   stateDir = mkdtempSync(join(tmpdir(), 'twinkle-health-'))
+})
+
+it('says that the ends of operations wait for the disk', async () => {
+  records.late = 2
+  expect(await health.problems()).toMatchObject([{ code: 'RECORDS_WAIT', isFatal: true }])
 })
 
 it('looks once for all who ask within two seconds', async () => {

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Kysely } from 'kysely'
 import type { BaseModels } from '../services/base-models.ts'
+import type { Futures } from '../services/futures.ts'
 import type { Database } from '../store/schema.ts'
 
 export interface Problem {
@@ -21,6 +22,7 @@ export interface HealthParts {
   readonly db: Kysely<Database>
   readonly stateDir: string
   readonly models: Pick<BaseModels, 'names' | 'isRestarting'>
+  readonly futures: Pick<Futures, 'late'>
 }
 
 /** Whoever asks within this time gets the same answer: looking writes to the disk. */
@@ -28,6 +30,8 @@ const FRESH_MS = 2000
 const LOOK_LIMIT_MS = 5000
 const LEAST_FREE_BYTES = 512 * 2 ** 20
 const LATE_MS = 500
+/** About what a call takes in the database: a byte may find a place where that does not. */
+const TRIAL_BYTES = 64 * 1024
 
 export class Health {
   readonly #parts: HealthParts
@@ -51,7 +55,7 @@ export class Health {
   async #look(): Promise<Problem[]> {
     const looks = [this.#database(), this.#stateDirectory(), this.#space()]
     const found = await Promise.all(looks)
-    return [...found, ...this.#engines(), this.#eventLoop()].flatMap((problem) => problem ?? [])
+    return [...found, this.#records(), ...this.#engines(), this.#eventLoop()].flatMap((problem) => problem ?? [])
   }
 
   /** A statement that writes, and changes nothing. */
@@ -71,6 +75,17 @@ export class Health {
     if (free >= LEAST_FREE_BYTES) return null
     const message = `The disk of the state directory has ${Math.floor(free / 2 ** 20)} MiB left.`
     return { code: 'DISK_NEARLY_FULL', message, next: 'Delete checkpoints, or give it more space.', isFatal: false }
+  }
+
+  #records(): Problem | null {
+    const { late } = this.#parts.futures
+    if (late === 0) return null
+    return {
+      code: 'RECORDS_WAIT',
+      message: `What became of ${late} operations cannot be written down; those who wait for them go on waiting.`,
+      next: 'Look at the disk of the database and of the state directory; the log says what was tried.',
+      isFatal: true,
+    }
   }
 
   #engines(): Problem[] {
@@ -118,7 +133,7 @@ const STATE_DIRECTORY: Problem = {
 async function writeAndRemove(path: string): Promise<void> {
   const file = await open(path, 'wx')
   try {
-    await file.write('x')
+    await file.writeFile(new Uint8Array(TRIAL_BYTES))
     await file.sync()
   } finally {
     await file.close()

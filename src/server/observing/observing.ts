@@ -22,7 +22,7 @@ export interface Observing {
 }
 
 export function observe(services: Services, { stateDir }: ServerConfig, version: string): Observing {
-  const { journal, onlookers, tenants, models, queue, db } = services
+  const { journal, futures, onlookers, tenants, models, queue, db } = services
   const registry = new Registry()
   const named = new Registry()
   serverMetrics(registry, services, stateDir)
@@ -32,7 +32,7 @@ export function observe(services: Services, { stateDir }: ServerConfig, version:
   journal.watch(new OperationSpans())
   onlookers.add(operations)
   onlookers.add(progress)
-  const health = new Health({ db, stateDir, models })
+  const health = new Health({ db, stateDir, models, futures })
   const status = new Status({ db, version, models, queue, progress })
   const seesAll = async (key: string | undefined) =>
     tenants.isOpen || (key !== undefined && (await tenants.authenticate(key).catch(() => null))?.role === 'admin')

@@ -31,10 +31,14 @@ export function checkTtl(ttl: number | null): void {
   throw serviceError('INVALID_TTL', { ttl, ...TTL_SECONDS })
 }
 
+/** An engine cannot take the files of an adapter. */
+export function isUnreadable(cause: unknown): boolean {
+  return cause instanceof EngineError && (cause.code === 'INVALID_ADAPTER' || cause.code === 'STORAGE')
+}
+
 /** What an engine says of files that it cannot take names folders of this machine: the client gets the checkpoint's name. */
 export function unreadable(cause: unknown, path: string): unknown {
-  const isFiles = cause instanceof EngineError && (cause.code === 'INVALID_ADAPTER' || cause.code === 'STORAGE')
-  return isFiles ? serviceError('CHECKPOINT_UNREADABLE', { path }, { cause }) : cause
+  return isUnreadable(cause) ? serviceError('CHECKPOINT_UNREADABLE', { path }, { cause }) : cause
 }
 
 export function tinkerPath({ run, kind, name }: { run: string; kind: CheckpointKind; name: string }): string {

@@ -8,7 +8,7 @@ import { serviceError } from '../errors.ts'
 import { Allowance } from '../scheduler/allowance.ts'
 import { type Drawable, DrawQueue, type DrawRules } from '../scheduler/draw-queue.ts'
 import { Meter } from '../scheduler/meter.ts'
-import type { Journal, OperationRow } from '../store/journal.ts'
+import type { OperationRow } from '../store/journal.ts'
 import type { BaseModels } from './base-models.ts'
 import { type Checkpoints, unreadable } from './checkpoints.ts'
 import { type Survival, staysInJournal } from './engine-loss.ts'
@@ -39,7 +39,6 @@ export interface Draw {
 const LONGEST_TIMER_MS = 600_000
 
 export interface DrawParts {
-  readonly journal: Journal
   readonly futures: Futures
   readonly checkpoints: Checkpoints
   readonly survival: Survival
@@ -166,7 +165,7 @@ export class Draws implements QueueSource {
     if (tenure.isOver) return 0
     try {
       signal.throwIfAborted()
-      const [started] = await this.#parts.journal.start([id], tenure)
+      const [started] = await this.#parts.futures.start([id], tenure)
       if (!started) {
         this.#parts.futures.drop(id)
         return 0

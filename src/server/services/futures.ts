@@ -9,6 +9,7 @@ import { serviceError, toServiceError } from '../errors.ts'
 import type { Finished, Journal, OperationRow } from '../store/journal.ts'
 import type { Signals } from '../store/signals.ts'
 import { encodeReply } from '../wire/reply.ts'
+import { CLOSED } from './hosted-engine.ts'
 import { type Tenure, TenureOver } from './tenure.ts'
 import { Watch } from './watch.ts'
 
@@ -32,6 +33,7 @@ export class Futures {
   readonly #stop = new AbortController()
   readonly #log: (cause: unknown, id: string) => void
   #isEnding = false
+  #late = 0
   constructor(journal: Journal, signals: Signals, log: (cause: unknown, id: string) => void) {
     this.#journal = journal
     this.#log = log
@@ -41,6 +43,11 @@ export class Futures {
 
   get pending(): number {
     return this.#open.size
+  }
+
+  /** Starts and ends of operations that could not be written down yet. */
+  get late(): number {
+    return this.#late
   }
 
   /** Requests that are held. */
@@ -94,19 +101,42 @@ export class Futures {
   async #settle(finished: Finished, also?: Also): Promise<void> {
     const tenure = this.#open.get(finished.id)
     if (!tenure) return
-    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(LONGEST_PAUSE_MS, 2 * pauseMs)) {
-      try {
-        await this.#journal.finish(finished, also, tenure)
-        break
-      } catch (cause) {
-        if (cause instanceof TenureOver) return
-        this.#log(cause, finished.id)
-        if (this.#stop.signal.aborted) return
-        await setTimeout(pauseMs, undefined, { ref: false, signal: this.#stop.signal }).catch(() => {})
-      }
+    try {
+      await this.#recorded(finished.id, () => this.#journal.finish(finished, also, tenure))
+    } catch {
+      return
     }
     this.#open.delete(finished.id)
     this.#tell(finished.id)
+  }
+
+  /**
+   * Records that these are carried out now, in this order. Gives those that have not ended. What was acknowledged does not
+   * fail because the disk does: it waits. Throws TenureOver, and ENGINE_CLOSED when the server closes meanwhile.
+   */
+  async start(ids: readonly string[], tenure: Tenure): Promise<string[]> {
+    return ids.length ? this.#recorded(ids[0] as string, () => this.#journal.start(ids, tenure)) : []
+  }
+
+  /** Tries until it is written. Throws TenureOver, and ENGINE_CLOSED when the server closes. */
+  async #recorded<T>(id: string, write: () => Promise<T>): Promise<T> {
+    let isLate = false
+    try {
+      for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(LONGEST_PAUSE_MS, 2 * pauseMs)) {
+        try {
+          return await write()
+        } catch (cause) {
+          if (cause instanceof TenureOver) throw cause
+          this.#log(cause, id)
+          if (this.#stop.signal.aborted) throw CLOSED
+        }
+        if (!isLate) this.#late++
+        isLate = true
+        await setTimeout(pauseMs, undefined, { ref: false, signal: this.#stop.signal }).catch(() => {})
+      }
+    } finally {
+      if (isLate) this.#late--
+    }
   }
 
   #tell(id: string): void {
@@ -165,9 +195,7 @@ export class Futures {
   async #ended(row: OperationRow): Promise<FutureState> {
     if (row.result_type === 'expired') throw serviceError('ANSWER_EXPIRED', { id: row.id })
     if (row.delivered_at === null) this.#journal.delivered(row.id)
-    if (row.state === 'done') {
-      return { state: 'done', type: row.result_type ?? 'json', bytes: await this.#journal.resultOf(row) }
-    }
+    if (row.state === 'done') return this.#answer(row, row.result_type ?? 'json')
     return {
       state: 'failed',
       error: {
@@ -175,6 +203,18 @@ export class Futures {
         category: row.error_category ?? 'server',
         message: row.error_message ?? '',
       },
+    }
+  }
+
+  /** One that is lost is a failure: asked again, it would be as lost. */
+  async #answer(row: OperationRow, type: Reply['type']): Promise<FutureState> {
+    try {
+      return { state: 'done', type, bytes: await this.#journal.resultOf(row) }
+    } catch (cause) {
+      const { code, category, message } = toServiceError(cause)
+      if (code !== 'ANSWER_LOST') throw cause
+      this.#log(cause, row.id)
+      return { state: 'failed', error: { code, category, message } }
     }
   }
 }

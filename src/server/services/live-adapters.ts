@@ -4,10 +4,10 @@
 // engines and the journal; answers nobody. Who goes, adapter-room.ts says.
 
 import { type Engine, EngineError, type OptimStep, type TrainingItem } from '../../backends/backend.ts'
-import { serviceError } from '../errors.ts'
+import { serviceError, toServiceError } from '../errors.ts'
 import type { Journal, OperationRow } from '../store/journal.ts'
 import { AdapterRoom, type LiveAdapter, type RoomSize } from './adapter-room.ts'
-import { type Checkpoints, unreadable } from './checkpoints.ts'
+import { type Checkpoints, isUnreadable, unreadable } from './checkpoints.ts'
 import { isEngineLoss, staysInJournal } from './engine-loss.ts'
 import { journalledWork } from './journalled-work.ts'
 import type { RestartPoints, Transact } from './restart-points.ts'
@@ -183,7 +183,10 @@ export class LiveAdapters {
   async #restore(engine: Engine, run: Run, live: LiveAdapter): Promise<void> {
     const { journal, checkpoints, log } = this.#parts
     if (run.restart_folder !== null) {
-      await engine.loadAdapter(run.id, checkpoints.absolute(run.restart_folder), 'weights+optimizer')
+      const folder = checkpoints.absolute(run.restart_folder)
+      await engine.loadAdapter(run.id, folder, 'weights+optimizer').catch((cause) => {
+        throw isUnreadable(cause) ? notRestorable(run.id, 'its restart point', cause) : cause
+      })
     }
     const rows = await journal.effectsAfter(run.id, run.restart_position)
     for (const row of rows) {
@@ -195,7 +198,11 @@ export class LiveAdapters {
   }
 
   async #repeat(engine: Engine, row: OperationRow): Promise<void> {
-    const work = journalledWork(row, await this.#parts.journal.payloadOf(row))
+    const payload = await this.#parts.journal.payloadOf(row).catch((cause) => {
+      if (toServiceError(cause).code !== 'CALL_LOST') throw cause
+      throw notRestorable(row.subject ?? '', `its request ${row.id}`, cause)
+    })
+    const work = journalledWork(row, payload)
     if (work.kind === 'train') {
       const plan = row.plan === null ? {} : { plan: JSON.parse(row.plan) as NonNullable<TrainingItem['plan']> }
       await this.#train(engine, { ...work.item, ...plan })
@@ -233,6 +240,10 @@ export class LiveAdapters {
     return room
   }
 }
+
+/** The run stays as it is: the files may come back, and other runs are not concerned. */
+const notRestorable = (id: string, what: string, cause: unknown) =>
+  serviceError('NOT_RESTORABLE', { id, what }, { cause })
 
 /** A step that was refused then is refused again, and uses up the gradient as it did. */
 async function step(engine: Engine, request: OptimStep, mayFail: boolean): Promise<void> {

@@ -4,7 +4,6 @@
 import type { Kysely } from 'kysely'
 import { type Engine, EngineError, type Outcome, type TrainingItem } from '../../backends/backend.ts'
 import type { Reply } from '../calls.ts'
-import type { Journal } from '../store/journal.ts'
 import type { Database } from '../store/schema.ts'
 import { transact } from '../store/transact.ts'
 import type { Checkpoints } from './checkpoints.ts'
@@ -26,7 +25,6 @@ export interface ExecutorParts {
   /** In which all its work belongs. */
   readonly tenure: Tenure
   readonly db: Kysely<Database>
-  readonly journal: Journal
   readonly futures: Futures
   readonly runs: Runs
   readonly checkpoints: Checkpoints
@@ -56,9 +54,9 @@ export class RunExecutor {
 
   /** Records that these are carried out now, in this order. Gives those that another server has not ended meanwhile. */
   async start(operations: readonly RunOperation[]): Promise<ReadonlySet<string>> {
-    const { journal, tenure } = this.#parts
+    const { futures, tenure } = this.#parts
     const ids = operations.flatMap(({ id }) => id ?? [])
-    return new Set(await journal.start(ids, tenure))
+    return new Set(await futures.start(ids, tenure))
   }
 
   /** All operations of the batch are of one run and one class. Never throws. */

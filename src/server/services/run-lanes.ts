@@ -4,7 +4,7 @@
 
 import { serviceError } from '../errors.ts'
 import { Allowance } from '../scheduler/allowance.ts'
-import type { OperationRow } from '../store/journal.ts'
+import type { Journal, OperationRow } from '../store/journal.ts'
 import type { Signals } from '../store/signals.ts'
 import type { BaseModels } from './base-models.ts'
 import { Lane } from './lane.ts'
@@ -17,6 +17,7 @@ import type { Sessions } from './sessions.ts'
 import type { Tenure } from './tenure.ts'
 
 export interface RunLaneParts extends Omit<ExecutorParts, 'tenure' | 'onUnloaded'> {
+  readonly journal: Journal
   readonly sessions: Sessions
   readonly models: BaseModels
   readonly signals: Signals

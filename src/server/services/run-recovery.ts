@@ -63,6 +63,8 @@ export async function takeUpOne(
     await lanes.take(row.id, run, work, row.position === null ? Number(row.seq ?? 0) : 0)
   } catch (cause) {
     if (futures.open(row.id, tenure)) await futures.reject(row.id, cause)
+    // Its turn is over: later numbers do not wait for it.
+    lanes.skip(run, Number(row.seq ?? 0))
   }
 }
 

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto'
 import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import { serviceError } from '../errors.ts'
-import { Blobs } from './blobs.ts'
+import { Blobs, type Stored, TornBlob } from './blobs.ts'
 import { isPostgres } from './dialect.ts'
 import { isAway } from './postgres-driver.ts'
 import { newRequestId } from './request-ids.ts'
@@ -122,7 +122,7 @@ export class Journal {
       if (baseModel !== undefined) await this.#signals.send(trx, 'work', { baseModel, id, seq })
       return { id, payload_hash: hash }
     }
-    const first = await transact(this.#db, write, { isRepeatable: true }).catch((cause) => {
+    const first = await this.#written(stored, write).catch((cause) => {
       if (isAway(cause) && operation.identity !== null) this.#inDoubt.set(operation.identity, id)
       throw cause
     })
@@ -201,8 +201,18 @@ export class Journal {
       await also?.(trx)
       await this.#signals.send(trx, 'ended', finished.id)
     }
-    await transact(this.#db, write, { isRepeatable: true })
+    await this.#written(stored, write)
     for (const watcher of this.#watchers) watcher.finished(finished)
+  }
+
+  /** A row that could not be written leaves no file: while the disk is full, attempt after attempt would fill it further. */
+  async #written<T>({ file }: Stored, write: (trx: Transaction<Database>) => Promise<T>): Promise<T> {
+    try {
+      return await transact(this.#db, write, { isRepeatable: true })
+    } catch (cause) {
+      if (file && !mayBeThere(cause)) await this.#blobs.remove(file)
+      throw cause
+    }
   }
 
   /** Whoever's it is; undefined when it has ended. */
@@ -224,8 +234,9 @@ export class Journal {
       .executeTakeFirst()
   }
 
+  /** Throws ANSWER_LOST. */
   async resultOf(row: OperationRow): Promise<Uint8Array> {
-    return (await this.#blobs.get({ inline: row.result, file: row.result_file })) ?? new Uint8Array()
+    return this.#bytesOf({ inline: row.result, file: row.result_file }, 'ANSWER_LOST', row.id)
   }
 
   /**
@@ -248,8 +259,16 @@ export class Journal {
     }
   }
 
-  async payloadOf(row: Pick<OperationRow, 'payload' | 'payload_file'>): Promise<Uint8Array> {
-    return (await this.#blobs.get({ inline: row.payload, file: row.payload_file })) ?? new Uint8Array()
+  /** Throws CALL_LOST. */
+  async payloadOf(row: Pick<OperationRow, 'id' | 'payload' | 'payload_file'>): Promise<Uint8Array> {
+    return this.#bytesOf({ inline: row.payload, file: row.payload_file }, 'CALL_LOST', row.id)
+  }
+
+  async #bytesOf(stored: Stored, lost: 'ANSWER_LOST' | 'CALL_LOST', id: string): Promise<Uint8Array> {
+    const bytes = await this.#blobs.get(stored).catch((cause) => {
+      throw cause instanceof TornBlob ? serviceError(lost, { id }, { cause }) : cause
+    })
+    return bytes ?? new Uint8Array()
   }
 
   /**
@@ -339,6 +358,12 @@ export class Journal {
   async cancel(id: string): Promise<void> {
     await this.#signals.send(this.#db, 'cancelled', id)
   }
+}
+
+/** Whether a transaction that failed may have been written, or may be found on the disk after a crash. */
+function mayBeThere(cause: unknown): boolean {
+  const { code } = cause as { code?: unknown }
+  return isAway(cause) || (typeof code === 'string' && code.startsWith('SQLITE_IOERR'))
 }
 
 /** Ascending, and beyond all that were handed out before: also to other servers on the same database. */

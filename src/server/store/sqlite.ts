@@ -1,14 +1,16 @@
 // The SQLite database of a state directory: libsql through Kysely, write-ahead log, every commit synced.
 // libsql answers synchronously, on the thread of the server: rows stay small, large payloads are files (blobs.ts).
 
-import { Kysely, SqliteDialect } from 'kysely'
+import { Kysely } from 'kysely'
 import { serviceError } from '../errors.ts'
 import { emptyLists } from './empty-lists.ts'
 import { migrate } from './migrate.ts'
 import type { Database } from './schema.ts'
+import { PatientSqliteDialect } from './sqlite-patience.ts'
 
 /** The part of the better-sqlite3 interface that we need; libsql has the same. */
 interface SqliteDriver {
+  readonly inTransaction: boolean
   exec(sql: string): unknown
   close(): void
   prepare(sql: string): { readonly reader: boolean; all(parameters: readonly unknown[]): unknown[] }
@@ -24,8 +26,10 @@ export async function openSqlite(file: string): Promise<Kysely<Database>> {
 export async function connectSqlite(file: string): Promise<Kysely<Database>> {
   const database = await openDriver(file)
   // FULL: an acknowledged row survives power loss too. The setting belongs to the connection and there is one.
-  database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000')
-  const dialect = new SqliteDialect({ database: withoutExtras(database) as never })
+  database.exec('PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
+  // Its own way of waiting for another process would hold this one up: sqlite-patience.ts waits.
+  database.exec('PRAGMA busy_timeout = 0')
+  const dialect = new PatientSqliteDialect({ database: withoutExtras(database) as never }, database)
   return new Kysely<Database>({ dialect, plugins: [emptyLists] })
 }
 
@@ -37,15 +41,14 @@ export async function openDriver(file: string): Promise<SqliteDriver> {
 }
 
 /** libsql adds a `_metadata` key to rows and gives blobs as ArrayBuffer; neither may leave this file. */
-function withoutExtras(driver: SqliteDriver): SqliteDriver {
+function withoutExtras(driver: SqliteDriver): Pick<SqliteDriver, 'prepare' | 'close'> {
   const prepare: SqliteDriver['prepare'] = (sql) => {
-    // A transaction that reads first and writes then would fail, without waiting, where another process wrote in between.
-    const statement = driver.prepare(sql === 'begin' ? 'begin immediate' : sql)
+    const statement = driver.prepare(sql)
     const all = statement.all.bind(statement)
     statement.all = (parameters) => all(parameters).map((row) => cleanRow(row as Record<string, unknown>))
     return statement
   }
-  return { exec: (sql) => driver.exec(sql), close: () => driver.close(), prepare }
+  return { close: () => driver.close(), prepare }
 }
 
 function cleanRow(row: Record<string, unknown>): Record<string, unknown> {

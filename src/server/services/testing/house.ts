@@ -4,7 +4,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Logger, pino } from 'pino'
+import { pino } from 'pino'
 import type { Backend } from '../../../backends/backend.ts'
 import type { TrainingCall } from '../../calls.ts'
 import { loadConfig } from '../../config.ts'
@@ -33,13 +33,13 @@ export const savedAs = (name: string) => ({
   hasOptimizer: true,
 })
 
-/** A pass over one datum of `tokens` tokens. */
-export function pass(modelId: string, seqId: number, tokens = 3): TrainingCall {
+/** A pass over so many datums of so many tokens. */
+export function pass(modelId: string, seqId: number, count = 1, tokens = 3): TrainingCall {
   const values = Int32Array.from({ length: tokens }, (_, i) => (seqId + i) % 50)
-  const datums = [{ tokens: values, targets: values.map((token) => token + 1), width: 1 }]
+  const datum = { tokens: values, targets: values.map((token) => token + 1), width: 1 }
   return {
     ...{ modelId, seqId, forwardOnly: false, lossName: 'cross_entropy', lossConfig: {} },
-    ...{ datums, matrix: [false] },
+    ...{ datums: Array(count).fill(datum), matrix: Array(count).fill(false) },
   }
 }
 
@@ -64,10 +64,10 @@ export class House {
   }
 
   /** Ends in order; `meanwhile` something happens to what is on disk; starts again. */
-  async restart(backend: Backend, meanwhile: () => void | Promise<void>, log?: Logger): Promise<void> {
+  async restart(backend: Backend, meanwhile: () => void): Promise<void> {
     await this.services.close()
-    await meanwhile()
-    this.services = await serve(this.root, this.#database, backend, log)
+    meanwhile()
+    this.services = await serve(this.root, this.#database, backend)
   }
 
   async newRun(modelSeqId = 0): Promise<string> {
@@ -92,8 +92,8 @@ export class House {
   }
 }
 
-async function serve(stateDir: string, { url }: TestDatabase, backend: Backend, log = SILENT): Promise<Services> {
+async function serve(stateDir: string, { url }: TestDatabase, backend: Backend): Promise<Services> {
   const { config } = await loadConfig({ flags: { stateDir, database: url, models: [`tiny=${CHECKPOINT}`] } })
   const models = config.models.filter(({ name }) => name === 'tiny')
-  return openServices({ ...config, models }, backend, log)
+  return openServices({ ...config, models }, backend, SILENT)
 }
