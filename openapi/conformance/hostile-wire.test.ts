@@ -91,7 +91,8 @@ it('thousands of connections that say nothing do not keep a client out', async (
 
 it('what is no HTTP, or too much of it, is a 4xx', async () => {
   expect((await sent('\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n')).status).toBe(400)
-  expect((await sent(`GET /healthz HTTP/1.1\r\nHost: here\r\nX: ${'x'.repeat(100_000)}\r\n\r\n`)).status).toBe(431)
+  // Beyond Node's limit of 16 KiB, and small enough to be read whole: what is unread when a connection ends resets it.
+  expect((await sent(`GET /healthz HTTP/1.1\r\nHost: here\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`)).status).toBe(431)
   const both =
     'POST /api/v1/create_session HTTP/1.1\r\nHost: here\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n'
   expect((await sent(`${both}0\r\n\r\n`)).status).toBe(400)
