@@ -122,7 +122,7 @@ export const CASES: readonly Case[] = [
   {
     id: 'C37',
     says: 'an unknown loss is refused with the list of losses',
-    holes: before('0.18', 'older SDKs refuse unknown losses themselves, and the number they took is never sent'),
+    holes: before('0.19', 'older SDKs refuse unknown losses themselves, and the number they took is never sent'),
   },
   { id: 'C37-missing', says: 'a missing tensor is refused by name' },
   {
@@ -187,7 +187,7 @@ export const CASES: readonly Case[] = [
   {
     id: 'C53',
     says: "another tenant's weights access token opens its one checkpoint",
-    holes: since('0.18', 'weights_access_token'),
+    holes: { ...since('0.18', 'weights_access_token'), '0.18.2': 'this SDK fails before it sends its token' },
   },
   { id: 'C54', says: 'greedy sampling twice: same tokens, same logprobs' },
   { id: 'C55', says: 'a seed gives the same four samples, with sequence ids of their own' },

@@ -1,7 +1,11 @@
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
+import { VERSIONS } from '../../openapi/conformance/cases.ts'
 import { compatibilityPage, shortcomings } from './page.ts'
 import type { VersionReport } from './trial.ts'
 
+const PAGE = fileURLToPath(new URL('../../docs/reference/compatibility.md', import.meta.url))
 const result = (id: string, methods: string[], ok = true) => ({ id, ok, seconds: 1, methods })
 const OLD: VersionReport = {
   version: '0.3.0',
@@ -34,5 +38,12 @@ describe('the page of compatibility', () => {
       'SDK 0.38.0: case C44 failed',
       'SDK 0.3.0: no case calls TrainingClient.forward_async',
     ])
+  })
+
+  it('is committed as a run of all versions wrote it, with nothing missing', () => {
+    const page = readFileSync(PAGE, 'utf8')
+    for (const version of VERSIONS)
+      expect(page).toMatch(new RegExp(`\\| ${version} \\| \\d+ \\| \\d+ \\| \\d+ \\| - \\|`))
+    expect(page).not.toMatch(/no case calls it|no \(/)
   })
 })

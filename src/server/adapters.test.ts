@@ -1,6 +1,8 @@
 // What an import or a merge must not do, whoever asks. That they work is shown with the real engine: cli/adapters.test.ts.
 
+import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
+import { Agent, type IncomingMessage, type RequestOptions, request } from 'node:http'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Json, TestServer } from './testing/test-server.ts'
@@ -37,6 +39,21 @@ describe('an upload', () => {
   ])('for %s is refused, and the connection stays usable', async (_, query, status, code) => {
     const answer = await upload(new Uint8Array(5_000_000), query)
     expect({ status: answer.status, code: ((await answer.json()) as Json).code }).toEqual({ status, code })
+  })
+
+  it('that is no archive does not wedge its connection: the next request on it is answered', async () => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    const ask = async (path: string, options: RequestOptions, body?: Uint8Array) => {
+      const asked = request(`${server.url}${path}`, { agent, ...options }).end(body)
+      const [answer] = (await once(asked, 'response')) as [IncomingMessage]
+      await once(answer.resume(), 'end')
+      return { status: answer.statusCode }
+    }
+    const headers = { 'x-api-key': 'tml-anna', 'content-type': 'application/x-tar' }
+    const body = Buffer.from('{"tags":['.repeat(100_000))
+    const refused = await ask('/api/v1/adapters?base_model=org/tiny', { method: 'POST', headers }, body)
+    expect([refused.status, (await ask('/healthz', {})).status]).toEqual([400, 200])
+    agent.destroy()
   })
 
   it('of one tenant waits for nobody, but its second one is refused while the first comes in', async () => {

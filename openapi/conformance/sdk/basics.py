@@ -27,6 +27,8 @@ MODEL = os.environ["CONFORMANCE_MODEL"]
 KEY = os.environ["TINKER_API_KEY"]
 OTHER_KEY = os.environ["CONFORMANCE_OTHER_KEY"]
 STATE_DIR = pathlib.Path(os.environ["CONFORMANCE_STATE_DIR"])
+#: For programs that cases start: other cases change the variables of this process while they run.
+OWN_ENVIRONMENT = dict(os.environ)
 WAIT = 60.0
 CONTEXT = 512
 VOCABULARY = 512

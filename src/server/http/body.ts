@@ -3,6 +3,7 @@
 // reads its answer and the connection stays usable. Knows bytes; knows nothing of JSON or protobuf.
 
 import type { IncomingMessage } from 'node:http'
+import { Readable } from 'node:stream'
 import { serviceError } from '../errors.ts'
 import type { BodyBudget, Lease } from './body-budget.ts'
 import { decodeGzip } from './gzip.ts'
@@ -151,6 +152,16 @@ function growingSink(lease: Lease): Sink {
   }
 }
 
+/** A body as it comes in. Whoever stops reading it early ends this stream, and not the request, which has an answer to get. */
+export function streamOf(request: IncomingMessage): Readable {
+  return Readable.from(chunksOf(request), { objectMode: false })
+}
+
+/** A generator of its own: an error thrown into the request's iterator would destroy the request, a return does not. */
+async function* chunksOf(request: IncomingMessage): AsyncGenerator<Buffer> {
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) yield chunk
+}
+
 /** Reads and throws away what is left of a body. */
 export function discard(request: IncomingMessage): void {
   if (request.readableEnded || request.destroyed) return
@@ -160,5 +171,7 @@ export function discard(request: IncomingMessage): void {
     left -= chunk.length
     if (left < 0) request.destroy()
   })
-  request.resume()
+  // An iterator that was left in the middle still listens for `readable`, and while one does, nothing flows.
+  request.removeAllListeners('readable')
+  setImmediate(() => request.resume())
 }

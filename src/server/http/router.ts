@@ -11,7 +11,7 @@ import { type ServiceError, serviceError } from '../errors.ts'
 import { nearest } from '../nearest.ts'
 import type { Tenant } from '../services/tenants.ts'
 import { type Authenticate, tenantOf } from './auth.ts'
-import { discard, readBody } from './body.ts'
+import { discard, readBody, streamOf } from './body.ts'
 import type { BodyBudget } from './body-budget.ts'
 import { explainInvalid } from './explain-invalid.ts'
 import type { BytesResult, Call, Handlers, JsonResult, StreamResult } from './handler.ts'
@@ -120,7 +120,7 @@ async function takeBody(ctx: HttpContext, operation: Operation, tenant: Tenant |
   if (!operation.hasBody) return { body: undefined, release: () => {} }
   const type = mediaType(ctx.req, operation)
   // Whatever the handler leaves of it is thrown away, so that the client reads its answer.
-  if (type === STREAMED_TYPE) return { body: ctx.req, release: () => discard(ctx.req) }
+  if (type === STREAMED_TYPE) return { body: streamOf(ctx.req), release: () => discard(ctx.req) }
   const maxBytes = type === JSON_TYPE ? Math.min(parts.maxJsonBytes, parts.maxBodyBytes) : parts.maxBodyBytes
   const refused = (body: unknown) => parts.onRefused?.({ operation: operation.id as OperationId, tenant, body })
   // Those without a key share one share.

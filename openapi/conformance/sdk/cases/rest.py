@@ -169,7 +169,7 @@ def command_line() -> None:
 
     def tinker_cli(*words: str) -> dict:
         command = [sys.executable, "-W", "ignore", "-m", "tinker.cli", "--format", "json", *words]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=WAIT)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=2 * WAIT, env=OWN_ENVIRONMENT)
         assert ended.returncode == 0, f"tinker {' '.join(words)}: exit {ended.returncode}: {ended.stderr[-800:]}"
         return json.loads(ended.stdout) if ended.stdout.strip().startswith(("{", "[")) else {}
 
@@ -217,7 +217,9 @@ def command_line_download() -> None:
     path = done(training.save_state("a")).path
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-W", "ignore", "-m", "tinker.cli", "-f", "json", "checkpoint", "download", path]
-        ended = subprocess.run([*command, "-o", folder], capture_output=True, text=True, timeout=WAIT)
+        ended = subprocess.run(
+            [*command, "-o", folder], capture_output=True, text=True, timeout=2 * WAIT, env=OWN_ENVIRONMENT
+        )
         assert ended.returncode == 0, ended.stderr[-800:]
         (config,) = pathlib.Path(folder).rglob("adapter_config.json")
         is_adapter(config.read_bytes(), config.with_name("adapter_model.safetensors").read_bytes(), training)
