@@ -149,9 +149,9 @@ async function archiveOf(source: string): Promise<AsyncIterable<Uint8Array>> {
     const bytes = createReadStream(source)
     return /\.(tgz|gz)$/.test(source) ? bytes.pipe(createGunzip()) : bytes
   }
-  const files = await Promise.all(
-    ADAPTER_FILES.map(async (name) => ({ name, path: join(source, name), bytes: await sizeOf(source, name) })),
-  )
+  const files: AdapterFile[] = []
+  // One after the other: of several that are missing, the first is named.
+  for (const name of ADAPTER_FILES) files.push({ name, path: join(source, name), bytes: await sizeOf(source, name) })
   return tarOf(files)
 }
 
@@ -161,7 +161,13 @@ async function sizeOf(folder: string, name: string): Promise<number> {
   throw new CommandError(`${folder} has no ${name}.`, 'Give a folder that PEFT saved with save_pretrained.')
 }
 
-async function* tarOf(files: readonly { name: string; path: string; bytes: number }[]): AsyncGenerator<Uint8Array> {
+interface AdapterFile {
+  readonly name: string
+  readonly path: string
+  readonly bytes: number
+}
+
+async function* tarOf(files: readonly AdapterFile[]): AsyncGenerator<Uint8Array> {
   for (const piece of tarPieces(files, 0)) {
     if (piece instanceof Uint8Array) yield piece
     else yield* createReadStream(piece.path)
