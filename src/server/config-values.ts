@@ -173,3 +173,12 @@ function listOf(value: unknown): readonly unknown[] {
 export function isMapping(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
+
+/** A mapping as text, for variables: `adapters=4,storage_bytes=10GiB`. `mapping` says what was expected. */
+export function pairs(value: unknown, mapping: string): [string, string][] {
+  if (typeof value !== 'string') return expected(mapping)
+  return value.split(',').map((pair) => {
+    const [key = '', ...rest] = pair.split('=')
+    return [key.trim(), rest.join('=').trim()]
+  })
+}

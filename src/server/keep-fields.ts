@@ -1,14 +1,15 @@
 // The setting `keep`: how long what is kept (store/policy.ts), as a mapping of names to durations. What is not named stays
 // as it is by default.
 
-import { ExpectedError, isMapping, type Reader } from './config-values.ts'
+import { ExpectedError, isMapping, pairs, type Reader } from './config-values.ts'
+import { durationMs } from './durations.ts'
 import { didYouMean } from './nearest.ts'
 import { DEFAULT_POLICY, type Policy } from './store/policy.ts'
 
-const UNITS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 /** Less would take away what is in use; timers cannot be set for longer than 24 days, so tidying comes at least that often. */
 const LEAST_MS = 1000
 const MOST_TIDY_MS = 20 * 86_400_000
+const MOST_MS = 100 * 365 * 86_400_000
 
 const NAMES = Object.keys(DEFAULT_POLICY) as (keyof Policy)[]
 /** `unfetchedAnswers` -> `unfetched_answers`. */
@@ -16,7 +17,7 @@ const keyOf = (name: keyof Policy) => name.replace(/[A-Z]/g, (letter) => `_${let
 
 /** A mapping, or text such as `rows=7d,answers=12h`. */
 export const keep: Reader<Policy> = (value) => {
-  const given = isMapping(value) ? Object.entries(value) : pairs(value)
+  const given = isMapping(value) ? Object.entries(value) : pairs(value, 'a mapping of durations')
   const read = given.map(([key, one]) => {
     const name = NAMES.find((known) => keyOf(known) === key)
     if (name === undefined) {
@@ -33,16 +34,7 @@ export const keep: Reader<Policy> = (value) => {
 }
 
 function duration(key: string, value: unknown): number {
-  const [, count, unit] = /^(\d{1,6})([smhd])$/.exec(String(value).trim()) ?? []
-  const ms = Number(count) * (UNITS[unit ?? ''] ?? Number.NaN)
-  if (ms >= LEAST_MS) return ms
+  const ms = durationMs(String(value)) ?? 0
+  if (ms >= LEAST_MS && ms <= MOST_MS) return ms
   throw new ExpectedError(`${key} as a duration of at least 1s, such as 90s, 12h or 30d`)
-}
-
-function pairs(value: unknown): [string, unknown][] {
-  if (typeof value !== 'string') throw new ExpectedError('a mapping of durations')
-  return value.split(',').map((pair) => {
-    const [key = '', ...rest] = pair.split('=')
-    return [key.trim(), rest.join('=')]
-  })
 }

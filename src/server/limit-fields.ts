@@ -2,7 +2,7 @@
 // in a configuration file (`storage_bytes`) and the flags of `twinkle tenants set` (`--storage-bytes`), which imports this:
 // nothing slow in here.
 
-import { bytes, ExpectedError, integer, isMapping, type Reader } from './config-values.ts'
+import { bytes, ExpectedError, integer, isMapping, pairs, type Reader } from './config-values.ts'
 import { didYouMean } from './nearest.ts'
 import { NO_LIMITS, type TenantLimits } from './services/limits.ts'
 
@@ -52,7 +52,7 @@ export function limitKey(name: LimitName): string {
 
 /** Reads the setting `limits`: a mapping, or text such as `adapters=4,storage_bytes=10GiB`. What is not named is not limited. */
 export const limits: Reader<TenantLimits> = (value, context) => {
-  const given = isMapping(value) ? Object.entries(value) : pairs(value)
+  const given = isMapping(value) ? Object.entries(value) : pairs(value, 'a mapping of limits')
   const read = given.map(([key, one]) => {
     const name = LIMIT_NAMES.find((known) => limitKey(known) === key)
     if (name === undefined) throw new ExpectedError(unknownKey(key))
@@ -72,12 +72,4 @@ function readLimit(name: LimitName, value: unknown, context: Parameters<Reader<u
 function unknownKey(key: string): string {
   const names = LIMIT_NAMES.map(limitKey)
   return `limits by the names ${names.join(', ')}; ${key} is none of them${didYouMean(key, names)}`
-}
-
-function pairs(value: unknown): [string, string][] {
-  if (typeof value !== 'string') throw new ExpectedError('a mapping of limits')
-  return value.split(',').map((pair) => {
-    const [key = '', ...rest] = pair.split('=')
-    return [key.trim(), rest.join('=').trim()]
-  })
 }
