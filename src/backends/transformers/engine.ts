@@ -45,7 +45,7 @@ import { mappedWeights } from './weights.ts'
 
 /** Highest rank that can be trained and sampled. */
 const MAX_RANK = MAX_COLUMNS
-const LOSS_KINDS: readonly LossKind[] = ['token', 'sequence']
+const LOSS_KINDS: readonly LossKind[] = ['token', 'sequence', 'pair', 'entropy']
 /** Layers up to which all graphs are made in a blink. */
 const SHALLOW = 8
 
