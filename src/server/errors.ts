@@ -26,7 +26,11 @@ const server = <const M extends string, const N extends string>(status: number, 
 
 export const ERRORS = {
   // The door
-  MISSING_KEY: user(401, 'The request has no API key.', 'Send one in the header X-API-Key, or as Authorization: Bearer KEY.'),
+  MISSING_KEY: user(
+    401,
+    'The request has no API key.',
+    'Send one in the header X-API-Key, or as Authorization: Bearer KEY.',
+  ),
   WRONG_KEY: user(401, 'This API key is not known here.', 'Use one of the keys of this server.'),
   KEY_REVOKED: user(401, 'The API key {key} was revoked.', 'Use another one, or ask the operator for it.'),
   KEY_EXPIRED: user(401, 'The time of the API key {key} is over.', 'Use another one, or ask the operator for it.'),
