@@ -75,8 +75,8 @@ export class Generator {
 
   /** Requests that are not over. */
   get active(): number {
-    const jobs = new Set<Job>(this.#waves().map((wave) => wave.job))
-    return jobs.size
+    const jobs = this.#waves().map(({ job }) => job)
+    return new Set(jobs.filter(({ events }) => !events.ended)).size
   }
 
   /** Bytes held for the beginnings of prompts to come. */
@@ -270,6 +270,7 @@ export class Generator {
     }
     this.#sampledTokens++
     const stopReason = sequence.push(drawn.row, drawn.choice)
+    if (request.stream) events.push(sequence.newest())
     if (stopReason) events.push(sequence.event(stopReason))
     if (stopReason) this.#finish(wave)
     return stopReason !== null
