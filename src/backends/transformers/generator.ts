@@ -19,7 +19,7 @@ import { PrefixCache } from './prefix-cache.ts'
 import type { SamplingModel } from './sampling-graph.ts'
 import { reportedTemperature, Sequence, type TokenBytes } from './sequence.ts'
 import { SnapshotCheck } from './snapshot-check.ts'
-import { firstWave, type Job, longest, type Wave } from './wave.ts'
+import { firstWave, longest, type Wave } from './wave.ts'
 import type { Weights } from './weights.ts'
 
 export interface GeneratorOptions {
