@@ -50,8 +50,8 @@ const exchanges: readonly Exchange[] = JSON.parse(
 const ids = Object.keys(operations) as OperationId[]
 const router = new Router()
 for (const id of ids) {
-  const { koaPath, koaAliases, method } = operations[id]
-  for (const path of [koaPath, ...koaAliases]) router.register(path, [method], () => {}, { name: id })
+  const { koaPath, aliases, method } = operations[id]
+  for (const path of [koaPath, ...aliases]) router.register(path, [method], () => {}, { name: id })
 }
 
 /** The operation that a router would choose. */

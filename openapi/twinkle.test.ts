@@ -17,8 +17,8 @@ interface Exchange {
 const ids = (Object.keys(operations) as OperationId[]).filter((id) => operations[id].document === 'twinkle')
 const router = new Router()
 for (const id of ids) {
-  const { koaPath, koaAliases, method } = operations[id]
-  for (const path of [koaPath, ...koaAliases]) router.register(path, [method], () => {}, { name: id })
+  const { koaPath, aliases, method } = operations[id]
+  for (const path of [koaPath, ...aliases]) router.register(path, [method], () => {}, { name: id })
 }
 
 function route(method: string, path: string): OperationId | undefined {

@@ -27,7 +27,7 @@ function entry({ document, method, path, aliases, parameters, planned, needsKey,
     method,
     path,
     koaPath: koaPath(path, parameters),
-    koaAliases: aliases.map((alias) => koaPath(alias, parameters)),
+    aliases: aliases.map((alias) => koaPath(alias, parameters)),
     planned,
     needsKey,
     hasBody: body !== undefined,
@@ -97,8 +97,8 @@ export interface Operation {
   readonly path: string
   /** As @koa/router 15 wants it: \`/api/v1/sessions/:session_id\`; \`*name\` spans several segments. */
   readonly koaPath: string
-  /** Other paths of the same operation, as koaPath is. */
-  readonly koaAliases: readonly string[]
+  /** Other paths of the same operation (\`x-twinkle-aliases\` of its path), written as \`koaPath\` is. */
+  readonly aliases: readonly string[]
   /** Described, but not served yet: it gets a 404 that says so. */
   readonly planned: boolean
   readonly needsKey: boolean

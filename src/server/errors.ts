@@ -1,9 +1,11 @@
 // Every error the server can give, in one table: who is to blame, the HTTP status, what happened and what to do next.
 // Handlers throw `serviceError(code, parameters)`; the HTTP boundary and failed futures write the same sentences.
-// Knows nothing of Koa. Engines have a table of their own (`backends/engine-errors.ts`): their errors pass through.
+// Knows nothing of Koa. Engines and the catalogue of names have tables of their own (`backends/engine-errors.ts`,
+// `catalogue/catalogue-error.ts`): their errors pass through.
 
 import { EngineError, type EngineFailure } from '../backends/backend.ts'
 import { ENGINE_ERRORS, type EngineErrorCode } from '../backends/engine-errors.ts'
+import { CatalogueError } from '../catalogue/catalogue-error.ts'
 import { nearest } from './nearest.ts'
 import { storageProblem } from './storage-problems.ts'
 
@@ -364,7 +366,7 @@ export type ErrorParameters<C extends ErrorCode> = Readonly<
 
 /** An error that may be shown to the caller as it is: `message` is what the wire shows, the next step included. */
 export class ServiceError extends Error {
-  /** Of `ERRORS`, or of `ENGINE_ERRORS` where an engine said it. */
+  /** Of `ERRORS`, or of `ENGINE_ERRORS` or `CATALOGUE_ERRORS` where those said it. */
   readonly code: string
   readonly status: number
   readonly category: ErrorCategory
@@ -411,6 +413,7 @@ export function serviceError<C extends ErrorCode>(
 export function toServiceError(thrown: unknown): ServiceError {
   if (thrown instanceof ServiceError) return thrown
   if (thrown instanceof EngineError) return fromEngine(thrown)
+  if (thrown instanceof CatalogueError) return fromCatalogue(thrown)
   const problem = storageProblem(thrown)
   return problem === null
     ? serviceError('INTERNAL', {}, { cause: thrown })
@@ -452,6 +455,10 @@ function fromEngine(error: EngineError): ServiceError {
   const message = `The engine could not do it (${code}): ${meaning}.`
   const next = status === 503 ? 'Submit it again.' : 'The log of the server has the details.'
   return new ServiceError({ code, status, category, message, next }, { cause: error })
+}
+
+function fromCatalogue({ code, message, next }: CatalogueError): ServiceError {
+  return new ServiceError({ code, status: 400, category: 'user', message, next })
 }
 
 /** The status that an engine's failure gets on the wire. What is worth sending again is a 503. */

@@ -68,7 +68,7 @@ export function createRouter<K extends OperationId>(
       await answer(ctx, operation, handler, byAlias, parts)
     }
     router.register(operation.koaPath, [operation.method], serve(false))
-    for (const alias of operation.koaAliases) router.register(alias, [operation.method], serve(true))
+    for (const alias of operation.aliases) router.register(alias, [operation.method], serve(true))
   }
   const routes = router.routes() as unknown as HttpMiddleware
   const served = Object.values(table).filter(({ planned }) => !planned)
@@ -203,7 +203,7 @@ function send(ctx: HttpContext, operation: Operation, result: unknown): void {
   } else if (isStream(result)) {
     ctx.set('content-type', result.contentType)
     ctx.body = result.stream
-    ctx.length = result.bytes
+    if (result.bytes !== undefined) ctx.length = result.bytes
   } else {
     ctx.type = JSON_TYPE
     ctx.body = Buffer.from(JSON.stringify(isJson(result) ? result.json : result === undefined ? {} : result))

@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { keyOf } from '../http/auth.ts'
+import { keyIn } from '../http/auth.ts'
 import type { Tenant } from '../services/tenants.ts'
 import { ownerOf, speaksTwinkle } from './owner.ts'
 
@@ -23,7 +23,7 @@ describe('the owner of a request', () => {
   ])('%s', (generation, owner) => {
     const headers = lower(recorded[generation]!)
     expect(ownerOf(headers, anna)).toBe(owner)
-    expect(keyOf(headers)).toBe('EMPTY_TOKEN')
+    expect(keyIn(headers)).toBe('EMPTY_TOKEN')
     expect(speaksTwinkle(headers)).toBe(true)
   })
 
@@ -54,12 +54,13 @@ describe('the key of a request', () => {
     [{ 'x-api-key': 'tml-a' }, 'tml-a'],
     [{ authorization: 'Bearer b' }, 'b'],
     [{ authorization: 'bearer  b ' }, 'b'],
-    [{ authorization: 'b' }, 'b'],
+    [{ 'twinkle-authorization': 'b' }, 'b'],
+    [{ authorization: 'Basic b' }, undefined],
     [{ authorization: 'Bearer b', 'twinkle-authorization': 'Bearer c' }, 'c'],
     [{ authorization: 'Bearer of-a-proxy', 'x-api-key': 'tml-a' }, 'tml-a'],
-    [{ authorization: 'Bearer ' }, null],
-    [{}, null],
+    [{ 'twinkle-authorization': 'Bearer ' }, undefined],
+    [{}, undefined],
   ])('%j', (headers, key) => {
-    expect(keyOf(headers)).toBe(key)
+    expect(keyIn(headers)).toBe(key)
   })
 })
