@@ -26,7 +26,11 @@ const server = <const M extends string, const N extends string>(status: number, 
 
 export const ERRORS = {
   // The door
-  MISSING_KEY: user(401, 'The request has no API key.', 'Send one in the header X-API-Key.'),
+  MISSING_KEY: user(
+    401,
+    'The request has no API key.',
+    'Send one in the header X-API-Key, or as Authorization: Bearer KEY.',
+  ),
   WRONG_KEY: user(401, 'This API key is not known here.', 'Use one of the keys of this server.'),
   KEY_REVOKED: user(401, 'The API key {key} was revoked.', 'Use another one, or ask the operator for it.'),
   KEY_EXPIRED: user(401, 'The time of the API key {key} is over.', 'Use another one, or ask the operator for it.'),
@@ -138,6 +142,16 @@ export const ERRORS = {
     'Compare it with openapi/tinker_public.proto.',
   ),
   INVALID_BODY: user(400, 'The body does not fit {operation}: {problem}.', 'See its schema in openapi/tinker.yaml.'),
+  INVALID_ARGUMENTS: user(
+    422,
+    'The request does not fit {operation}: {problem}.',
+    'See its schema in openapi/twinkle.yaml.',
+  ),
+  INVALID_OWNER: user(
+    400,
+    'The header {header} is {value}, which cannot be the owner of an adapter.',
+    'Send 1 to 128 letters, digits, "_", "." and "-", or leave the header out.',
+  ),
   INVALID_QUERY: user(400, 'The query does not fit {operation}: {problem}.', 'See openapi/tinker.yaml.'),
   INVALID_PATH: user(400, 'The path does not fit {operation}: {problem}.', 'See openapi/tinker.yaml.'),
 
