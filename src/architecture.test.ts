@@ -13,6 +13,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   backends: ['formats'],
   server: ['backends', 'formats', 'generated'],
   client: ['generated', 'formats'],
+  patch: ['client', 'generated', 'formats'],
   cli: ['server', 'backends', 'formats', 'client', 'generated'],
 }
 
