@@ -62,6 +62,7 @@ function readOperation(document, spec, path, item, method) {
     id: operation.operationId,
     method,
     path,
+    aliases: item['x-twinkle-aliases'] ?? [],
     parameters,
     planned: operation['x-twinkle-status'] === 'planned',
     needsKey: (operation.security ?? spec.security ?? []).length > 0,

@@ -66,8 +66,8 @@ export interface StreamResult {
   readonly status?: number
   readonly contentType: string
   readonly stream: Readable
-  /** How many will come. */
-  readonly bytes: number
+  /** How many will come; absent: nobody knows yet. */
+  readonly bytes?: number
   readonly headers?: Headers
 }
 

@@ -63,10 +63,12 @@ export function createRouter<K extends OperationId>(
   for (const operation of Object.values(table)) {
     const handler = byId[operation.id]
     if (!handler && !operation.planned) throw new Error(`the operation ${operation.id} has no handler`)
-    router.register(operation.koaPath, [operation.method], async (ctx: HttpContext) => {
-      ctx.state.operation = operation.id
-      await answer(ctx, operation, handler, parts)
-    })
+    for (const path of [operation.koaPath, ...operation.aliases]) {
+      router.register(path, [operation.method], async (ctx: HttpContext) => {
+        ctx.state.operation = operation.id
+        await answer(ctx, operation, handler, parts)
+      })
+    }
   }
   const routes = router.routes() as unknown as HttpMiddleware
   const served = Object.values(table).filter(({ planned }) => !planned)
@@ -194,7 +196,7 @@ function send(ctx: HttpContext, operation: Operation, result: unknown): void {
   } else if (isStream(result)) {
     ctx.set('content-type', result.contentType)
     ctx.body = result.stream
-    ctx.length = result.bytes
+    if (result.bytes !== undefined) ctx.length = result.bytes
   } else {
     ctx.type = JSON_TYPE
     ctx.body = Buffer.from(JSON.stringify(isJson(result) ? result.json : (result ?? {})))
