@@ -66,9 +66,8 @@ describe.each(['0.14.0', '0.16.1', '0.24.1', '0.38.0'])('twinkle_compat with the
 
   sees('trains, saves, loads and samples with a key without a prefix and with twinkle:// paths', () => {
     const { losses, loaded, sampled } = said.trained
-    expect(losses).toHaveLength(3)
-    expect(losses[2]).toBeLessThan(losses[0] as number)
-    expect(loaded).toBeLessThan(losses[2] as number)
+    expect(losses[1]).toBeLessThan(losses[0] as number)
+    expect(loaded).toBe(losses[1])
     expect(sampled).toBeGreaterThan(0)
     expect(said.parsed).toBe('twinkle://run/weights/a')
     expect(said.runs).toBe(1)

@@ -39,26 +39,33 @@ def as_twinkle(path: str) -> str:
 
 
 def trained(service) -> dict:
-    training = done(service.create_lora_training_client(base_model=MODEL, rank=4))
+    training = done(service.create_lora_training_client(base_model=MODEL, rank=4, seed=1))
     datum = types.Datum(
         model_input=types.ModelInput.from_ints(list(range(100, 116))),
         loss_fn_inputs={"target_tokens": list(range(101, 117)), "weights": [1.0] * 16},
     )
-    losses = []
-    for _ in range(3):
-        result = done(training.forward_backward([datum], "cross_entropy"))
-        losses.append(-sum(result.loss_fn_outputs[0]["logprobs"].data))
-        done(training.optim_step(types.AdamParams(learning_rate=1e-2)))
+
+    def step() -> None:
+        done(training.forward_backward([datum], "cross_entropy"))
+        done(training.optim_step(types.AdamParams(learning_rate=1e-3)))
+
+    def loss() -> float:
+        result = done(training.forward([datum], "cross_entropy"))
+        return -sum(result.loss_fn_outputs[0]["logprobs"].data)
+
+    losses = [loss()]
+    step()
+    losses.append(loss())
     state = as_twinkle(done(training.save_state("compat")).path)
+    step()
     done(training.load_state(state))
-    again = done(training.forward([datum], "cross_entropy"))
     weights = as_twinkle(done(training.save_weights_for_sampler("compat")).path)
     sampling = done(service.create_sampling_client(model_path=weights))
     prompt = types.ModelInput.from_ints([100, 101, 102])
     sample = done(sampling.sample(prompt, 1, types.SamplingParams(max_tokens=4, seed=1)))
     return {
         "losses": losses,
-        "loaded": -sum(again.loss_fn_outputs[0]["logprobs"].data),
+        "loaded": loss(),
         "sampled": len(sample.sequences[0].tokens),
     }
 
