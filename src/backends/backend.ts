@@ -168,6 +168,8 @@ export interface GenerationRequest {
   readonly promptDraws?: number
   /** 0 = none: how many best tokens to report for every sampled position. */
   readonly topkSampleLogprobs: number
+  /** Also tell of tokens as they are drawn, in `tokens` events; `sample` events come as without it, with the same bits. */
+  readonly stream?: boolean
 }
 
 /** Token ids by prompt position: those of position i + 1 are ids[starts[i]] to ids[starts[i + 1] - 1]; `starts` is [N]. */
@@ -197,6 +199,16 @@ export type GenerationEvent =
       /** [N - 1, promptDraws], row i for position i + 1; logprobs are at temperature 1. */
       readonly draws?: { readonly ids: Int32Array; readonly logprobs: Float32Array }
     }
+  /** Only where the request streams: what a sequence has got since the last event of it, from its token `start` on. */
+  | {
+      readonly type: 'tokens'
+      readonly index: number
+      readonly start: number
+      readonly tokens: Int32Array
+      readonly logprobs: Float32Array
+      readonly topk?: TopK
+    }
+  /** A sequence that is over, as a whole. */
   | {
       readonly type: 'sample'
       readonly index: number

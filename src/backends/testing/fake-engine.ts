@@ -28,17 +28,22 @@ import { checkGeneration } from '../transformers/generation-check.ts'
 import { checkSettings } from '../transformers/optimizer.ts'
 import { Turns } from '../turns.ts'
 import { readFakeAdapter, readFakeWeights, writeFakeAdapter } from './fake-files.ts'
-import { drawSample, scorePrompt } from './fake-generation.ts'
+import { drawSample, inTokens, type Sample, scorePrompt } from './fake-generation.ts'
 import { adamw, addTable, FakeAdapter, norm, scoreDatum, type Table, tableToJson } from './fake-model.ts'
 import { type Gate, Gates } from './gates.ts'
 
-/** Calls that can be held or broken: the engine's methods; `train` and `optimStep` pass once for each operation. */
-export type FakeOp = Exclude<keyof Engine, 'info' | 'closed' | 'close'>
+/**
+ * Calls that can be held or broken: the engine's methods; `train` and `optimStep` pass once for each operation. `token` is
+ * passed before each token that is streamed.
+ */
+export type FakeOp = Exclude<keyof Engine, 'info' | 'closed' | 'close'> | 'token'
 
 export interface FakeEngineOptions {
   readonly info?: Partial<EngineInfo>
   /** For stop strings; by default a token is a character code. */
   readonly decode?: (tokens: readonly number[]) => string
+  /** The first tokens of a sequence, whatever the table says; what comes after them is drawn. */
+  readonly script?: (request: GenerationRequest, index: number) => readonly number[]
 }
 
 interface Held {
@@ -59,7 +64,7 @@ export class FakeEngine implements Engine {
   readonly #snapshots = new Map<SnapshotId, { table: Table; uses: number }>()
   readonly #turns = new Turns()
   readonly #gates = new Gates<FakeOp>()
-  readonly #decode: (tokens: readonly number[]) => string
+  readonly #text: Required<Pick<FakeEngineOptions, 'decode' | 'script'>>
   #end: EngineError | null = null
   #settle!: (error: EngineError | null) => void
   #trainedTokens = 0
@@ -82,7 +87,8 @@ export class FakeEngine implements Engine {
       runtime: 'fake 1',
       ...options.info,
     }
-    this.#decode = options.decode ?? ((tokens) => String.fromCodePoint(...tokens))
+    const { decode = (tokens) => String.fromCodePoint(...tokens), script = () => [] } = options
+    this.#text = { decode, script }
     this.closed = new Promise((resolve) => {
       this.#settle = resolve
     })
@@ -240,12 +246,22 @@ export class FakeEngine implements Engine {
         await breathe()
         await this.#gates.pass('generate', signal)
         if (this.#end) throw this.#end
-        const sample = drawSample(this.info.vocabulary, table, request, index, this.#decode)
+        const sample = drawSample(this.info.vocabulary, table, request, index, this.#text)
         this.#sampledTokens += sample.tokens.length
+        if (request.stream) yield* this.#oneByOne(sample, signal)
         yield sample
       }
     } finally {
       this.#sampling -= 1
+    }
+  }
+
+  async *#oneByOne(sample: Sample, signal?: AbortSignal): AsyncIterable<GenerationEvent> {
+    for (const event of inTokens(sample)) {
+      await breathe()
+      await this.#gates.pass('token', signal)
+      if (this.#end) throw this.#end
+      yield event
     }
   }
 
