@@ -12,6 +12,7 @@ const sources = [
   { name: 'tinker', file: 'openapi/tinker.yaml' },
   { name: 'operator', file: 'openapi/operations.yaml' },
   { name: 'adapters', file: 'openapi/adapters.yaml' },
+  { name: 'twinkle', file: 'openapi/twinkle.yaml' },
 ]
 
 const methods = ['get', 'head', 'post', 'put', 'patch', 'delete']

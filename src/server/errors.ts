@@ -142,6 +142,16 @@ export const ERRORS = {
     'Compare it with openapi/tinker_public.proto.',
   ),
   INVALID_BODY: user(400, 'The body does not fit {operation}: {problem}.', 'See its schema in openapi/tinker.yaml.'),
+  INVALID_ARGUMENTS: user(
+    422,
+    'The request does not fit {operation}: {problem}.',
+    'See its schema in openapi/twinkle.yaml.',
+  ),
+  INVALID_OWNER: user(
+    400,
+    'The header {header} is {value}, which cannot be the owner of an adapter.',
+    'Send 1 to 128 letters, digits, "_", "." and "-", or leave the header out.',
+  ),
   INVALID_QUERY: user(400, 'The query does not fit {operation}: {problem}.', 'See openapi/tinker.yaml.'),
   INVALID_PATH: user(400, 'The path does not fit {operation}: {problem}.', 'See openapi/tinker.yaml.'),
 

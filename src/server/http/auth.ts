@@ -19,10 +19,10 @@ export async function tenantOf(headers: IncomingHttpHeaders, authenticate: Authe
  * Twinkle's clients say `Twinkle-Authorization`, Tinker's SDK `X-API-Key`, OpenAI's clients `Authorization`: in this order,
  * since the last is the one that proxies fill in with something of their own.
  */
-function keyIn(headers: IncomingHttpHeaders): string | undefined {
+export function keyIn(headers: IncomingHttpHeaders): string | undefined {
   const bare = headers['twinkle-authorization']
   const given = [
-    typeof bare === 'string' ? (bearer(bare) ?? bare.trim()) : undefined,
+    typeof bare === 'string' ? bare.replace(/^bearer(\s+|$)/i, '').trim() : undefined,
     headers['x-api-key'],
     bearer(headers.authorization ?? ''),
   ]
