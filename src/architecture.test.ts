@@ -14,7 +14,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   backends: ['formats', 'catalogue'],
   server: ['backends', 'catalogue', 'formats', 'generated'],
   client: ['generated', 'formats'],
-  cli: ['server', 'backends', 'formats', 'client', 'generated'],
+  patch: ['client', 'generated', 'formats'],
+  cli: ['server', 'backends', 'catalogue', 'formats', 'client', 'generated'],
 }
 
 const files = readdirSync(ROOT, { recursive: true, encoding: 'utf8' }).filter(

@@ -4,9 +4,7 @@
 // sequence-losses.ts. Those of Twinkle's catalogue come from src/catalogue/losses and bring their own means. Knows numbers;
 // knows nothing of tokens, graphs or tensors.
 
-import type { Kwargs } from '../catalogue/arguments.ts'
-import { CatalogueError } from '../catalogue/catalogue-error.ts'
-import { catalogueLoss, isCatalogueLoss, resolveLossName } from '../catalogue/losses/catalogue.ts'
+import { catalogueLoss, isCatalogueLoss } from '../catalogue/losses/catalogue.ts'
 import type { CatalogueInput } from '../catalogue/losses/loss.ts'
 import { clamp, finiteExp, type LossNumbers, NEUTRAL } from '../catalogue/losses/numbers.ts'
 import type { EngineInfo, LossKind, LossName, LossSpec, TinkerLossName, TrainingDatum } from './backend.ts'
@@ -198,20 +196,6 @@ export function resolveLoss(name: string, config: Readonly<Record<string, unknow
     )
   }
   return { name: loss.name, config: complete }
-}
-
-/**
- * A loss of Twinkle's catalogue by its class name or short name, with its keyword arguments. Throws EngineError
- * UNSUPPORTED_LOSS for a name that is not known or not computed here, INVALID_INPUT for arguments that it cannot take.
- */
-export function resolveCatalogueLoss(name: string, kwargs: Kwargs = {}): LossSpec {
-  try {
-    return resolveLossName(name, kwargs)
-  } catch (error) {
-    if (!(error instanceof CatalogueError)) throw error
-    const isName = error.code === 'UNKNOWN_NAME' || error.code === 'UNSUPPORTED_NAME'
-    throw engineError(isName ? 'UNSUPPORTED_LOSS' : 'INVALID_INPUT', `${error.message} ${error.next}`)
-  }
 }
 
 const show = (value: unknown) => (typeof value === 'number' ? String(value) : JSON.stringify(value))

@@ -2,8 +2,9 @@
 // entropy and without; then operations on a real model, whose loss falls by a step and which repeat by their plans.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { resolveCatalogueLoss } from '../../catalogue/losses/catalogue.ts'
 import type { LossSpec, TrainingDatum, TrainingItem } from '../backend.ts'
-import { entropyWeightOf, lossOf, resolveCatalogueLoss, resolveLoss } from '../losses.ts'
+import { entropyWeightOf, lossOf, resolveLoss } from '../losses.ts'
 import type { Adapter } from './adapter.ts'
 import { adapterLayout, PROJECTIONS } from './adapter-layout.ts'
 import { type Batch, type BatchWork, packBatch, targetInputs } from './batch.ts'

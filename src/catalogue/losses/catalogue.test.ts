@@ -1,18 +1,18 @@
 import { describe, expect, it } from 'vitest'
-import { CATALOGUE_LOSSES, DEFAULT_LOSS, REFUSED_LOSSES, resolveLossName } from './catalogue.ts'
+import { CATALOGUE_LOSSES, DEFAULT_LOSS, REFUSED_LOSSES, resolveCatalogueLoss } from './catalogue.ts'
 
 const NAMES = Object.keys(CATALOGUE_LOSSES).join(', ')
 
 describe('the name of a loss', () => {
   it.each(Object.values(CATALOGUE_LOSSES).map(({ name, key }) => [name, key]))('%s is also %s', (name, key) => {
-    expect(resolveLossName(key).name).toBe(name)
-    expect(resolveLossName(name)).toEqual(resolveLossName(key))
+    expect(resolveCatalogueLoss(key).name).toBe(name)
+    expect(resolveCatalogueLoss(name)).toEqual(resolveCatalogueLoss(key))
     expect(CATALOGUE_LOSSES).toHaveProperty(name)
   })
 
   it.each(Object.entries(REFUSED_LOSSES))('%s is refused with the reason', (name, { key, reason }) => {
     for (const asked of [name, key]) {
-      expect(() => resolveLossName(asked)).toThrow(
+      expect(() => resolveCatalogueLoss(asked)).toThrow(
         expect.objectContaining({
           code: 'UNSUPPORTED_NAME',
           message: `The loss "${name}" is not done here: ${reason}.`,
@@ -23,7 +23,7 @@ describe('the name of a loss', () => {
   })
 
   it.each(['FocalLoss', 'toString', '', 'GrpoLoss'])('%j is unknown, and all of ours are listed', (name) => {
-    expect(() => resolveLossName(name)).toThrow(
+    expect(() => resolveCatalogueLoss(name)).toThrow(
       expect.objectContaining({ code: 'UNKNOWN_NAME', next: `There are: ${NAMES}.` }),
     )
   })
@@ -31,15 +31,17 @@ describe('the name of a loss', () => {
 
 describe('settings', () => {
   it('are complete and flat', () => {
-    expect(resolveLossName('GRPOLoss').config).toEqual({
+    expect(resolveCatalogueLoss('GRPOLoss').config).toEqual({
       epsilon: 0.2,
       epsilon_high: 0.2,
       beta: 0,
       entropy_coef: 0,
       ignore_index: -100,
     })
-    expect(resolveLossName('grpo', { epsilon: 0.1, epsilon_high: null }).config).toMatchObject({ epsilon_high: 0.1 })
-    expect(resolveLossName('DPOLoss', { reference_free: true, loss_type: 'ipo' }).config).toEqual({
+    expect(resolveCatalogueLoss('grpo', { epsilon: 0.1, epsilon_high: null }).config).toMatchObject({
+      epsilon_high: 0.1,
+    })
+    expect(resolveCatalogueLoss('DPOLoss', { reference_free: true, loss_type: 'ipo' }).config).toEqual({
       beta: 0.1,
       label_smoothing: 0,
       loss_type: 'ipo',
@@ -68,7 +70,7 @@ describe('settings', () => {
     ['GKDLoss', { temperature: 0 }, 'INVALID_ARGUMENT', /temperature = 0/],
     ['SimPOLoss', { gamma: Number.NaN }, 'INVALID_ARGUMENT', /gamma = NaN/],
   ])('of %s cannot be %j', (name, kwargs, code, message) => {
-    expect(() => resolveLossName(name, kwargs)).toThrow(
+    expect(() => resolveCatalogueLoss(name, kwargs)).toThrow(
       expect.objectContaining({ code, message: expect.stringMatching(message) }),
     )
   })

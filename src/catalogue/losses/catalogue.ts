@@ -60,7 +60,7 @@ export interface CatalogueLossSpec {
 }
 
 /** Throws CatalogueError for a name that is not known or not computed here, or for arguments that it cannot take. */
-export function resolveLossName(name: string, kwargs: Kwargs = {}): CatalogueLossSpec {
+export function resolveCatalogueLoss(name: string, kwargs: Kwargs = {}): CatalogueLossSpec {
   const loss = find(name)
   const args = new Arguments('loss', loss.name, kwargs)
   const config = loss.settings(args)
@@ -78,7 +78,7 @@ function find(name: string): CatalogueLoss {
 }
 
 /** What a Twinkle server trains with where nobody has set a loss. */
-export const DEFAULT_LOSS: CatalogueLossSpec = resolveLossName('CrossEntropyLoss', { reduction: 'sum' })
+export const DEFAULT_LOSS: CatalogueLossSpec = resolveCatalogueLoss('CrossEntropyLoss', { reduction: 'sum' })
 
 /**
  * What gradients of this loss are to be divided by, as whoever clips them wants to know: for a sum the tokens it counted (at

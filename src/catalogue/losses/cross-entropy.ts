@@ -59,6 +59,7 @@ export const ligerCrossEntropy: TokenCatalogueLoss<CrossEntropySettings> = {
   ...PLAIN,
   name: 'LigerFusedLinearCrossEntropyLoss',
   key: 'liger_fused_linear_cross_entropy',
+  formula: '-p; summed, or the mean over all tokens',
   source: 'arXiv 2410.10989',
   settings(args) {
     args.only('label_smoothing', 0)

@@ -6,7 +6,7 @@ import type { JointCatalogueLoss, LossDatum } from './loss.ts'
 import { tokenMean } from './shares.ts'
 
 type GkdSettings = {
-  /** 0: KL(teacher || student). 1: KL(student || teacher). Between: Jensen-Shannon, with this much teacher in the mixture. */
+  /** 0: KL(teacher, student). 1: KL(student, teacher). Between: Jensen-Shannon, with this much teacher in the mixture. */
   readonly beta: number
   readonly temperature: number
   readonly ignore_index: number
@@ -17,8 +17,8 @@ export const gkd: JointCatalogueLoss<GkdSettings> = {
   key: 'gkd',
   kind: 'sequence',
   formula:
-    'beta KL(T || M) + (1 - beta) KL(S || M), M = beta T + (1 - beta) S; KL(T || S) for beta 0, KL(S || T) for beta 1; T and ' +
-    'S at the temperature, over the top k of the teacher; mean over all tokens',
+    'beta KL(T, M) + (1 - beta) KL(S, M), M = beta T + (1 - beta) S; KL(T, S) for beta 0, KL(S, T) for beta 1; T and S at ' +
+    'the temperature, over the top k of the teacher; mean over all tokens',
   source: 'arXiv 2306.13649',
   required: ['mask', 'teacher_topk_logprobs'],
   optional: [],
@@ -82,7 +82,7 @@ function divergenceOf(student: readonly number[], teacher: readonly number[], be
   }
 }
 
-/** KL(a || b). */
+/** The divergence of b from a, which is KL(a, b). */
 const kl = (a: readonly number[], b: readonly number[]) =>
   a.reduce((sum, l, k) => sum + Math.exp(l) * (l - (b[k] as number)), 0)
 

@@ -3,7 +3,13 @@
 
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { CATALOGUE_LOSSES, type CatalogueLossName, catalogueLoss, lossTokens, resolveLossName } from './catalogue.ts'
+import {
+  CATALOGUE_LOSSES,
+  type CatalogueLossName,
+  catalogueLoss,
+  lossTokens,
+  resolveCatalogueLoss,
+} from './catalogue.ts'
 import type { LossDatum, Settings } from './loss.ts'
 import { lossSlope, scaled } from './numbers.ts'
 
@@ -76,7 +82,7 @@ const title = ({ loss, kwargs, inputs }: GoldenCase) => `${loss} ${JSON.stringif
 
 describe.each(golden.cases.map((c) => [title(c), c] as const))('%s', (_, wanted) => {
   const datums = datumsOf(wanted.inputs)
-  const { name, config } = resolveLossName(wanted.loss, wanted.kwargs)
+  const { name, config } = resolveCatalogueLoss(wanted.loss, wanted.kwargs)
   const found = evaluate(name, config, datums, logpsOf(wanted.inputs))
 
   it('has the value and the derivatives of the formula', () => {
@@ -130,19 +136,19 @@ it('every loss has a reference', () => {
 
 it('sums say how many tokens they counted, means that they are means', () => {
   const datums = datumsOf([])
-  const tokens = (name: string, kwargs = {}) => lossTokens(resolveLossName(name, kwargs), datums)
+  const tokens = (name: string, kwargs = {}) => lossTokens(resolveCatalogueLoss(name, kwargs), datums)
   const counted = golden.mask.flat().reduce((sum, m) => sum + m, 0)
   expect(tokens('CrossEntropyLoss', { reduction: 'sum' })).toBe(counted)
   expect(tokens('LigerFusedLinearCrossEntropyLoss')).toBe(counted)
   expect([tokens('CrossEntropyLoss'), tokens('GRPOLoss'), tokens('DPOLoss')]).toEqual([0, 0, 0])
   const nothing = datums.map((datum) => ({ ...datum, mask: new Float32Array(datum.mask?.length ?? 0) }))
-  expect(lossTokens(resolveLossName('cross_entropy', { reduction: 'sum' }), nothing)).toBe(1)
+  expect(lossTokens(resolveCatalogueLoss('cross_entropy', { reduction: 'sum' }), nothing)).toBe(1)
 })
 
 describe('numbers at the ends', () => {
   const one = (numbers: Partial<LossDatum>): LossDatum[] => [{ width: 1, mask: Float32Array.of(1), ...numbers }]
   const at = (name: string, kwargs: Record<string, unknown>, datums: LossDatum[], ...logps: number[]) => {
-    const spec = resolveLossName(name, kwargs)
+    const spec = resolveCatalogueLoss(name, kwargs)
     return evaluate(
       spec.name,
       spec.config,

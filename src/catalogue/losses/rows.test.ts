@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest'
-import { resolveLossName } from './catalogue.ts'
+import { resolveCatalogueLoss } from './catalogue.ts'
 import { type RowInputs, rowDatums } from './rows.ts'
 
 const ROWS = [
   { input_ids: [5, 6, 7, 8], labels: [-100, 7, 8, -100] },
   { input_ids: [5, 9, 3], labels: [9, 3, -100] },
 ]
-const GRPO = resolveLossName('GRPOLoss', { beta: 0.1 })
+const GRPO = resolveCatalogueLoss('GRPOLoss', { beta: 0.1 })
 const datums = (inputs: RowInputs, spec = GRPO) => rowDatums(spec, ROWS, inputs)
 const rowsOf = (key: 'logprobs' | 'ref_logps' | 'advantages', inputs: RowInputs) =>
   datums(inputs).map((datum) => datum[key] && [...datum[key]])
@@ -15,7 +15,7 @@ it('labels become targets and a mask', () => {
   const [datum] = datums({})
   expect([...(datum?.targets ?? [])]).toEqual([0, 7, 8, 0])
   expect([...(datum?.mask ?? [])]).toEqual([0, 1, 1, 0])
-  const other = resolveLossName('CrossEntropyLoss', { ignore_index: 8 })
+  const other = resolveCatalogueLoss('CrossEntropyLoss', { ignore_index: 8 })
   expect([...(rowDatums(other, [{ input_ids: [1, 2], labels: [8, 2] }], {})[0]?.mask ?? [])]).toEqual([0, 1])
 })
 
@@ -52,13 +52,13 @@ describe('numbers by row', () => {
     expect(rowsOf('ref_logps', { ref_outputs: { logps, loss: 1 } })).toEqual(wanted)
   })
   it('that the loss does not read are not looked at', () => {
-    const [datum] = datums({ old_logps: 'nothing', advantages: {} }, resolveLossName('SimPOLoss'))
+    const [datum] = datums({ old_logps: 'nothing', advantages: {} }, resolveCatalogueLoss('SimPOLoss'))
     expect(datum).not.toHaveProperty('logprobs')
   })
 })
 
 describe('the tokens of a teacher', () => {
-  const GKD = resolveLossName('GKDLoss')
+  const GKD = resolveCatalogueLoss('GKDLoss')
   const two = (n: number) => Array.from({ length: n }, (_, i) => [i, i + 1])
   it('are the targets', () => {
     const inputs = { teacher_topk_indices: [two(4), two(4)], teacher_topk_logprobs: [two(4), two(3)] }
