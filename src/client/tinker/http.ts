@@ -111,7 +111,8 @@ export class Http {
   /** Whether to stop trying an address where nobody has ever answered; warns when that begins. */
   #isHopeless(error: unknown, elapsedMs: number): boolean {
     if (this.#hasAnswered || !(error instanceof ConnectionError)) return false
-    if (!this.#isWarned) this.#tell('warning', `${error.message} Trying again for ${this.#firstAnswerMs / 1000} seconds.`)
+    if (!this.#isWarned)
+      this.#tell('warning', `${error.message} Trying again for ${this.#firstAnswerMs / 1000} seconds.`)
     this.#isWarned = true
     return elapsedMs >= this.#firstAnswerMs
   }
