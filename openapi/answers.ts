@@ -9,7 +9,12 @@ import { explainInvalid } from '../src/server/http/explain-invalid.ts'
 import { readComponentFiles } from './components.ts'
 
 const base = 'https://contract.invalid/'
-const documentFiles = { tinker: 'tinker.yaml', operator: 'operations.yaml', adapters: 'adapters.yaml' } as const
+const documentFiles = {
+  tinker: 'tinker.yaml',
+  operator: 'operations.yaml',
+  adapters: 'adapters.yaml',
+  twinkle: 'twinkle.yaml',
+} as const
 const ajv = createAjv()
 const compiled = new Map<string, ValidateFunction | undefined>()
 

@@ -49,7 +49,10 @@ const exchanges: readonly Exchange[] = JSON.parse(
 )
 const ids = Object.keys(operations) as OperationId[]
 const router = new Router()
-for (const id of ids) router.register(operations[id].koaPath, [operations[id].method], () => {}, { name: id })
+for (const id of ids) {
+  const { koaPath, aliases, method } = operations[id]
+  for (const path of [koaPath, ...aliases]) router.register(path, [method], () => {}, { name: id })
+}
 
 /** The operation that a router would choose. */
 function route(method: string, path: string): OperationId | undefined {

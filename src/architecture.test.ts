@@ -10,10 +10,12 @@ const ROOT = import.meta.dirname
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   generated: [],
   formats: [],
-  backends: ['formats'],
-  server: ['backends', 'formats', 'generated'],
+  catalogue: ['generated', 'formats'],
+  backends: ['formats', 'catalogue'],
+  server: ['backends', 'catalogue', 'formats', 'generated'],
   client: ['generated', 'formats'],
-  cli: ['server', 'backends', 'formats', 'client', 'generated'],
+  patch: ['client', 'generated', 'formats'],
+  cli: ['server', 'backends', 'catalogue', 'formats', 'client', 'generated'],
 }
 
 const files = readdirSync(ROOT, { recursive: true, encoding: 'utf8' }).filter(

@@ -4,6 +4,7 @@
 import { ServiceClient } from '../../src/client/tinker/index.ts'
 import type { ServerProcess } from '../demo/server-process.ts'
 import { Figures } from './measure.ts'
+import { addMicroBatch } from './micro-batch.ts'
 import { memory, withServer } from './server.ts'
 import { firstPass, newAdapter, overhead, samplingRate, trainingRate } from './workload.ts'
 
@@ -13,8 +14,8 @@ const OPERATIONS = 200
 const TRAIN_STEPS = 10
 const QWEN3 = 'src/backends/transformers/goldens/qwen3-tied/checkpoint'
 const MODELS = [
-  { name: 'twinkle/tiny', args: [] as string[] },
-  { name: 'golden/qwen3', args: ['--model', `golden/qwen3=${QWEN3}`] },
+  { name: 'twinkle/tiny', folder: 'models/tiny', args: [] as string[] },
+  { name: 'golden/qwen3', folder: QWEN3, args: ['--model', `golden/qwen3=${QWEN3}`] },
 ]
 
 function addMemory(figures: Figures, server: ServerProcess, when: string): void {
@@ -66,9 +67,10 @@ async function steady(figures: Figures, args: readonly string[], model: string):
 }
 
 export async function benchEngine(print: (text: string) => void): Promise<void> {
-  for (const { name, args } of MODELS) {
+  for (const { name, folder, args } of MODELS) {
     const figures = new Figures()
     await starts(figures, args, name)
+    await addMicroBatch(figures, name, folder)
     await steady(figures, args, name)
     print(`${name}\n\n${figures.table()}`)
   }

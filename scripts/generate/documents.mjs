@@ -12,6 +12,7 @@ const sources = [
   { name: 'tinker', file: 'openapi/tinker.yaml' },
   { name: 'operator', file: 'openapi/operations.yaml' },
   { name: 'adapters', file: 'openapi/adapters.yaml' },
+  { name: 'twinkle', file: 'openapi/twinkle.yaml' },
 ]
 
 const methods = ['get', 'head', 'post', 'put', 'patch', 'delete']
@@ -62,6 +63,7 @@ function readOperation(document, spec, path, item, method) {
     id: operation.operationId,
     method,
     path,
+    aliases: item['x-twinkle-aliases'] ?? [],
     parameters,
     planned: operation['x-twinkle-status'] === 'planned',
     needsKey: (operation.security ?? spec.security ?? []).length > 0,

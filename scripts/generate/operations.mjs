@@ -18,7 +18,7 @@ export function writeOperations(documents) {
   }
 }
 
-function entry({ document, method, path, parameters, planned, needsKey, body, answers, id }) {
+function entry({ document, method, path, aliases, parameters, planned, needsKey, body, answers, id }) {
   const [status, answer] = Object.entries(answers).find(([code]) => code.startsWith('2'))
   const errors = Object.entries(answers).filter(([code]) => code >= '400')
   return {
@@ -27,6 +27,7 @@ function entry({ document, method, path, parameters, planned, needsKey, body, an
     method,
     path,
     koaPath: koaPath(path, parameters),
+    aliases: aliases.map((alias) => koaPath(alias, parameters)),
     planned,
     needsKey,
     hasBody: body !== undefined,
@@ -96,6 +97,8 @@ export interface Operation {
   readonly path: string
   /** As @koa/router 15 wants it: \`/api/v1/sessions/:session_id\`; \`*name\` spans several segments. */
   readonly koaPath: string
+  /** Other paths of the same operation (\`x-twinkle-aliases\` of its path), written as \`koaPath\` is. */
+  readonly aliases: readonly string[]
   /** Described, but not served yet: it gets a 404 that says so. */
   readonly planned: boolean
   readonly needsKey: boolean

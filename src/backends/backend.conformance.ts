@@ -9,6 +9,7 @@ import { ADAPTER_CHECKS } from './conformance/adapters.ts'
 import { LIFECYCLE_CHECKS } from './conformance/lifecycle.ts'
 import { OPTIMIZER_CHECKS } from './conformance/optimizer.ts'
 import { SAMPLING_CHECKS } from './conformance/sampling.ts'
+import { STREAMING_CHECKS } from './conformance/streaming.ts'
 import type { Check } from './conformance/tenant.ts'
 import { TRAINING_CHECKS } from './conformance/training.ts'
 
@@ -20,4 +21,5 @@ export const backendConformance: readonly Check[] = [
   ...TRAINING_CHECKS,
   ...OPTIMIZER_CHECKS,
   ...SAMPLING_CHECKS,
+  ...STREAMING_CHECKS,
 ]

@@ -18,6 +18,7 @@ import type { Services } from './services/services.ts'
 import { tinkerHandlers } from './tinker/handlers.ts'
 import { checkReader } from './tinker/readers.ts'
 import { refusedNumbers } from './tinker/refused.ts'
+import { twinkleHandlers } from './twinkle/handlers.ts'
 
 /** Parsed JSON takes many times its bytes; SDKs that send tensors as JSON cut them at 5 MB. */
 const MAX_JSON_BYTES = 32 * 2 ** 20
@@ -48,7 +49,7 @@ export function createApp({ config, services, operator, registry, log, isClosing
   app.use(
     createRouter(
       operations,
-      { ...tinkerHandlers(services), ...operator },
+      { ...tinkerHandlers(services), ...twinkleHandlers(services), ...operator },
       {
         authenticate: async (key) => (await services.weightsAccess.bearer(key)) ?? services.tenants.authenticate(key),
         authorize: checkReader,

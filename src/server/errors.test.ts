@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { EngineError } from '../backends/backend.ts'
 import { ENGINE_ERRORS } from '../backends/engine-errors.ts'
+import { CATALOGUE_ERRORS, unknownName } from '../catalogue/catalogue-error.ts'
 import { ERRORS, engineStatus, failureBody, ServiceError, serviceError, toServiceError } from './errors.ts'
 
 describe('the catalogue', () => {
@@ -52,6 +53,12 @@ describe('serviceError', () => {
 })
 
 describe('toServiceError', () => {
+  it('keeps the words of the catalogue of names', () => {
+    const error = toServiceError(unknownName('optimizer', 'Lion', ['Adam', 'SGD']))
+    expect(error).toMatchObject({ code: 'UNKNOWN_NAME', status: 400, category: 'user', next: 'There are: Adam, SGD.' })
+    expect(error.message).toBe('There is no optimizer "Lion". There are: Adam, SGD.')
+  })
+
   it('keeps the words, code and category of an engine', () => {
     const failure = {
       category: 'user',
@@ -97,6 +104,7 @@ function reference(): string {
     ([code, { category, meaning }]) =>
       `| \`${code}\` | ${engineStatus({ code, category })} | ${category} | ${meaning} |`,
   )
+  const names = Object.entries(CATALOGUE_ERRORS).map(([code, meaning]) => `| \`${code}\` | 400 | user | ${meaning} |`)
   return `# Errors
 
 Every error has a stable code, an HTTP status and a category: \`user\` means that the request cannot be done as it stands,
@@ -123,5 +131,14 @@ reach a client in a failed future.
 | code | status | category | meaning |
 | --- | --- | --- | --- |
 ${engines.join('\n')}
+
+## Of the catalogue
+
+What is named in a request (optimizers, schedulers, metrics, losses, ...) is looked up in [the catalogue](catalogue.md), which
+says what is wrong and lists what there is.
+
+| code | status | category | meaning |
+| --- | --- | --- | --- |
+${names.join('\n')}
 `
 }

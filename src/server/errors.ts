@@ -1,9 +1,11 @@
 // Every error the server can give, in one table: who is to blame, the HTTP status, what happened and what to do next.
 // Handlers throw `serviceError(code, parameters)`; the HTTP boundary and failed futures write the same sentences.
-// Knows nothing of Koa. Engines have a table of their own (`backends/engine-errors.ts`): their errors pass through.
+// Knows nothing of Koa. Engines and the catalogue of names have tables of their own (`backends/engine-errors.ts`,
+// `catalogue/catalogue-error.ts`): their errors pass through.
 
 import { EngineError, type EngineFailure } from '../backends/backend.ts'
 import { ENGINE_ERRORS, type EngineErrorCode } from '../backends/engine-errors.ts'
+import { CatalogueError } from '../catalogue/catalogue-error.ts'
 import { nearest } from './nearest.ts'
 import { storageProblem } from './storage-problems.ts'
 
@@ -24,7 +26,11 @@ const server = <const M extends string, const N extends string>(status: number, 
 
 export const ERRORS = {
   // The door
-  MISSING_KEY: user(401, 'The request has no API key.', 'Send one in the header X-API-Key.'),
+  MISSING_KEY: user(
+    401,
+    'The request has no API key.',
+    'Send one in the header X-API-Key, or as Authorization: Bearer KEY.',
+  ),
   WRONG_KEY: user(401, 'This API key is not known here.', 'Use one of the keys of this server.'),
   KEY_REVOKED: user(401, 'The API key {key} was revoked.', 'Use another one, or ask the operator for it.'),
   KEY_EXPIRED: user(401, 'The time of the API key {key} is over.', 'Use another one, or ask the operator for it.'),
@@ -136,6 +142,16 @@ export const ERRORS = {
     'Compare it with openapi/tinker_public.proto.',
   ),
   INVALID_BODY: user(400, 'The body does not fit {operation}: {problem}.', 'See its schema in openapi/tinker.yaml.'),
+  INVALID_ARGUMENTS: user(
+    422,
+    'The request does not fit {operation}: {problem}.',
+    'See its schema in openapi/twinkle.yaml.',
+  ),
+  INVALID_OWNER: user(
+    400,
+    'The header {header} is {value}, which cannot be the owner of an adapter.',
+    'Send 1 to 128 letters, digits, "_", "." and "-", or leave the header out.',
+  ),
   INVALID_QUERY: user(400, 'The query does not fit {operation}: {problem}.', 'See openapi/tinker.yaml.'),
   INVALID_PATH: user(400, 'The path does not fit {operation}: {problem}.', 'See openapi/tinker.yaml.'),
 
@@ -350,7 +366,7 @@ export type ErrorParameters<C extends ErrorCode> = Readonly<
 
 /** An error that may be shown to the caller as it is: `message` is what the wire shows, the next step included. */
 export class ServiceError extends Error {
-  /** Of `ERRORS`, or of `ENGINE_ERRORS` where an engine said it. */
+  /** Of `ERRORS`, or of `ENGINE_ERRORS` or `CATALOGUE_ERRORS` where those said it. */
   readonly code: string
   readonly status: number
   readonly category: ErrorCategory
@@ -397,6 +413,7 @@ export function serviceError<C extends ErrorCode>(
 export function toServiceError(thrown: unknown): ServiceError {
   if (thrown instanceof ServiceError) return thrown
   if (thrown instanceof EngineError) return fromEngine(thrown)
+  if (thrown instanceof CatalogueError) return fromCatalogue(thrown)
   const problem = storageProblem(thrown)
   return problem === null
     ? serviceError('INTERNAL', {}, { cause: thrown })
@@ -438,6 +455,10 @@ function fromEngine(error: EngineError): ServiceError {
   const message = `The engine could not do it (${code}): ${meaning}.`
   const next = status === 503 ? 'Submit it again.' : 'The log of the server has the details.'
   return new ServiceError({ code, status, category, message, next }, { cause: error })
+}
+
+function fromCatalogue({ code, message, next }: CatalogueError): ServiceError {
+  return new ServiceError({ code, status: 400, category: 'user', message, next })
 }
 
 /** The status that an engine's failure gets on the wire. What is worth sending again is a 503. */

@@ -17,7 +17,7 @@ interface Ids extends Omit<Owned, 'key' | 'paths' | 'futures' | 'spare'> {
 
 type Attack = (ids: Ids) => Sent
 /** Null: the operation takes no id and tells nothing of tenants. */
-type Attacks = { readonly [K in RoutedOperationId<'tinker' | 'adapters'>]: readonly Attack[] | null }
+type Attacks = { readonly [K in RoutedOperationId<'tinker' | 'adapters' | 'twinkle'>]: readonly Attack[] | null }
 
 const of =
   (body: (ids: Ids) => unknown): Attack =>
@@ -43,6 +43,7 @@ const CUSTOM_LOSS = {
 }
 
 const ATTACKS: Attacks = {
+  twinkleHealthz: null,
   importAdapter: null,
   mergeAdapter: [of(({ path }) => ({ path }))],
   // By a signed address only: adapters.test.ts.
@@ -191,7 +192,7 @@ function inForm(ids: Ids, form: (id: string) => string): Ids {
 }
 
 const operations = Object.entries(ATTACKS).flatMap(([id, attacks]) =>
-  attacks === null ? [] : [{ id: id as RoutedOperationId<'tinker' | 'adapters'>, attacks }],
+  attacks === null ? [] : [{ id: id as keyof Attacks, attacks }],
 )
 
 /** Each once, though several ids make the same. */

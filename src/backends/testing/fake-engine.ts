@@ -7,12 +7,14 @@ import type {
   AdapterFile,
   AdapterId,
   AdapterPart,
+  ClipResult,
   Engine,
   EngineError,
   EngineInfo,
   EngineStatus,
   GenerationEvent,
   GenerationRequest,
+  GradientClip,
   LoraConfig,
   OptimResult,
   OptimStep,
@@ -24,21 +26,26 @@ import type {
 import { checkDatums } from '../datum-check.ts'
 import { engineError, toFailure } from '../engine-errors.ts'
 import { lossesOf } from '../losses.ts'
+import { checkClip, checkSettings, OPTIMIZER_RULES } from '../optimizer-check.ts'
 import { checkGeneration } from '../transformers/generation-check.ts'
-import { checkSettings } from '../transformers/optimizer.ts'
 import { Turns } from '../turns.ts'
 import { readFakeAdapter, readFakeWeights, writeFakeAdapter } from './fake-files.ts'
-import { drawSample, scorePrompt } from './fake-generation.ts'
-import { adamw, addTable, FakeAdapter, norm, scoreDatum, type Table, tableToJson } from './fake-model.ts'
+import { drawSample, inTokens, type Sample, scorePrompt } from './fake-generation.ts'
+import { addTable, FakeAdapter, mapTable, norm, scoreDatum, stepped, type Table, tableToJson } from './fake-model.ts'
 import { type Gate, Gates } from './gates.ts'
 
-/** Calls that can be held or broken: the engine's methods; `train` and `optimStep` pass once for each operation. */
-export type FakeOp = Exclude<keyof Engine, 'info' | 'closed' | 'close'>
+/**
+ * Calls that can be held or broken: the engine's methods; `train` and `optimStep` pass once for each operation. `token` is
+ * passed before each token that is streamed.
+ */
+export type FakeOp = Exclude<keyof Engine, 'info' | 'closed' | 'close'> | 'token'
 
 export interface FakeEngineOptions {
   readonly info?: Partial<EngineInfo>
   /** For stop strings; by default a token is a character code. */
   readonly decode?: (tokens: readonly number[]) => string
+  /** The first tokens of a sequence, whatever the table says; what comes after them is drawn. */
+  readonly script?: (request: GenerationRequest, index: number) => readonly number[]
 }
 
 interface Held {
@@ -59,7 +66,7 @@ export class FakeEngine implements Engine {
   readonly #snapshots = new Map<SnapshotId, { table: Table; uses: number }>()
   readonly #turns = new Turns()
   readonly #gates = new Gates<FakeOp>()
-  readonly #decode: (tokens: readonly number[]) => string
+  readonly #text: Required<Pick<FakeEngineOptions, 'decode' | 'script'>>
   #end: EngineError | null = null
   #settle!: (error: EngineError | null) => void
   #trainedTokens = 0
@@ -76,13 +83,14 @@ export class FakeEngine implements Engine {
       endTokens: [2],
       losses: lossesOf(['token']),
       lossKinds: ['token'],
-      optimizers: ['adamw'],
+      optimizers: OPTIMIZER_RULES,
       maxRank: 64,
       maxTopK: 64,
       runtime: 'fake 1',
       ...options.info,
     }
-    this.#decode = options.decode ?? ((tokens) => String.fromCodePoint(...tokens))
+    const { decode = (tokens) => String.fromCodePoint(...tokens), script = () => [] } = options
+    this.#text = { decode, script }
     this.closed = new Promise((resolve) => {
       this.#settle = resolve
     })
@@ -171,11 +179,23 @@ export class FakeEngine implements Engine {
   }
 
   optimStep(steps: readonly OptimStep[]): Promise<readonly Outcome<OptimResult>[]> {
+    return this.#each('optimStep', steps, (step) => this.#step(step))
+  }
+
+  clipGradients(clips: readonly GradientClip[]): Promise<readonly Outcome<ClipResult>[]> {
+    return this.#each('clipGradients', clips, (clip) => this.#clip(clip))
+  }
+
+  #each<T extends OptimStep | GradientClip, R>(
+    op: FakeOp,
+    requests: readonly T[],
+    work: (request: T) => R,
+  ): Promise<readonly Outcome<R>[]> {
     return Promise.all(
-      steps.map(async (step) => {
-        const { operation, adapter } = step
+      requests.map(async (request) => {
+        const { operation, adapter } = request
         try {
-          return { operation, result: await this.#alone('optimStep', adapter, () => this.#step(step), step) }
+          return { operation, result: await this.#alone(op, adapter, () => work(request), request) }
         } catch (error) {
           if (this.#end) throw this.#end
           return { operation, error: toFailure(error) }
@@ -187,21 +207,37 @@ export class FakeEngine implements Engine {
   #step(step: OptimStep): OptimResult {
     checkSettings(step)
     const { adapter } = this.#adapter(step.adapter)
-    const gradient = adapter.gradient
-    adapter.gradient = null
+    const { rule, gradient } = adapter
+    if (!step.fresh && adapter.step > 0 && rule !== step.rule) {
+      const sentence = `adapter ${step.adapter} has the state of ${rule}: ${step.rule} cannot go on with it`
+      throw engineError('OPTIMIZER_MISMATCH', sentence)
+    }
     if (!gradient) return { applied: false, gradientNorm: 0, step: adapter.step }
-    const moments = [structuredClone(adapter.first), structuredClone(adapter.second)] as const
-    const weights = adamw(adapter, gradient, step)
-    if (!weights) {
-      ;[adapter.first, adapter.second] = moments
+    adapter.gradient = null
+    const isNew = step.fresh || rule !== step.rule
+    const after = stepped(isNew ? { weights: adapter.weights, slots: {}, step: 0 } : adapter, gradient, step)
+    if (!after) {
       throw engineError(
         'NON_FINITE',
         `the step would make weights of adapter ${step.adapter} non-finite; nothing changed`,
       )
     }
-    adapter.weights = weights
-    adapter.step += 1
+    Object.assign(adapter, after, { rule: step.rule })
     return { applied: true, gradientNorm: norm(gradient), step: adapter.step }
+  }
+
+  #clip(clip: GradientClip): ClipResult {
+    checkClip(clip)
+    const { adapter } = this.#adapter(clip.adapter)
+    if (!adapter.gradient) return { applied: false, gradientNorm: 0 }
+    const divided = mapTable(adapter.gradient, (g) => g / clip.divisor)
+    const gradientNorm = norm(divided)
+    if (!Number.isFinite(gradientNorm)) {
+      throw engineError('NON_FINITE', `the gradient of adapter ${clip.adapter} has the norm ${gradientNorm}`)
+    }
+    const factor = clip.maxNorm === null ? 1 : Math.min(1, clip.maxNorm / (gradientNorm + 1e-6))
+    adapter.gradient = mapTable(divided, (g) => g * factor)
+    return { applied: true, gradientNorm }
   }
 
   discardGradients(id: AdapterId): Promise<void> {
@@ -240,12 +276,22 @@ export class FakeEngine implements Engine {
         await breathe()
         await this.#gates.pass('generate', signal)
         if (this.#end) throw this.#end
-        const sample = drawSample(this.info.vocabulary, table, request, index, this.#decode)
+        const sample = drawSample(this.info.vocabulary, table, request, index, this.#text)
         this.#sampledTokens += sample.tokens.length
+        if (request.stream) yield* this.#oneByOne(sample, signal)
         yield sample
       }
     } finally {
       this.#sampling -= 1
+    }
+  }
+
+  async *#oneByOne(sample: Sample, signal?: AbortSignal): AsyncIterable<GenerationEvent> {
+    for (const event of inTokens(sample)) {
+      await breathe()
+      await this.#gates.pass('token', signal)
+      if (this.#end) throw this.#end
+      yield event
     }
   }
 

@@ -38,14 +38,23 @@ export function scorePrompt(vocabulary: number, table: Table | undefined, reques
   }
 }
 
+export type Sample = GenerationEvent & { type: 'sample' }
+
+/** What makes text of tokens, and tokens that stand for a text. */
+interface Text {
+  decode(tokens: readonly number[]): string
+  script(request: GenerationRequest, index: number): readonly number[]
+}
+
 export function drawSample(
   vocabulary: number,
   table: Table | undefined,
   request: GenerationRequest,
   index: number,
-  decode: (tokens: readonly number[]) => string,
-): GenerationEvent & { type: 'sample' } {
+  { decode, script }: Text,
+): Sample {
   const { prompt, temperature, topK, topP, stopTokens, stopStrings, topkSampleLogprobs } = request
+  const given = script(request, index)
   const tokens: number[] = []
   const logprobs: number[] = []
   const rows: Float64Array[] = []
@@ -54,7 +63,7 @@ export function drawSample(
     if (topkSampleLogprobs) rows.push(logSoftmax(vocabulary, table, last))
     const row = logSoftmax(vocabulary, table, last, temperature || 1)
     const u = uniform(request.seed, index, prompt.length + tokens.length)
-    last = temperature ? draw(row, u, topK, topP) : draw(row, 0, 1, 1)
+    last = given[tokens.length] ?? (temperature ? draw(row, u, topK, topP) : draw(row, 0, 1, 1))
     tokens.push(last)
     logprobs.push(row[last]!)
     const text = stopStrings.length ? decode(tokens) : ''
@@ -68,6 +77,22 @@ export function drawSample(
     stopReason,
     ...(topkSampleLogprobs && { topk: topKOf(rows, topkSampleLogprobs) }),
   }
+}
+
+/** The same sequence as a request that streams hears of it. */
+export function inTokens({ index, tokens, logprobs, topk }: Sample): GenerationEvent[] {
+  return Array.from(tokens, (_, start) => {
+    const one = <T extends Int32Array | Float32Array>(values: T, k = 1) => values.slice(start * k, (start + 1) * k) as T
+    const best = topk && { k: topk.k, ids: one(topk.ids, topk.k), logprobs: one(topk.logprobs, topk.k) }
+    return {
+      type: 'tokens',
+      index,
+      start,
+      tokens: one(tokens),
+      logprobs: one(logprobs),
+      ...(best && { topk: best }),
+    }
+  })
 }
 
 /** A number in [0, 1) that depends on its arguments alone. */

@@ -19,7 +19,7 @@ import { PrefixCache } from './prefix-cache.ts'
 import type { SamplingModel } from './sampling-graph.ts'
 import { reportedTemperature, Sequence, type TokenBytes } from './sequence.ts'
 import { SnapshotCheck } from './snapshot-check.ts'
-import { firstWave, type Job, longest, type Wave } from './wave.ts'
+import { firstWave, longest, type Wave } from './wave.ts'
 import type { Weights } from './weights.ts'
 
 export interface GeneratorOptions {
@@ -75,8 +75,8 @@ export class Generator {
 
   /** Requests that are not over. */
   get active(): number {
-    const jobs = new Set<Job>(this.#waves().map((wave) => wave.job))
-    return jobs.size
+    const jobs = this.#waves().map(({ job }) => job)
+    return new Set(jobs.filter(({ events }) => !events.ended)).size
   }
 
   /** Bytes held for the beginnings of prompts to come. */
@@ -270,6 +270,7 @@ export class Generator {
     }
     this.#sampledTokens++
     const stopReason = sequence.push(drawn.row, drawn.choice)
+    if (request.stream) events.push(sequence.newest())
     if (stopReason) events.push(sequence.event(stopReason))
     if (stopReason) this.#finish(wave)
     return stopReason !== null

@@ -52,18 +52,23 @@ export class Sequence {
     return this.#tokens.length === this.request.maxTokens ? 'length' : null
   }
 
+  /** The whole of it. */
   event(stopReason: 'stop' | 'length'): GenerationEvent {
-    const tokens = Int32Array.from(this.#tokens)
-    const logprobs = Float32Array.from(this.#logprobs)
-    const event = { type: 'sample', index: this.index, tokens, logprobs, stopReason } as const
-    return this.request.topkSampleLogprobs === 0 ? event : { ...event, topk: this.#topk() }
+    return { type: 'sample', index: this.index, ...this.#from(0), stopReason }
   }
 
-  #topk(): TopK {
-    return {
-      k: this.request.topkSampleLogprobs,
-      ids: Int32Array.from(this.#bestIds),
-      logprobs: Float32Array.from(this.#bestLogprobs),
-    }
+  /** The token that it took last. */
+  newest(): GenerationEvent {
+    const start = this.#tokens.length - 1
+    return { type: 'tokens', index: this.index, start, ...this.#from(start) }
+  }
+
+  #from(start: number): { tokens: Int32Array; logprobs: Float32Array; topk?: TopK } {
+    const { topkSampleLogprobs: k } = this.request
+    const tokens = Int32Array.from(this.#tokens.slice(start))
+    const logprobs = Float32Array.from(this.#logprobs.slice(start))
+    if (k === 0) return { tokens, logprobs }
+    const ids = Int32Array.from(this.#bestIds.slice(start * k))
+    return { tokens, logprobs, topk: { k, ids, logprobs: Float32Array.from(this.#bestLogprobs.slice(start * k)) } }
   }
 }

@@ -30,6 +30,8 @@ interface CallRequest {
   readonly id: string
   readonly method: string
   readonly headers: IncomingHttpHeaders
+  /** Whether it came by another path than the document's (Operation.aliases). */
+  readonly byAlias: boolean
   /** Aborts when the client goes away before it was answered. */
   readonly signal: AbortSignal
 }
@@ -66,8 +68,8 @@ export interface StreamResult {
   readonly status?: number
   readonly contentType: string
   readonly stream: Readable
-  /** How many will come. */
-  readonly bytes: number
+  /** How many will come; absent: nobody knows yet. */
+  readonly bytes?: number
   readonly headers?: Headers
 }
 

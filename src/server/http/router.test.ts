@@ -7,6 +7,7 @@ import pino from 'pino'
 import { Registry } from 'prom-client'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Operation, operations } from '../../generated/operations.ts'
+import type { ServiceError } from '../errors.ts'
 import { accessLog } from './access-log.ts'
 import { BodyBudget } from './body-budget.ts'
 import { errorBoundary } from './error-boundary.ts'
@@ -34,7 +35,11 @@ const table: Record<string, Operation> = {
   ...Object.fromEntries(TESTED.map((id) => [id, operations[id]])),
   // One that is planned, whatever the document says of it today.
   saveWeightsExternal: { ...operations.saveWeightsExternal, planned: true },
+  getSampler: { ...operations.getSampler, aliases: ['/old/sampler/*sampler_id/get'] },
 }
+
+const shapeOf = (operation: string) =>
+  operation === 'finishSession' ? ({ code }: ServiceError) => ({ said: code }) : undefined
 
 let server: http.Server
 let url: string
@@ -69,7 +74,7 @@ beforeEach(async () => {
   const log = pino({ level: 'debug', base: null }, { write: (line: string) => lines.push(JSON.parse(line)) })
   const app = new Koa<RequestState>()
   app.silent = true
-  app.use(requestId()).use(accessLog(log)).use(httpMetrics(registry, budget)).use(errorBoundary())
+  app.use(requestId()).use(accessLog(log)).use(httpMetrics(registry, budget)).use(errorBoundary(shapeOf))
   app.use(
     createRouter(
       table,
@@ -125,6 +130,25 @@ describe('a good request', () => {
     await fetch(`${url}/api/v1/samplers/sess-1:sample:0`, { headers })
     await fetch(`${url}/api/v1/samplers/${encodeURIComponent('a/b c')}`, { headers })
     expect(calls.map((call) => call.params)).toEqual([{ sampler_id: 'sess-1:sample:0' }, { sampler_id: 'a/b c' }])
+  })
+
+  it('may come by another path of the same operation', async () => {
+    const answer = await fetch(`${url}/old/sampler/org/tiny/get`, { headers })
+    expect(await answer.json()).toEqual({ sampler_id: 's', base_model: 'm' })
+    expect(calls[0]?.params).toEqual({ sampler_id: 'org/tiny' })
+    expect(lines).toMatchObject([{ operation: 'getSampler' }])
+  })
+
+  it.each([
+    [{ authorization: `Bearer ${KEY}` }],
+    [{ authorization: `bearer  ${KEY}` }],
+    // As proxies do that keep their own users out.
+    [{ authorization: 'Basic dTpw', 'x-api-key': KEY }],
+    [{ authorization: 'Bearer other', 'x-api-key': KEY }],
+    [{ authorization: 'Bearer other', 'twinkle-authorization': `Bearer ${KEY}` }],
+    [{ 'x-api-key': 'other', 'twinkle-authorization': KEY }],
+  ])('may have its key in %j', async (key) => {
+    expect((await fetch(`${url}/api/v1/samplers/a`, { headers: key as Record<string, string> })).status).toBe(200)
   })
 
   it('keeps 64-bit integers as their digits', async () => {
@@ -201,6 +225,17 @@ describe('a bad request', () => {
     expect(await missing.json()).toMatchObject({ code: 'MISSING_KEY', detail: expect.stringContaining('X-API-Key') })
     expect(await wrong.json()).toMatchObject({ code: 'WRONG_KEY' })
     expect((await fetch(`${url}/healthz`)).status).toBe(200)
+    for (const authorization of [`Basic ${KEY}`, KEY, 'Bearer ', `Bearer ${KEY} x`]) {
+      const headers = { authorization }
+      expect((await fetch(`${url}/api/v1/samplers/a`, { headers })).status, authorization).toBe(401)
+    }
+  })
+
+  it('is refused in the form that its protocol has for errors', async () => {
+    const { body } = await post('finish_session', '{')
+    expect(body).toMatchObject({ detail: expect.any(String) })
+    const other = await fetch(`${url}/api/v1/sessions/s/finish`, { method: 'POST', headers, body: '{' })
+    expect([other.status, await other.json()]).toEqual([400, { said: 'MALFORMED_JSON' }])
   })
 
   it('names the field, what was expected, and its own id', async () => {

@@ -63,10 +63,12 @@ export function createRouter<K extends OperationId>(
   for (const operation of Object.values(table)) {
     const handler = byId[operation.id]
     if (!handler && !operation.planned) throw new Error(`the operation ${operation.id} has no handler`)
-    router.register(operation.koaPath, [operation.method], async (ctx: HttpContext) => {
+    const serve = (byAlias: boolean) => async (ctx: HttpContext) => {
       ctx.state.operation = operation.id
-      await answer(ctx, operation, handler, parts)
-    })
+      await answer(ctx, operation, handler, byAlias, parts)
+    }
+    router.register(operation.koaPath, [operation.method], serve(false))
+    for (const alias of operation.aliases) router.register(alias, [operation.method], serve(true))
   }
   const routes = router.routes() as unknown as HttpMiddleware
   const served = Object.values(table).filter(({ planned }) => !planned)
@@ -81,6 +83,7 @@ async function answer(
   ctx: HttpContext,
   operation: Operation,
   handler: AnyHandler | undefined,
+  byAlias: boolean,
   parts: RouterParts,
 ): Promise<void> {
   const needsKey = parts.needsKey?.(operation) ?? operation.needsKey
@@ -97,7 +100,8 @@ async function answer(
   const query = checkQuery(operation, ctx.query)
   const { body, release } = await takeBody(ctx, operation, tenant, parts)
   try {
-    const request = { id: ctx.state.requestId, method: ctx.method, headers: ctx.req.headers, signal: signalOf(ctx) }
+    const { headers } = ctx.req
+    const request = { id: ctx.state.requestId, method: ctx.method, headers, byAlias, signal: signalOf(ctx) }
     const call = { tenant, params, query, body, request } as unknown as Call<OperationId>
     const asked = futureIn(body)
     if (asked !== undefined) ctx.state.future = asked
@@ -133,7 +137,7 @@ async function takeBody(ctx: HttpContext, operation: Operation, tenant: Tenant |
     const problem = invalidBody(operation, body)
     if (problem === null) return { body, release }
     await refused(body)
-    throw serviceError('INVALID_BODY', { operation: operation.id, problem })
+    throw unfit(operation, 'BODY', problem)
   } catch (error) {
     release()
     throw error
@@ -160,19 +164,24 @@ function invalidBody({ id }: Operation, body: unknown): string | null {
   return !validate || validate(body) ? null : explainInvalid(validate.errors, body)
 }
 
-function checkPath({ id }: Operation, params: Record<string, string>): Record<string, string> {
-  const validate = pathValidators[id as OperationId]
+function checkPath(operation: Operation, params: Record<string, string>): Record<string, string> {
+  const validate = pathValidators[operation.id as OperationId]
   if (!validate || validate(params)) return params
-  const problem = explainInvalid(validate.errors, params, 'the path')
-  throw serviceError('INVALID_PATH', { operation: id, problem })
+  throw unfit(operation, 'PATH', explainInvalid(validate.errors, params, 'the path'))
 }
 
 /** Validation turns text into numbers and fills defaults in, so it gets an object of its own. */
-function checkQuery({ id }: Operation, given: HttpContext['query']): Record<string, unknown> {
+function checkQuery(operation: Operation, given: HttpContext['query']): Record<string, unknown> {
   const query: Record<string, unknown> = { ...given }
-  const validate = queryValidators[id as OperationId]
+  const validate = queryValidators[operation.id as OperationId]
   if (!validate || validate(query)) return query
-  throw serviceError('INVALID_QUERY', { operation: id, problem: explainInvalid(validate.errors, query, 'the query') })
+  throw unfit(operation, 'QUERY', explainInvalid(validate.errors, query, 'the query'))
+}
+
+/** Twinkle's clients know 422 for what Tinker's know 400 for. */
+function unfit({ id, document }: Operation, part: 'BODY' | 'PATH' | 'QUERY', problem: string): ServiceError {
+  const code = document === 'twinkle' && part !== 'PATH' ? 'INVALID_ARGUMENTS' : (`INVALID_${part}` as const)
+  return serviceError(code, { operation: id, problem })
 }
 
 function signalOf(ctx: HttpContext): AbortSignal {
@@ -194,10 +203,10 @@ function send(ctx: HttpContext, operation: Operation, result: unknown): void {
   } else if (isStream(result)) {
     ctx.set('content-type', result.contentType)
     ctx.body = result.stream
-    ctx.length = result.bytes
+    if (result.bytes !== undefined) ctx.length = result.bytes
   } else {
     ctx.type = JSON_TYPE
-    ctx.body = Buffer.from(JSON.stringify(isJson(result) ? result.json : (result ?? {})))
+    ctx.body = Buffer.from(JSON.stringify(isJson(result) ? result.json : result === undefined ? {} : result))
   }
 }
 

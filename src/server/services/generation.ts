@@ -36,12 +36,16 @@ export function generationRequest(
   }
 }
 
-/** Draws a sample. Throws what the engine throws. */
+/** What a sequence has got; `start` is the place of the first of these tokens in it. */
+export type NewTokens = Omit<Extract<GenerationEvent, { type: 'tokens' }>, 'type'>
+
+/** Draws a sample; tells of its tokens as they are drawn, where the request streams. Throws what the engine throws. */
 export async function collect(
   engine: Engine,
   request: GenerationRequest,
   call: SampleCall,
   signal: AbortSignal | undefined,
+  onTokens: (tokens: NewTokens) => void = () => {},
 ): Promise<SampleReply> {
   const sequences: SampleReply['sequences'][number][] = new Array(request.samples)
   let scores: Partial<SampleReply> = {}
@@ -49,6 +53,7 @@ export async function collect(
   for await (const event of engine.generate(request, signal)) {
     if (event.type === 'prompt') scores = scoresOf(event, call)
     else if (event.type === 'prefix') promptCacheHitTokens = event.cachedTokens
+    else if (event.type === 'tokens') onTokens(event)
     else {
       const { index, type: _, ...sequence } = event
       sequences[index] = sequence

@@ -67,7 +67,7 @@ export async function collect(
   for await (const event of events) {
     if (event.type === 'prompt') prompt = event
     else if (event.type === 'prefix') cachedTokens = event.cachedTokens
-    else samples.push(event)
+    else if (event.type === 'sample') samples.push(event)
   }
   return { prompt, cachedTokens, samples: samples.sort((a, b) => a.index - b.index) }
 }

@@ -1,0 +1,16 @@
+// All operations of openapi/twinkle.yaml that are served, by operationId. Handlers know the newest answers only; a call by a
+// path of the first generation gets the older form here (seed-answers.ts).
+
+import type { RoutedOperationId } from '../../generated/operations.ts'
+import type { Handlers } from '../http/router.ts'
+import type { Services } from '../services/services.ts'
+import { seedAnswers } from './seed-answers.ts'
+import { serviceHandlers } from './service.ts'
+
+export type TwinkleHandlers = Handlers<RoutedOperationId<'twinkle'>>
+
+export function twinkleHandlers(services: Services): TwinkleHandlers {
+  return seedAnswers<RoutedOperationId<'twinkle'>>({
+    ...serviceHandlers(services),
+  })
+}
