@@ -46,6 +46,13 @@ export class Arguments {
   boolean(key: string, fallback: boolean | undefined): boolean {
     return this.#value(key, fallback, (value) => typeof value === 'boolean', 'true or false')
   }
+  text(key: string, fallback: string | undefined): string {
+    return this.#value(key, fallback, (value) => typeof value === 'string', 'a text')
+  }
+  textOrNull(key: string, fallback: string | null): string | null {
+    const holds = (value: unknown): value is string | null => value === null || typeof value === 'string'
+    return this.#value(key, fallback, holds, 'a text, or null')
+  }
   choice<const T extends string>(key: string, fallback: T | undefined, choices: readonly T[]): T {
     const holds = (value: unknown): value is T => choices.includes(value as T)
     return this.#value(key, fallback, holds, choices.map((choice) => JSON.stringify(choice)).join(' or '))

@@ -45,7 +45,7 @@ export function tinkerPath({ run, kind, name }: { run: string; kind: CheckpointK
   return `tinker://${run}/${kind}/${name}`
 }
 
-/** Twinkle's scheme means the same place. */
+/** Twinkle's scheme names the same checkpoints. */
 export function parseTinkerPath(path: string): { run: string; kind: CheckpointKind; name: string } {
   const [, run, kind, name, rest] = /^(?:tinker|twinkle):\/\/([^/]+)\/([^/]+)\/([^/]+)(.*)$/.exec(path) ?? []
   if (!run || !name || rest || !KINDS.includes(kind as CheckpointKind)) {
