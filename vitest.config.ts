@@ -4,7 +4,7 @@ import { canStartPostgres } from './src/server/store/testing/postgres-server.ts'
 /** What works on a database is tested on both kinds. */
 const ON_DATABASES = [
   'src/server/*.test.ts',
-  'src/server/{store,services,tinker,datums}/*.test.ts',
+  'src/server/{store,services,tinker,twinkle,datums}/*.test.ts',
   'src/cli/state.test.ts',
 ]
 const POSTGRES_ONLY = [
@@ -17,7 +17,7 @@ const POSTGRES_ONLY = [
  */
 const SQLITE_ONLY = [
   'src/server/{config,errors}.test.ts',
-  'src/server/store/state-lock.test.ts',
+  'src/server/store/{state-lock,shared-sync,sqlite,sqlite-driver,turns}.test.ts',
   'src/server/services/{two-servers,retention}.test.ts',
 ]
 
