@@ -4,7 +4,7 @@ import { canStartPostgres } from './src/server/store/testing/postgres-server.ts'
 /** What works on a database is tested on both kinds. */
 const ON_DATABASES = [
   'src/server/*.test.ts',
-  'src/server/{store,services,tinker,datums}/*.test.ts',
+  'src/server/{store,services,tinker,twinkle,datums}/*.test.ts',
   'src/cli/state.test.ts',
 ]
 const POSTGRES_ONLY = [

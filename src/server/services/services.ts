@@ -18,6 +18,7 @@ import { AdapterFolders } from './adapter-folders.ts'
 import { AdapterTasks } from './adapter-tasks.ts'
 import { Audit } from './audit.ts'
 import { type BackendOf, BaseModels } from './base-models.ts'
+import { Capacity } from './capacity.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { Downloads } from './downloads.ts'
@@ -50,6 +51,7 @@ import { Tenants } from './tenants.ts'
 import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
 import { Training } from './training.ts'
+import { TwinkleOwners } from './twinkle-owners.ts'
 import { Ledger } from './usage.ts'
 import { WeightCopies } from './weight-copies.ts'
 import { WeightsAccess } from './weights-access.ts'
@@ -67,6 +69,8 @@ export interface Services {
   readonly runs: Runs
   readonly checkpoints: Checkpoints
   readonly catalog: Catalog
+  readonly capacity: Capacity
+  readonly twinkleOwners: TwinkleOwners
   readonly audit: Audit
   readonly ledger: Ledger
   readonly retention: Retention
@@ -206,6 +210,8 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     runs,
     checkpoints,
     catalog: new Catalog(db),
+    capacity: new Capacity({ db, limitsOf, liveAdapters: config.liveAdapters * config.models.length }),
+    twinkleOwners: new TwinkleOwners(db, sessions),
     audit: new Audit(db),
     ledger: new Ledger(db),
     retention,
