@@ -131,12 +131,15 @@ describe('Journal', () => {
     const refused = await run('optim_step', { error: 'user' })
     await run('optim_step', { error: 'server' })
     await run('save_weights')
+    const clip = await run('clip_gradients')
+    await run('clip_gradients', { error: 'user' })
+    const zero = await run('zero_grad')
     const step = await run('optim_step')
     const effects = await journal.effectsAfter('s:train:0', 0)
-    expect(effects.map(({ id }) => id)).toEqual([pass, refused, step])
+    expect(effects.map(({ id }) => id)).toEqual([pass, refused, clip, zero, step])
     expect(new TextDecoder().decode(await journal.payloadOf(effects[0] as never))).toBe('forward_backward')
     const later = await journal.effectsAfter('s:train:0', Number(effects[1]?.position))
-    expect(later.map(({ id }) => id)).toEqual([step])
+    expect(later.map(({ id }) => id)).toEqual([clip, zero, step])
   })
 
   it('gives what a database that crashed forgot the start of its place when it ends, and what never started none', async () => {

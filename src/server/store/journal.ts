@@ -6,6 +6,7 @@ import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import { serviceError } from '../errors.ts'
 import { Blobs, type Stored, TornBlob } from './blobs.ts'
 import { isPostgres } from './dialect.ts'
+import { EFFECTS } from './effects.ts'
 import { isAway } from './postgres-driver.ts'
 import { newRequestId } from './request-ids.ts'
 import type { Database, OperationKind, OperationTable } from './schema.ts'
@@ -338,7 +339,7 @@ export class Journal {
       .where('position', '>', position)
       .where(({ or, and, eb }) =>
         or([
-          and([eb('kind', 'in', ['forward_backward', 'optim_step', 'load_weights']), eb('state', '=', 'done')]),
+          and([eb('kind', 'in', EFFECTS), eb('state', '=', 'done')]),
           // A step that was refused for its numbers has used up the gradient.
           and([eb('kind', '=', 'optim_step'), eb('state', '=', 'failed'), eb('error_category', '=', 'user')]),
         ]),
