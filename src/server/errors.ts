@@ -147,6 +147,7 @@ export const ERRORS = {
     'The request does not fit {operation}: {problem}.',
     'See its schema in openapi/twinkle.yaml.',
   ),
+  ADMINS_ONLY: user(403, 'Only an admin may see {what}.', "Leave that out, or send an admin's key."),
   INVALID_OWNER: user(
     400,
     'The header {header} is {value}, which cannot be the owner of an adapter.',
@@ -195,6 +196,7 @@ export const ERRORS = {
     'The log of the server says how the engine ended. A smaller request may pass.',
   ),
   UNSUPPORTED_BY_ENGINE: user(400, 'The engine of {model} has no loss {loss}.', '{losses~loss}'),
+  UNSUPPORTED_RULE: user(400, 'The engine of {model} has no optimizer {rule}.', '{rules~rule}'),
   CUSTOM_LOSS: user(
     400,
     'This server computes no custom losses: which operations their graphs may hold was never published ({what}).',
