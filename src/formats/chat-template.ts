@@ -26,11 +26,14 @@ export class ChatTemplateError extends Error {
 }
 
 export class ChatTemplate {
+  /** Whether it has a place for tools; one that has none would leave them out without a word. */
+  readonly takesTools: boolean
   private readonly template: Template
   private readonly specialTokens: Readonly<Record<string, string>>
 
   constructor(source: string, specialTokens: Readonly<Record<string, string>> = {}) {
     this.template = new Template(source)
+    this.takesTools = /\btools\b/.test(source)
     this.specialTokens = specialTokens
   }
 
