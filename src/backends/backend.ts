@@ -3,7 +3,10 @@
 // process, in a child process or on other machines (see remote-engine.ts and frames.ts).
 // `backend.conformance.ts` is the executable half of this contract.
 
+import type { OptimizerRule, OptimizerSpec } from '../catalogue/optimizers/spec.ts'
 import type { Share } from './fair-queue.ts'
+
+export type { AdamSpec, OptimizerRule, OptimizerSpec, SgdSpec } from '../catalogue/optimizers/spec.ts'
 
 /** Names of one trainable LoRA adapter, of frozen adapter weights, and of one journalled operation. Chosen by the caller. */
 export type AdapterId = string
@@ -85,17 +88,12 @@ export interface TrainingResult {
   readonly plan: TrainingPlan
 }
 
-export interface OptimStep {
-  readonly operation: OperationId
-  readonly adapter: AdapterId
-  readonly rule: 'adamw'
-  readonly learningRate: number
-  readonly beta1: number
-  readonly beta2: number
-  readonly epsilon: number
-  readonly weightDecay: number
-  /** Global L2 norm that gradients are clipped to; 0 = off. */
-  readonly clipNorm: number
+/** One step of an optimiser. The state of one rule cannot be gone on with by another: such a step is refused. */
+export type OptimStep = OptimSettings & { readonly operation: OperationId; readonly adapter: AdapterId }
+
+export type OptimSettings = OptimizerSpec & {
+  /** A new optimiser: the state of the steps before is dropped, and their count. Without a gradient nothing is dropped. */
+  readonly fresh?: boolean
 }
 
 export interface OptimResult {
@@ -105,6 +103,28 @@ export interface OptimResult {
   readonly gradientNorm: number
   /** Optimiser steps this adapter has taken. */
   readonly step: number
+}
+
+/** Divides the gradient gathered so far, then clips it: what comes after adds to what is left. */
+export interface GradientClip extends ClipSettings {
+  readonly operation: OperationId
+  readonly adapter: AdapterId
+}
+
+export interface ClipSettings {
+  /** A number above 0, as that of the tokens or micro-batches that the gradient is a sum over. 1 leaves it as it is. */
+  readonly divisor: number
+  /** Global norm that the divided gradient may have: it is multiplied by min(1, maxNorm / (norm + 1e-6)). Null = any. */
+  readonly maxNorm: number | null
+  /** 2 = L2; others are refused. */
+  readonly normType: number
+}
+
+export interface ClipResult {
+  /** False when there was no gradient: then nothing was changed. */
+  readonly applied: boolean
+  /** L2 norm of the whole gradient, divided but not clipped; 0 when there was none. */
+  readonly gradientNorm: number
 }
 
 /** What became of one operation: the failure of one is never the failure of its neighbours. */
@@ -238,7 +258,7 @@ export interface EngineInfo {
   readonly losses: readonly LossName[]
   /** Kinds of losses that it can compute; each of `losses` is of one of them. */
   readonly lossKinds: readonly LossKind[]
-  readonly optimizers: readonly OptimStep['rule'][]
+  readonly optimizers: readonly OptimizerRule[]
   readonly maxRank: number
   readonly maxTopK: number
   /** Identifies whatever decides the bits of a result: runtime version, threads, initialiser version. */
@@ -270,6 +290,7 @@ export interface Engine {
   /** Outcomes come as operations are done. Aborting ends what has not been done as a `cancelled` outcome. */
   train(items: readonly TrainingItem[], signal?: AbortSignal): AsyncIterable<Outcome<TrainingResult>>
   optimStep(steps: readonly OptimStep[]): Promise<readonly Outcome<OptimResult>[]>
+  clipGradients(clips: readonly GradientClip[]): Promise<readonly Outcome<ClipResult>[]>
   discardGradients(id: AdapterId): Promise<void>
   /** Freezes the adapter's weights of this moment. Equal weights share one snapshot; each publish needs one release. */
   publish(id: AdapterId): Promise<SnapshotId>
@@ -293,6 +314,11 @@ export interface BackendOptions {
 export interface Backend {
   readonly name: string
   open(model: ModelSource, options: BackendOptions, signal?: AbortSignal): Promise<Engine>
+  /**
+   * What a tokenizer of the model is loaded from, by file name, and its chat template: clients get them from the server.
+   * Absent: tokenizer.json, tokenizer_config.json and the like from the model's folder. Throws for files that are no model.
+   */
+  tokenizerFiles?(model: ModelSource): Record<string, Uint8Array>
 }
 
 /** Types a backend written elsewhere; it is registered by `registerBackend` or by the configuration. */

@@ -16,6 +16,7 @@ export const ENGINE_ERRORS = {
   INVALID_INPUT: { category: 'user', meaning: 'a tensor, token or number that the operation cannot take' },
   UNSUPPORTED_LOSS: { category: 'user', meaning: 'a loss that this engine does not have' },
   UNSUPPORTED_OPTIMIZER: { category: 'user', meaning: 'an optimiser rule that this engine does not have' },
+  OPTIMIZER_MISMATCH: { category: 'user', meaning: 'a step of another rule than that of the optimiser state so far' },
   NON_FINITE: { category: 'user', meaning: 'the numbers of this adapter or request left the range of floats' },
   OUT_OF_MEMORY: { category: 'user', meaning: 'the operation needs more memory than the engine may use' },
   CANCELLED: { category: 'user', meaning: 'the caller aborted it before it was done' },

@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream'
 import sinon from 'sinon'
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest'
 import type { Engine, TrainingItem } from './backend.ts'
-import { collect, generation, LORA, optimStep, trainingItem } from './conformance/requests.ts'
+import { collect, generation, gradientClip, LORA, optimStep, trainingItem } from './conformance/requests.ts'
 import { engineError } from './engine-errors.ts'
 import { PROTOCOL_VERSION } from './engine-messages.ts'
 import { encodeFrame } from './frames.ts'
@@ -62,6 +62,7 @@ describe('a remote engine', () => {
       const seen: unknown[] = [await e.createAdapter('a', LORA)]
       seen.push(await collect(e.train([trainingItem('t', 'a'), trainingItem('u', 'nobody')])))
       seen.push(await e.optimStep([optimStep('o', 'a'), optimStep('p', 'nobody')]))
+      seen.push(await e.clipGradients([gradientClip('c', 'a', { divisor: 2 }), gradientClip('d', 'nobody')]))
       const snapshot = await e.publish('a')
       seen.push(snapshot, await collect(e.generate(generation('g', { snapshot, promptLogprobs: true, samples: 2 }))))
       seen.push(await e.discardGradients('a'), await e.releaseSnapshot(snapshot), await e.releaseAdapter('a'))

@@ -8,12 +8,14 @@ import {
   type AdapterId,
   type AdapterPart,
   type BackendOptions,
+  type ClipResult,
   type Engine,
   EngineError,
   type EngineInfo,
   type EngineStatus,
   type GenerationEvent,
   type GenerationRequest,
+  type GradientClip,
   type LoraConfig,
   type ModelSource,
   type OptimResult,
@@ -112,6 +114,9 @@ class RemoteEngine implements Engine {
   }
   async optimStep(steps: readonly OptimStep[]): Promise<readonly Outcome<OptimResult>[]> {
     return (await this.#call('optimStep', steps)) as Outcome<OptimResult>[]
+  }
+  async clipGradients(clips: readonly GradientClip[]): Promise<readonly Outcome<ClipResult>[]> {
+    return (await this.#call('clipGradients', clips)) as Outcome<ClipResult>[]
   }
   async discardGradients(id: AdapterId): Promise<void> {
     await this.#call('discardGradients', id)

@@ -26,6 +26,8 @@ describe('arguments', () => {
       'It must be a whole number of at least 0 and below 9.',
     ],
     ['1', (a) => a.boolean('lr', false), 'It must be true or false.'],
+    ['1', (a) => a.text('lr', 'x'), 'It must be a text.'],
+    ['["x"]', (a) => a.textOrNull('lr', null), 'It must be a text, or null.'],
     ['[1]', (a) => a.numbers('lr', [], {}, 2), 'It must be a list of 2 numbers.'],
     ['["a",1]', (a) => a.numbers('lr', [], {}, 2), 'It must be a list of 2 numbers.'],
     ['"c"', (a) => a.choice('lr', 'a', ['a', 'b']), 'It must be "a" or "b".'],

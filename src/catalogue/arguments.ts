@@ -46,6 +46,13 @@ export class Arguments {
   boolean(key: string, fallback: boolean | undefined): boolean {
     return this.#value(key, fallback, (value) => typeof value === 'boolean', 'true or false')
   }
+  text(key: string, fallback: string | undefined): string {
+    return this.#value(key, fallback, (value) => typeof value === 'string', 'a text')
+  }
+  textOrNull(key: string, fallback: string | null): string | null {
+    const holds = (value: unknown): value is string | null => value === null || typeof value === 'string'
+    return this.#value(key, fallback, holds, 'a text, or null')
+  }
   choice<const T extends string>(key: string, fallback: T | undefined, choices: readonly T[]): T {
     const holds = (value: unknown): value is T => choices.includes(value as T)
     return this.#value(key, fallback, holds, choices.map((choice) => JSON.stringify(choice)).join(' or '))
@@ -57,6 +64,11 @@ export class Arguments {
       (length === undefined ? value.length <= MOST_NUMBERS : value.length === length) &&
       value.every(isIn(range))
     return this.#value(key, fallback, holds, `a list of ${length ?? `up to ${MOST_NUMBERS}`} numbers${inWords(range)}`)
+  }
+  /** As it came, or undefined; the entry checks it. */
+  raw(key: string): unknown {
+    this.#read.add(key)
+    return this.has(key) ? this.#given[key] : undefined
   }
   /** Taken and left without effect, where others have it for what makes no difference to the numbers. */
   ignore(...keys: readonly string[]): void {

@@ -6,6 +6,8 @@ export const CATALOGUE_ERRORS = {
   UNSUPPORTED_NAME: 'a name that other servers know, of something that this one does not do',
   UNKNOWN_ARGUMENT: 'an argument that this entry of the catalogue does not take',
   INVALID_ARGUMENT: 'an argument of the wrong type, out of its range, or missing',
+  INVALID_ROW: 'a row of data that this entry of the catalogue cannot take',
+  TOO_LONG: 'more tokens, rows or bytes than are taken',
 } as const
 
 export type CatalogueErrorCode = keyof typeof CATALOGUE_ERRORS

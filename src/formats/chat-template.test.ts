@@ -40,6 +40,11 @@ describe('rendering', () => {
     expect(template?.render(HELLO, { tools: [{}, {}], variables: { thinking: true } })).toBe('<s></s>think 2hello')
   })
 
+  it('knows which words the template has', () => {
+    const template = new ChatTemplate('{% if enable_thinking %}{% endif %}')
+    expect([template.mentions('enable_thinking'), template.mentions('tools')]).toEqual([true, false])
+  })
+
   it("passes the template's own refusal on", () => {
     const template = new ChatTemplate("{{ raise_exception('roles must alternate') }}")
     expect(() => template.render(HELLO)).toThrow(ChatTemplateError)

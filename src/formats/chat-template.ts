@@ -26,15 +26,19 @@ export class ChatTemplateError extends Error {
 }
 
 export class ChatTemplate {
-  /** Whether it has a place for tools; one that has none would leave them out without a word. */
-  readonly takesTools: boolean
   private readonly template: Template
+  private readonly source: string
   private readonly specialTokens: Readonly<Record<string, string>>
 
   constructor(source: string, specialTokens: Readonly<Record<string, string>> = {}) {
     this.template = new Template(source)
-    this.takesTools = /\btools\b/.test(source)
+    this.source = source
     this.specialTokens = specialTokens
+  }
+
+  /** True where the template has the word: only then does it do anything with a variable or a field of that name. */
+  mentions(word: string): boolean {
+    return this.source.includes(word)
   }
 
   render(messages: readonly ChatMessage[], options: RenderOptions = {}): string {

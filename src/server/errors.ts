@@ -147,6 +147,7 @@ export const ERRORS = {
     'The request does not fit {operation}: {problem}.',
     'See its schema in openapi/twinkle.yaml.',
   ),
+  ADMINS_ONLY: user(403, 'Only an admin may see {what}.', "Leave that out, or send an admin's key."),
   INVALID_OWNER: user(
     400,
     'The header {header} is {value}, which cannot be the owner of an adapter.',

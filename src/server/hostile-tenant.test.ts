@@ -28,6 +28,10 @@ const checkpoint: Attack = ({ path }) => {
   const [kind = '', name = ''] = path.split('/').slice(-2)
   return { params: { run: path.slice('tinker://'.length, -`/${kind}/${name}`.length), kind, name } }
 }
+const twinkleCheckpoint: Attack = (ids) => {
+  const { run, ...rest } = checkpoint(ids).params as { run: string; kind: string; name: string }
+  return { params: { run_id: run, ...rest } }
+}
 const scopes: readonly Attack[] = [
   ({ run, session }) => ({ params: { run, session_id: session }, query: { access_scope: 'owned' } }),
   ({ run, session }) => ({ params: { run, session_id: session }, query: { access_scope: 'accessible' } }),
@@ -61,6 +65,22 @@ const ATTACKS: Attacks = {
   listModels: [() => ({})],
   retrieveModel: [({ path }) => ({ params: { model: path } })],
   twinkleHealthz: null,
+  twinkleDeepHealth: null,
+  modelHealthz: null,
+  twinkleCapabilities: null,
+  twinkleStatus: [() => ({})],
+  twinkleCapacity: [() => ({})],
+  twinkleCreateSession: null,
+  twinkleSessionHeartbeat: [of(({ session }) => ({ session_id: session }))],
+  twinkleListRuns: [() => ({})],
+  twinkleGetRun: [({ run }) => ({ params: { run_id: run } })],
+  twinkleListCheckpoints: [({ run }) => ({ params: { run_id: run } })],
+  twinkleDeleteCheckpoint: [twinkleCheckpoint],
+  twinkleCheckpointPath: [twinkleCheckpoint],
+  twinkleWeightsInfo: [
+    of(({ path }) => ({ twinkle_path: path })),
+    of(({ path }) => ({ twinkle_path: path.replace('tinker:', 'twinkle:') })),
+  ],
   importAdapter: null,
   mergeAdapter: [of(({ path }) => ({ path }))],
   // By a signed address only: adapters.test.ts.

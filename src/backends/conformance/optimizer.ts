@@ -1,13 +1,16 @@
 // Checks of optimiser steps, and that one tenant's numbers never reach another's.
 
 import assert from 'node:assert/strict'
-import { collect } from './requests.ts'
+import type { Engine, OptimizerRule, OptimStep } from '../backend.ts'
+import { collect, gradientClip, optimStep, sgdStep } from './requests.ts'
 import {
   allClose,
   type Check,
   close,
   failureOf,
   LONG,
+  newId,
+  newPath,
   refused,
   resultOf,
   SHORT,
@@ -15,6 +18,17 @@ import {
   sample,
   Tenant,
 } from './tenant.ts'
+
+/** A step by each rule, with the state that it can have. */
+const STEPS: Readonly<Record<OptimizerRule, (adapter: string) => OptimStep>> = {
+  adamw: (adapter) => optimStep(newId(), adapter, { weightDecay: 0.1 }),
+  adam: (adapter) => optimStep(newId(), adapter, { rule: 'adam', weightDecay: 0.1 }),
+  sgd: (adapter) => sgdStep(newId(), adapter, { learningRate: 0.003, momentum: 0.9, weightDecay: 0.1 }),
+}
+
+/** One after the other: each rule that the engine has, and another one of them. */
+const pairsOfRules = ({ info }: Engine) =>
+  info.optimizers.map((rule, i, all) => [rule, all[(i + 1) % all.length] as OptimizerRule] as const)
 
 export const OPTIMIZER_CHECKS: readonly Check[] = [
   {
@@ -47,6 +61,105 @@ export const OPTIMIZER_CHECKS: readonly Check[] = [
       await tenant.backward([SHORT])
       await engine.discardGradients(tenant.id)
       assert.equal((await tenant.optimise()).applied, false)
+    },
+  },
+  {
+    name: 'every rule that the engine names learns, and its saved state goes on as if nothing had happened',
+    async run(bench) {
+      const { engine } = bench
+      for (const rule of engine.info.optimizers) {
+        const [whole, resumed] = [await Tenant.create(engine), await Tenant.create(engine, { seed: '2' })]
+        const step = async (tenant: Tenant) => {
+          await tenant.backward([SHORT])
+          return tenant.stepBy(STEPS[rule](tenant.id))
+        }
+        const { loss } = await whole.forward([SHORT])
+        for (let i = 0; i < 2; i++) await step(whole)
+        const folder = newPath(bench)
+        await engine.saveAdapter(whole.id, folder, 'weights+optimizer')
+        await engine.loadAdapter(resumed.id, folder, 'weights+optimizer')
+        assert.deepEqual(await step(resumed), await step(whole), rule)
+        assert.equal(await engine.publish(resumed.id), await engine.publish(whole.id), rule)
+        const after = (await whole.forward([SHORT])).loss
+        assert(after < loss, `${rule}: the loss must fall, ${loss} became ${after}`)
+      }
+    },
+  },
+  {
+    name: 'no rule goes on with the state of another, saved or not, unless it is told to begin anew',
+    async run(bench) {
+      const { engine } = bench
+      for (const [rule, other] of pairsOfRules(engine)) {
+        if (rule === other) continue
+        const [tenant, loaded] = [await Tenant.create(engine), await Tenant.create(engine)]
+        await tenant.backward([SHORT])
+        await tenant.stepBy(STEPS[rule](tenant.id))
+        const folder = newPath(bench)
+        await engine.saveAdapter(tenant.id, folder, 'weights+optimizer')
+        await engine.loadAdapter(loaded.id, folder, 'weights+optimizer')
+        for (const { id } of [tenant, loaded]) {
+          await collect(engine.train([tenant.item([SHORT], { adapter: id })]))
+          const [outcome] = await engine.optimStep([STEPS[other](id)])
+          const { code, message } = failureOf(outcome)
+          assert.equal(code, 'OPTIMIZER_MISMATCH')
+          assert(message.includes(rule) && message.includes(other), `it must name both rules: ${message}`)
+        }
+        const { applied, step } = await tenant.stepBy({ ...STEPS[other](tenant.id), fresh: true })
+        assert.deepEqual(
+          { applied, step },
+          { applied: true, step: 1 },
+          'the gradient of the refused step is still there',
+        )
+      }
+    },
+  },
+  {
+    name: 'a gradient is divided, then clipped; the norm told is the one between',
+    async run({ engine }) {
+      const [tenant, twin] = [await Tenant.create(engine), await Tenant.create(engine)]
+      for (const each of [tenant, twin]) await each.backward([SHORT])
+      const norm = (await twin.optimise({ learningRate: 0 })).gradientNorm
+      const first = await tenant.clip({ divisor: 4 })
+      assert.equal(first.applied, true)
+      close(first.gradientNorm, norm / 4, 'the norm of a divided gradient')
+      const second = await tenant.clip({ maxNorm: norm / 8 })
+      close(second.gradientNorm, norm / 4, 'the norm before clipping')
+      close(await tenant.gradientNorm(), norm / 8, 'the norm after clipping')
+    },
+  },
+  {
+    name: 'what comes after a clipping adds to what it left',
+    async run({ engine }) {
+      const [tenant, twin] = [await Tenant.create(engine), await Tenant.create(engine)]
+      for (const each of [tenant, twin]) await each.backward([SHORT])
+      await tenant.clip({ divisor: 2 })
+      await tenant.backward([SHORT])
+      close(await tenant.gradientNorm(), 1.5 * (await twin.gradientNorm()), 'half the gradient and a whole one')
+    },
+  },
+  {
+    name: 'without a gradient, clipping does nothing',
+    async run({ engine }) {
+      const tenant = await Tenant.trained(engine)
+      assert.deepEqual(await tenant.clip({ divisor: 2, maxNorm: 1 }), { applied: false, gradientNorm: 0 })
+      assert.equal((await tenant.optimise()).applied, false)
+    },
+  },
+  {
+    name: 'clippings that are none are refused by name, those of other adapters go on, and the gradient stays',
+    async run({ engine }) {
+      const [tenant, other] = [await Tenant.create(engine), await Tenant.create(engine)]
+      const [{ gradientNorm: norm }] = [await tenant.learn([SHORT], { learningRate: 0 })]
+      for (const each of [tenant, other]) await each.backward([SHORT])
+      const wrong = [{ divisor: 0 }, { divisor: Number.NaN }, { maxNorm: -1 }, { normType: 1 }, { normType: Infinity }]
+      const clips = wrong.map((fields) => gradientClip(newId(), tenant.id, fields))
+      const good = gradientClip(newId(), other.id, { divisor: 2 })
+      const outcomes = await engine.clipGradients([...clips, good, gradientClip('lost', newId())])
+      const of = (id: string) => outcomes.find(({ operation }) => operation === id)
+      for (const { operation } of clips) assert.equal(failureOf(of(operation)).code, 'INVALID_INPUT')
+      assert.equal(failureOf(of('lost')).code, 'ADAPTER_NOT_FOUND')
+      assert.equal(resultOf(of(good.operation)).applied, true)
+      close(await tenant.gradientNorm(), norm, 'the gradient after refused clippings')
     },
   },
   {

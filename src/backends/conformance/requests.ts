@@ -1,6 +1,15 @@
 // Requests that any engine with a vocabulary of 16 and a context of 64 or more takes, for checks and tests to vary.
 
-import type { GenerationRequest, LoraConfig, OptimStep, TrainingDatum, TrainingItem } from '../backend.ts'
+import type {
+  AdamSpec,
+  GenerationRequest,
+  GradientClip,
+  LoraConfig,
+  OptimStep,
+  SgdSpec,
+  TrainingDatum,
+  TrainingItem,
+} from '../backend.ts'
 
 export const LORA: LoraConfig = {
   rank: 4,
@@ -28,7 +37,8 @@ export function trainingItem(operation: string, adapter: string, fields: Partial
   }
 }
 
-export function optimStep(operation: string, adapter: string, fields: Partial<OptimStep> = {}): OptimStep {
+export type AdamFields = Partial<Extract<OptimStep, AdamSpec>>
+export function optimStep(operation: string, adapter: string, fields: AdamFields = {}): OptimStep {
   return {
     operation,
     adapter,
@@ -41,6 +51,27 @@ export function optimStep(operation: string, adapter: string, fields: Partial<Op
     clipNorm: 0,
     ...fields,
   }
+}
+
+export type SgdFields = Partial<Extract<OptimStep, SgdSpec>>
+export function sgdStep(operation: string, adapter: string, fields: SgdFields = {}): OptimStep {
+  return {
+    operation,
+    adapter,
+    rule: 'sgd',
+    learningRate: 0.01,
+    momentum: 0,
+    dampening: 0,
+    nesterov: false,
+    weightDecay: 0,
+    clipNorm: 0,
+    ...fields,
+  }
+}
+
+/** Leaves the gradient as it is. */
+export function gradientClip(operation: string, adapter: string, fields: Partial<GradientClip> = {}): GradientClip {
+  return { operation, adapter, divisor: 1, maxNorm: null, normType: 2, ...fields }
 }
 
 /** One sample of 4 tokens at temperature 1 from the base model, after 5 6. */

@@ -5,10 +5,12 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import type {
+  ClipResult,
   Engine,
   EngineFailure,
   GenerationEvent,
   GenerationRequest,
+  GradientClip,
   LoraConfig,
   OptimResult,
   OptimStep,
@@ -17,7 +19,7 @@ import type {
   TrainingItem,
   TrainingResult,
 } from '../backend.ts'
-import { collect, datum, generation, LORA, optimStep, trainingItem } from './requests.ts'
+import { type AdamFields, collect, datum, generation, gradientClip, LORA, optimStep, trainingItem } from './requests.ts'
 
 export interface Bench {
   /** The engine under test, shared by all checks. */
@@ -63,7 +65,7 @@ export class Tenant {
   item(datums: readonly TrainingDatum[], fields: Partial<TrainingItem> = {}): TrainingItem {
     return trainingItem(newId(), this.id, { datums, ...fields })
   }
-  step(fields: Partial<OptimStep> = {}): OptimStep {
+  step(fields: AdamFields = {}): OptimStep {
     return optimStep(newId(), this.id, fields)
   }
 
@@ -74,11 +76,19 @@ export class Tenant {
     const [outcome] = await collect(this.engine.train([this.item(datums, fields)]))
     return resultOf(outcome)
   }
-  async optimise(fields: Partial<OptimStep> = {}): Promise<OptimResult> {
-    const [outcome] = await this.engine.optimStep([this.step(fields)])
+  async optimise(fields: AdamFields = {}): Promise<OptimResult> {
+    return this.stepBy(this.step(fields))
+  }
+  /** A step by any rule. */
+  async stepBy(step: OptimStep): Promise<OptimResult> {
+    const [outcome] = await this.engine.optimStep([step])
     return resultOf(outcome)
   }
-  async learn(datums: readonly TrainingDatum[], fields: Partial<OptimStep> = {}): Promise<OptimResult> {
+  async clip(fields: Partial<GradientClip> = {}): Promise<ClipResult> {
+    const [outcome] = await this.engine.clipGradients([gradientClip(newId(), this.id, fields)])
+    return resultOf(outcome)
+  }
+  async learn(datums: readonly TrainingDatum[], fields: AdamFields = {}): Promise<OptimResult> {
     await this.backward(datums)
     return this.optimise(fields)
   }

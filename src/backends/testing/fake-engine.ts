@@ -7,12 +7,14 @@ import type {
   AdapterFile,
   AdapterId,
   AdapterPart,
+  ClipResult,
   Engine,
   EngineError,
   EngineInfo,
   EngineStatus,
   GenerationEvent,
   GenerationRequest,
+  GradientClip,
   LoraConfig,
   OptimResult,
   OptimStep,
@@ -24,12 +26,12 @@ import type {
 import { checkDatums } from '../datum-check.ts'
 import { engineError, toFailure } from '../engine-errors.ts'
 import { lossesOf } from '../losses.ts'
+import { checkClip, checkSettings, OPTIMIZER_RULES } from '../optimizer-check.ts'
 import { checkGeneration } from '../transformers/generation-check.ts'
-import { checkSettings } from '../transformers/optimizer.ts'
 import { Turns } from '../turns.ts'
 import { readFakeAdapter, readFakeWeights, writeFakeAdapter } from './fake-files.ts'
 import { drawSample, inTokens, type Sample, scorePrompt } from './fake-generation.ts'
-import { adamw, addTable, FakeAdapter, norm, scoreDatum, type Table, tableToJson } from './fake-model.ts'
+import { addTable, FakeAdapter, mapTable, norm, scoreDatum, stepped, type Table, tableToJson } from './fake-model.ts'
 import { type Gate, Gates } from './gates.ts'
 
 /**
@@ -81,7 +83,7 @@ export class FakeEngine implements Engine {
       endTokens: [2],
       losses: lossesOf(['token']),
       lossKinds: ['token'],
-      optimizers: ['adamw'],
+      optimizers: OPTIMIZER_RULES,
       maxRank: 64,
       maxTopK: 64,
       runtime: 'fake 1',
@@ -177,11 +179,23 @@ export class FakeEngine implements Engine {
   }
 
   optimStep(steps: readonly OptimStep[]): Promise<readonly Outcome<OptimResult>[]> {
+    return this.#each('optimStep', steps, (step) => this.#step(step))
+  }
+
+  clipGradients(clips: readonly GradientClip[]): Promise<readonly Outcome<ClipResult>[]> {
+    return this.#each('clipGradients', clips, (clip) => this.#clip(clip))
+  }
+
+  #each<T extends OptimStep | GradientClip, R>(
+    op: FakeOp,
+    requests: readonly T[],
+    work: (request: T) => R,
+  ): Promise<readonly Outcome<R>[]> {
     return Promise.all(
-      steps.map(async (step) => {
-        const { operation, adapter } = step
+      requests.map(async (request) => {
+        const { operation, adapter } = request
         try {
-          return { operation, result: await this.#alone('optimStep', adapter, () => this.#step(step), step) }
+          return { operation, result: await this.#alone(op, adapter, () => work(request), request) }
         } catch (error) {
           if (this.#end) throw this.#end
           return { operation, error: toFailure(error) }
@@ -193,21 +207,37 @@ export class FakeEngine implements Engine {
   #step(step: OptimStep): OptimResult {
     checkSettings(step)
     const { adapter } = this.#adapter(step.adapter)
-    const gradient = adapter.gradient
-    adapter.gradient = null
+    const { rule, gradient } = adapter
+    if (!step.fresh && adapter.step > 0 && rule !== step.rule) {
+      const sentence = `adapter ${step.adapter} has the state of ${rule}: ${step.rule} cannot go on with it`
+      throw engineError('OPTIMIZER_MISMATCH', sentence)
+    }
     if (!gradient) return { applied: false, gradientNorm: 0, step: adapter.step }
-    const moments = [structuredClone(adapter.first), structuredClone(adapter.second)] as const
-    const weights = adamw(adapter, gradient, step)
-    if (!weights) {
-      ;[adapter.first, adapter.second] = moments
+    adapter.gradient = null
+    const isNew = step.fresh || rule !== step.rule
+    const after = stepped(isNew ? { weights: adapter.weights, slots: {}, step: 0 } : adapter, gradient, step)
+    if (!after) {
       throw engineError(
         'NON_FINITE',
         `the step would make weights of adapter ${step.adapter} non-finite; nothing changed`,
       )
     }
-    adapter.weights = weights
-    adapter.step += 1
+    Object.assign(adapter, after, { rule: step.rule })
     return { applied: true, gradientNorm: norm(gradient), step: adapter.step }
+  }
+
+  #clip(clip: GradientClip): ClipResult {
+    checkClip(clip)
+    const { adapter } = this.#adapter(clip.adapter)
+    if (!adapter.gradient) return { applied: false, gradientNorm: 0 }
+    const divided = mapTable(adapter.gradient, (g) => g / clip.divisor)
+    const gradientNorm = norm(divided)
+    if (!Number.isFinite(gradientNorm)) {
+      throw engineError('NON_FINITE', `the gradient of adapter ${clip.adapter} has the norm ${gradientNorm}`)
+    }
+    const factor = clip.maxNorm === null ? 1 : Math.min(1, clip.maxNorm / (gradientNorm + 1e-6))
+    adapter.gradient = mapTable(divided, (g) => g * factor)
+    return { applied: true, gradientNorm }
   }
 
   discardGradients(id: AdapterId): Promise<void> {

@@ -5,12 +5,12 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { AdapterFile, AdapterPart, LoraConfig } from '../backend.ts'
 import { engineError } from '../engine-errors.ts'
-import { type FakeAdapter, type Table, tableFromJson, tableToJson } from './fake-model.ts'
+import { type FakeAdapter, mapValues, type Table, tableFromJson, tableToJson } from './fake-model.ts'
 
 export function writeFakeAdapter(
   folder: string,
   config: LoraConfig,
-  { weights, first, second, step }: FakeAdapter,
+  { weights, rule, slots, step }: FakeAdapter,
   part: AdapterPart,
 ): AdapterFile[] {
   if (existsSync(folder)) throw engineError('FOLDER_EXISTS', `folder ${folder} exists already`)
@@ -20,7 +20,7 @@ export function writeFakeAdapter(
     'fake_weights.json': tableToJson(weights),
   }
   if (part === 'weights+optimizer') {
-    files['fake_optimizer.json'] = { first: tableToJson(first), second: tableToJson(second), step }
+    files['fake_optimizer.json'] = { rule, step, slots: mapValues(slots, tableToJson) }
   }
   return Object.entries(files).map(([name, content]) => {
     const bytes = Buffer.from(JSON.stringify(content))
@@ -31,12 +31,12 @@ export function writeFakeAdapter(
 
 export function readFakeAdapter(folder: string, adapter: FakeAdapter, part: AdapterPart): void {
   const weights = readFakeWeights(folder)
-  const moments = part === 'weights+optimizer' ? readJson(folder, 'fake_optimizer.json') : {}
+  const state = part === 'weights+optimizer' ? readJson(folder, 'fake_optimizer.json') : {}
   adapter.weights = weights
   adapter.gradient = null
-  adapter.first = tableFromJson(moments.first ?? [])
-  adapter.second = tableFromJson(moments.second ?? [])
-  adapter.step = moments.step ?? 0
+  adapter.rule = state.rule ?? 'adamw'
+  adapter.slots = mapValues(state.slots ?? {}, tableFromJson)
+  adapter.step = state.step ?? 0
 }
 
 export const readFakeWeights = (folder: string): Table => tableFromJson(readJson(folder, 'fake_weights.json'))

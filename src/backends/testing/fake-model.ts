@@ -1,9 +1,10 @@
 // The mathematics of the fake engine: a table of next-token logits for each last token ("bigram"), plus an adapter's own
 // table on top. Small enough to compute by hand, true enough that losses fall, gradients add up and samples follow training.
 
-import type { LossSpec, OptimStep, TrainingDatum } from '../backend.ts'
+import type { LossSpec, OptimizerRule, OptimizerSpec, TrainingDatum } from '../backend.ts'
 import { engineError } from '../engine-errors.ts'
 import { LOSSES, lossSlope } from '../losses.ts'
+import { moved } from '../transformers/optimizer.ts'
 
 /** Rows of an adapter's table, or of its gradient, by last token; an absent row is zeros. */
 export type Table = Map<number, Float32Array>
@@ -14,8 +15,9 @@ const GAIN = 32
 export class FakeAdapter {
   weights: Table = new Map()
   gradient: Table | null = null
-  first: Table = new Map()
-  second: Table = new Map()
+  /** Of the rule that took the steps, by its names. */
+  slots: Record<string, Table> = {}
+  rule: OptimizerRule = 'adamw'
   step = 0
 }
 
@@ -92,29 +94,36 @@ export function norm(table: Table): number {
   return Math.sqrt(sum)
 }
 
-/** The adapter's weights after one AdamW step, or null where they would leave the range of floats. Moments are updated. */
-export function adamw(adapter: FakeAdapter, gradient: Table, step: OptimStep): Table | null {
-  const size = norm(gradient)
-  const scale = step.clipNorm > 0 ? Math.min(1, step.clipNorm / (size + 1e-6)) : 1
-  const next: Table = new Map([...adapter.weights].map(([last, row]) => [last, row.slice()]))
-  const count = adapter.step + 1
-  for (const last of new Set([...gradient.keys(), ...adapter.first.keys()])) {
-    const vocabulary = (gradient.get(last) ?? adapter.first.get(last))!.length
-    const m = rowOf(adapter.first, last, vocabulary)
-    const v = rowOf(adapter.second, last, vocabulary)
-    const w = rowOf(next, last, vocabulary)
-    for (let i = 0; i < vocabulary; i++) {
-      const g = (gradient.get(last)?.[i] ?? 0) * scale
-      m[i] = step.beta1 * m[i]! + (1 - step.beta1) * g
-      v[i] = step.beta2 * v[i]! + (1 - step.beta2) * g * g
-      const mean = m[i]! / (1 - step.beta1 ** count)
-      const deviation = Math.sqrt(v[i]! / (1 - step.beta2 ** count)) + step.epsilon
-      w[i] = w[i]! * (1 - step.learningRate * step.weightDecay) - (step.learningRate * mean) / deviation
-      if (!Number.isFinite(w[i])) return null
-    }
-  }
-  return next
+/** What an adapter is after one step; null where its weights would leave the range of floats. Nothing is changed. */
+export function stepped(
+  { weights, slots, step }: Pick<FakeAdapter, 'weights' | 'slots' | 'step'>,
+  gradient: Table,
+  spec: OptimizerSpec,
+): { weights: Table; slots: Record<string, Table>; step: number } | null {
+  const tables = [weights, gradient, ...Object.values(slots)]
+  const keys = [...new Set(tables.flatMap((table) => [...table.keys()]))].sort((a, b) => a - b)
+  const vocabulary = tables.flatMap((table) => [...table.values()])[0]?.length ?? 0
+  const flat = (table: Table) => flatten(table, keys, vocabulary)
+  const before = { params: flat(weights), slots: mapValues(slots, flat), step }
+  const after = moved(before, flat(gradient), spec)
+  if (!after.params.every(Number.isFinite)) return null
+  const table = (values: Float32Array): Table =>
+    new Map(keys.map((key, i) => [key, values.slice(i * vocabulary, (i + 1) * vocabulary)]))
+  return { weights: table(after.params), slots: mapValues(after.slots, table), step: after.step }
 }
+
+function flatten(table: Table, keys: readonly number[], vocabulary: number): Float32Array {
+  const values = new Float32Array(keys.length * vocabulary)
+  for (const [i, key] of keys.entries()) values.set(table.get(key) ?? [], i * vocabulary)
+  return values
+}
+
+export const mapValues = <T, U>(of: Readonly<Record<string, T>>, change: (value: T) => U): Record<string, U> =>
+  Object.fromEntries(Object.entries(of).map(([key, value]) => [key, change(value)]))
+
+/** Every number of a table, changed. */
+export const mapTable = (table: Table, change: (value: number) => number): Table =>
+  new Map([...table].map(([last, row]) => [last, row.map(change)]))
 
 export const tableToJson = (table: Table): [number, number[]][] =>
   [...table].sort(([a], [b]) => a - b).map(([last, row]) => [last, Array.from(row)])

@@ -1,11 +1,16 @@
-// An adapter as a PEFT folder, with AdamW's state beside it, and back. Knows which adapter a folder fits; what files look
+// An adapter as a PEFT folder, with its optimiser's state beside it, and back. Knows which adapter a folder fits; what files look
 // like inside is known by src/formats, how a folder appears as a whole by adapter-folder.ts.
 
 import { join } from 'node:path'
 import { FormatError } from '../../formats/format-error.ts'
 import type { ModelConfig } from '../../formats/model-config.ts'
 import { adaptableModules } from '../../formats/model-tensors.ts'
-import { type Moments, OPTIMIZER_FILE, readOptimizerState, writeOptimizerState } from '../../formats/optimizer-state.ts'
+import {
+  OPTIMIZER_FILE,
+  readOptimizerState,
+  type SlotTensor,
+  writeOptimizerState,
+} from '../../formats/optimizer-state.ts'
 import {
   type LoraPair,
   loraTensorName,
@@ -15,10 +20,11 @@ import {
 } from '../../formats/peft.ts'
 import type { AdapterFile, AdapterPart } from '../backend.ts'
 import { engineError } from '../engine-errors.ts'
-import { Adapter, type AdapterWeights, type OptimizerState } from './adapter.ts'
+import { Adapter, type AdapterWeights } from './adapter.ts'
 import { writeFolder } from './adapter-folder.ts'
 import { type AdapterLayout, adapterLayout, PROJECTIONS } from './adapter-layout.ts'
 import { type ModulePlace, modulePath, modulePlaces } from './module-names.ts'
+import type { OptimizerState } from './optimizer-state.ts'
 
 /** Writes a new folder, synced, and says what is in it. Throws FOLDER_EXISTS where there is one. */
 export function writeAdapterFolder(
@@ -120,18 +126,21 @@ export function putPair(values: Float32Array, { a, b }: ModulePlace, pair: LoraP
   values.set(factor === 1 ? columns : columns.map((x) => x * factor), b)
 }
 
-/** The moments by tensor name, zeros before the first step. */
-function namedState({ layout, optimizer }: Adapter): { step: number; moments: Map<string, Moments> } {
+/** The state by slot and tensor name; before the first step, AdamW's zeros, with which any rule can begin. */
+function namedState({ layout, optimizer }: Adapter) {
   const zeros = () => new Float32Array(layout.size)
-  const { m, v, step } = optimizer ?? { m: zeros(), v: zeros(), step: 0 }
-  const moments = new Map<string, Moments>()
-  const second = pairsOf(layout, v)
-  for (const [path, first] of pairsOf(layout, m)) {
-    const { a, b } = second.get(path) as LoraPair
-    moments.set(loraTensorName(path, 'A'), { shape: [first.rank, first.in], m: first.a, v: a })
-    moments.set(loraTensorName(path, 'B'), { shape: [first.out, first.rank], m: first.b, v: b })
+  const { rule, step, slots } = optimizer ?? { rule: 'adamw', step: 0, slots: { m: zeros(), v: zeros() } }
+  const named = new Map(Object.entries(slots).map(([slot, values]) => [slot, namedTensors(layout, values)]))
+  return { rule, step, slots: named }
+}
+
+function namedTensors(layout: AdapterLayout, values: Float32Array): Map<string, SlotTensor> {
+  const tensors = new Map<string, SlotTensor>()
+  for (const [path, { rank, in: inputs, out, a, b }] of pairsOf(layout, values)) {
+    tensors.set(loraTensorName(path, 'A'), { shape: [rank, inputs], data: a })
+    tensors.set(loraTensorName(path, 'B'), { shape: [out, rank], data: b })
   }
-  return { step, moments }
+  return tensors
 }
 
 function readState(folder: string, layout: AdapterLayout): OptimizerState {
@@ -142,17 +151,17 @@ function readState(folder: string, layout: AdapterLayout): OptimizerState {
     expected.set(loraTensorName(path, 'A'), [rank, inputs])
     expected.set(loraTensorName(path, 'B'), [out, rank])
   }
-  const { step, moments } = read(() => readOptimizerState(join(folder, OPTIMIZER_FILE), expected))
-  const [m, v] = (['m', 'v'] as const).map((which) => {
+  const { rule, step, slots } = read(() => readOptimizerState(join(folder, OPTIMIZER_FILE), expected))
+  const flat = [...slots].map(([slot, tensors]) => {
     const values = new Float32Array(layout.size)
-    const half = (path: string, ab: 'A' | 'B') => (moments.get(loraTensorName(path, ab)) as Moments)[which]
+    const half = (path: string, ab: 'A' | 'B') => (tensors.get(loraTensorName(path, ab)) as SlotTensor).data
     for (const place of places) {
       const { path, in: inputs, out } = place
       putPair(values, place, { rank, in: inputs, out, a: half(path, 'A'), b: half(path, 'B') })
     }
-    return values
-  }) as [Float32Array, Float32Array]
-  return { m, v, step }
+    return [slot, values] as const
+  })
+  return { rule: rule as OptimizerState['rule'], step, slots: Object.fromEntries(flat) }
 }
 
 /** [rows, columns] to [columns, rows]. */

@@ -95,7 +95,7 @@ describe('frozen weights', () => {
     const adapter = freshAdapter('llama-tied')
     const frozen = adapter.freeze()
     const before = bits(frozen.params)
-    adapter.commit(new Float32Array(adapter.layout.size).fill(1), { m: adapter.params, v: adapter.params, step: 1 })
+    adapter.commit(new Float32Array(adapter.layout.size).fill(1), { rule: 'sgd', slots: {}, step: 1 })
     expect(bits(frozen.params)).toBe(before)
     expect(adapter.freeze().hash).not.toBe(frozen.hash)
   })

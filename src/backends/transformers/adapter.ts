@@ -1,4 +1,4 @@
-// One LoRA adapter under training: parameters, the gradient gathered so far, and AdamW state, each one flat array of the
+// One LoRA adapter under training: parameters, the gradient gathered so far, and optimiser state, each one flat array of the
 // same layout. Parameters are replaced as a whole, never written in place, so whoever holds `params` holds a snapshot.
 // Knows shapes and numbers; knows nothing of graphs, files or tenants.
 
@@ -14,6 +14,7 @@ import {
   PROJECTIONS,
   type Projection,
 } from './adapter-layout.ts'
+import type { OptimizerState } from './optimizer-state.ts'
 
 /** Frozen weights: what a sampler draws from. Equal hashes mean equal numbers. */
 export interface AdapterWeights {
@@ -21,12 +22,6 @@ export interface AdapterWeights {
   readonly alpha: number
   readonly params: Float32Array
   readonly hash: string
-}
-
-export interface OptimizerState {
-  readonly m: Float32Array
-  readonly v: Float32Array
-  readonly step: number
 }
 
 const MAX_RANK = 512
@@ -99,6 +94,10 @@ export class Adapter {
   dropGradient(): void {
     this.#gradient = null
   }
+  /** The same gradient, scaled. */
+  replaceGradient(gradient: Float32Array): void {
+    this.#gradient = gradient
+  }
   /** What an optimiser step ends in; the gradient is used up. */
   commit(params: Float32Array, optimizer: OptimizerState): void {
     this.#params = params
@@ -109,10 +108,7 @@ export class Adapter {
   /** Other weights from outside: gradients are dropped, optimiser state is restored or reset. */
   replace(params: Float32Array, optimizer: OptimizerState | null): void {
     checkParams(this.layout, params)
-    if (optimizer) {
-      checkParams(this.layout, optimizer.m)
-      checkParams(this.layout, optimizer.v)
-    }
+    for (const slot of Object.values(optimizer?.slots ?? {})) checkParams(this.layout, slot)
     this.#params = params
     this.#hash = null
     this.#optimizer = optimizer

@@ -10,6 +10,7 @@ import type {
   AdapterId,
   AdapterPart,
   BackendOptions,
+  ClipResult,
   Engine,
   EngineError,
   EngineFailure,
@@ -17,6 +18,7 @@ import type {
   EngineStatus,
   GenerationEvent,
   GenerationRequest,
+  GradientClip,
   LoraConfig,
   LossKind,
   ModelSource,
@@ -29,25 +31,23 @@ import type {
 } from '../backend.ts'
 import { cancelled, engineError, toFailure } from '../engine-errors.ts'
 import { lossesOf } from '../losses.ts'
+import { OPTIMIZER_RULES } from '../optimizer-check.ts'
 import { Turns } from '../turns.ts'
 import { Adapter } from './adapter.ts'
 import { readIntoAdapter, readSnapshot, writeAdapterFolder } from './adapter-files.ts'
-import { PROJECTIONS } from './adapter-layout.ts'
 import { Compute } from './compute.ts'
 import { Generator, MAX_TOP_K } from './generator.ts'
 import { MAX_COLUMNS } from './low-rank.ts'
-import { optimizerStep } from './optimizer.ts'
+import { clipGradient, optimizerStep } from './optimizer.ts'
 import { Snapshots } from './snapshots.ts'
 import { chooseThreads } from './threads.ts'
 import { Trainer } from './trainer.ts'
-import type { GraphKey } from './training-graph.ts'
+import { graphOrder } from './training-graph.ts'
 import { mappedWeights } from './weights.ts'
 
 /** Highest rank that can be trained and sampled. */
 const MAX_RANK = MAX_COLUMNS
 const LOSS_KINDS: readonly LossKind[] = ['token', 'sequence']
-/** Layers up to which all graphs are made in a blink. */
-const SHALLOW = 8
 
 /**
  * Opens a model: ready when a training graph has run and the decoding graphs are there. Throws INVALID_MODEL or
@@ -82,16 +82,6 @@ async function open(model: ModelSource, { cacheDir, threads, log }: BackendOptio
   return new TransformersEngine(model, files, trainer, generator)
 }
 
-/**
- * Which training graph is made before the engine is ready, and which in the background after. The gradient's takes seconds
- * for a deep model, which may sample meanwhile; for a shallow one it is so quick that nobody should wait for it later.
- */
-function graphOrder(layers: number): readonly [GraphKey, GraphKey] {
-  const forward = { projections: PROJECTIONS, backward: false }
-  const backward = { projections: PROJECTIONS, backward: true }
-  return layers <= SHALLOW ? [backward, forward] : [forward, backward]
-}
-
 class TransformersEngine implements Engine {
   readonly info: EngineInfo
   readonly closed: Promise<EngineError | null>
@@ -121,7 +111,7 @@ class TransformersEngine implements Engine {
       endTokens: eosTokenIds,
       losses: lossesOf(LOSS_KINDS),
       lossKinds: LOSS_KINDS,
-      optimizers: ['adamw'],
+      optimizers: OPTIMIZER_RULES,
       maxRank: MAX_RANK,
       maxTopK: Math.min(MAX_TOP_K, vocabulary),
       runtime: trainer.runtime,
@@ -201,16 +191,11 @@ class TransformersEngine implements Engine {
   }
 
   optimStep(steps: readonly OptimStep[]): Promise<readonly Outcome<OptimResult>[]> {
-    return Promise.all(
-      steps.map(async (step) => {
-        const { operation, adapter } = step
-        try {
-          return { operation, result: await this.#alone(adapter, () => optimizerStep(this.#adapter(adapter), step)) }
-        } catch (error) {
-          return { operation, error: toFailure(error) }
-        }
-      }),
-    )
+    return this.#each(steps, optimizerStep)
+  }
+
+  clipGradients(clips: readonly GradientClip[]): Promise<readonly Outcome<ClipResult>[]> {
+    return this.#each(clips, clipGradient)
   }
 
   discardGradients(id: AdapterId): Promise<void> {
@@ -259,6 +244,23 @@ class TransformersEngine implements Engine {
       this.#settle(null)
     }
     await this.closed
+  }
+
+  /** The same of several adapters, each in its turn and whatever becomes of the others. */
+  #each<T extends { readonly operation: string; readonly adapter: AdapterId }, R>(
+    requests: readonly T[],
+    work: (adapter: Adapter, request: T) => R,
+  ): Promise<readonly Outcome<R>[]> {
+    return Promise.all(
+      requests.map(async (request) => {
+        const { operation, adapter } = request
+        try {
+          return { operation, result: await this.#alone(adapter, () => work(this.#adapter(adapter), request)) }
+        } catch (error) {
+          return { operation, error: toFailure(error) }
+        }
+      }),
+    )
   }
 
   /** Work on one adapter, in its turn. */

@@ -1,32 +1,24 @@
-// AdamW with decoupled weight decay and clipping of the global gradient norm. Arithmetic is float64, state is what the
-// arrays hold. A step writes new arrays: it happens as a whole or not at all. Knows flat arrays; knows nothing of shapes.
-// Formulas: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019, algorithm 2.
+// Optimiser steps of an adapter, and what is done to its gradient before: scaling and clipping of the global norm. A step or
+// a clipping writes new arrays: it happens as a whole or not at all. The rules themselves are in adam.ts and sgd.ts.
 
-import type { OptimResult, OptimStep } from '../backend.ts'
+import type { OptimizerSpec } from '../../catalogue/optimizers/spec.ts'
+import type { ClipResult, GradientClip, OptimResult, OptimStep } from '../backend.ts'
 import { engineError } from '../engine-errors.ts'
+import { checkClip, checkSettings } from '../optimizer-check.ts'
+import { adam } from './adam.ts'
 import type { Adapter } from './adapter.ts'
-
-type Floats = Float32Array | Float64Array
-export type AdamWSettings = Pick<OptimStep, 'learningRate' | 'beta1' | 'beta2' | 'epsilon' | 'weightDecay' | 'clipNorm'>
-export interface AdamWState<T extends Floats> {
-  readonly params: T
-  readonly m: T
-  readonly v: T
-  /** Steps taken. */
-  readonly step: number
-}
+import type { Floats, Moving, OptimizerState } from './optimizer-state.ts'
+import { sgd } from './sgd.ts'
 
 /** One optimiser step of an adapter, which uses up its gradient. Throws EngineError and leaves the weights as they were. */
 export function optimizerStep(adapter: Adapter, request: OptimStep): OptimResult {
   checkSettings(request)
-  const { gradient, layout } = adapter
+  const before = stateFor(adapter, request)
+  const { gradient } = adapter
   if (!gradient) return { applied: false, gradientNorm: 0, step: adapter.step }
-  const zeros = () => new Float32Array(layout.size)
-  const { m, v, step } = adapter.optimizer ?? { m: zeros(), v: zeros(), step: 0 }
-  const before = { params: adapter.params, m, v, step } as AdamWState<Float32Array<ArrayBuffer>>
   const gradientNorm = l2Norm(gradient)
-  const after = adamW(before, gradient, request, gradientNorm)
-  if (!(isUsable(after.params) && allFinite(after.m) && allFinite(after.v))) {
+  const after = moved({ params: adapter.params, ...before }, gradient, request, gradientNorm)
+  if (!(isUsable(after.params) && Object.values(after.slots).every(allFinite))) {
     adapter.dropGradient()
     throw engineError(
       'NON_FINITE',
@@ -35,35 +27,60 @@ export function optimizerStep(adapter: Adapter, request: OptimStep): OptimResult
         'dropped, the adapter is as before: lower the learning rate or set grad_clip_norm',
     )
   }
-  adapter.commit(after.params, after)
-  return { applied: true, gradientNorm, step: after.step }
+  const { params, slots, step } = after
+  adapter.commit(params, { rule: request.rule, slots, step })
+  return { applied: true, gradientNorm, step }
 }
 
-/** The state after one step. `norm` is the L2 norm of the gradient. */
-export function adamW<T extends Floats>(
-  state: AdamWState<T>,
+/** Weights and state after one step. `norm` is the L2 norm of the gradient. */
+export function moved<T extends Floats>(
+  state: Moving<T>,
   gradient: T,
-  settings: AdamWSettings,
+  spec: OptimizerSpec,
   norm = l2Norm(gradient),
-): AdamWState<T> {
-  const { learningRate, beta1, beta2, epsilon, weightDecay, clipNorm } = settings
-  const step = state.step + 1
-  const clip = clipNorm > 0 ? Math.min(1, clipNorm / (norm + 1e-6)) : 1
-  const decay = 1 - learningRate * weightDecay
-  const rate = learningRate / (1 - beta1 ** step)
-  const spread = 1 / Math.sqrt(1 - beta2 ** step)
-  const size = gradient.length
-  const make = () => new (gradient.constructor as new (size: number) => T)(size)
-  const [params, m, v] = [make(), make(), make()]
-  for (let i = 0; i < size; i++) {
-    const g = (gradient[i] as number) * clip
-    const mean = beta1 * (state.m[i] as number) + (1 - beta1) * g
-    const square = beta2 * (state.v[i] as number) + (1 - beta2) * g * g
-    m[i] = mean
-    v[i] = square
-    params[i] = (state.params[i] as number) * decay - (rate * mean) / (Math.sqrt(square) * spread + epsilon)
+): Moving<T> {
+  const clip = spec.clipNorm > 0 ? clipFactor(norm, spec.clipNorm) : 1
+  return spec.rule === 'sgd' ? sgd(state, gradient, spec, clip) : adam(state, gradient, spec, clip)
+}
+
+/** A new optimiser, or the one that took the steps before: nothing of another rule's state is used or lost unasked. */
+function stateFor(adapter: Adapter, { rule, fresh, adapter: id }: OptimStep): OptimizerState {
+  const { optimizer } = adapter
+  const isNew = fresh === true || optimizer === null || (optimizer.step === 0 && optimizer.rule !== rule)
+  if (isNew) return { rule, slots: {}, step: 0 }
+  if (optimizer.rule === rule) return optimizer
+  throw engineError(
+    'OPTIMIZER_MISMATCH',
+    `adapter ${id} has the optimiser state of ${optimizer.rule} after ${optimizer.step} steps, with which ${rule} cannot go ` +
+      `on: step with ${optimizer.rule}, set the optimiser anew, or load the weights without optimiser state`,
+  )
+}
+
+/**
+ * Divides an adapter's gradient and clips it, in the float32 of the gradient, as torch does: each element is divided and
+ * rounded, then multiplied by the factor of clip_grad_norm_ and rounded. Throws EngineError and leaves the gradient as it was.
+ */
+export function clipGradient(adapter: Adapter, request: GradientClip): ClipResult {
+  checkClip(request)
+  const { divisor, maxNorm } = request
+  if (!adapter.gradient) return { applied: false, gradientNorm: 0 }
+  const gradient = divisor === 1 ? adapter.gradient : adapter.gradient.map((g) => g / divisor)
+  const gradientNorm = l2Norm(gradient)
+  if (!Number.isFinite(gradientNorm)) {
+    throw engineError(
+      'NON_FINITE',
+      `the gradient of adapter ${request.adapter}, divided by ${divisor}, has the norm ${gradientNorm}; it stays as it was: ` +
+        'divide by a larger number, or drop it with zero_grad',
+    )
   }
-  return { params, m, v, step }
+  const factor = maxNorm === null ? 1 : clipFactor(gradientNorm, maxNorm)
+  adapter.replaceGradient(factor === 1 ? gradient : gradient.map((g) => g * factor))
+  return { applied: true, gradientNorm }
+}
+
+/** torch.nn.utils.clip_grad_norm_: what a gradient of this norm is multiplied by. */
+function clipFactor(norm: number, maxNorm: number): number {
+  return Math.min(1, maxNorm / (norm + 1e-6))
 }
 
 function l2Norm(values: Floats): number {
@@ -85,26 +102,4 @@ function isUsable(params: Floats): boolean {
   let largest = 0
   for (let i = 0; i < params.length; i++) largest = Math.max(largest, Math.abs(params[i] as number))
   return largest <= LARGEST_WEIGHT
-}
-
-const LIMITS: Readonly<Record<keyof AdamWSettings, { readonly wanted: string; holds(x: number): boolean }>> = {
-  learningRate: { wanted: 'at least 0', holds: (x) => x >= 0 },
-  beta1: { wanted: 'at least 0 and below 1', holds: (x) => x >= 0 && x < 1 },
-  beta2: { wanted: 'at least 0 and below 1', holds: (x) => x >= 0 && x < 1 },
-  epsilon: { wanted: 'above 0', holds: (x) => x > 0 },
-  weightDecay: { wanted: 'at least 0', holds: (x) => x >= 0 },
-  clipNorm: { wanted: 'at least 0 (0 = no clipping)', holds: (x) => x >= 0 },
-}
-
-/** Throws EngineError naming the setting and its range. The server asks before a step is journalled. */
-export function checkSettings(settings: Pick<OptimStep, 'rule'> & AdamWSettings): void {
-  if (settings.rule !== 'adamw') {
-    throw engineError('UNSUPPORTED_OPTIMIZER', `optimiser ${JSON.stringify(settings.rule)} is not supported; use adamw`)
-  }
-  for (const [name, { wanted, holds }] of Object.entries(LIMITS)) {
-    const value = settings[name as keyof AdamWSettings]
-    if (!Number.isFinite(value) || !holds(value)) {
-      throw engineError('INVALID_INPUT', `adamw: ${name} must be a finite number ${wanted}, not ${value}`)
-    }
-  }
 }

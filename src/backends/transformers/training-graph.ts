@@ -21,6 +21,19 @@ export function graphKeyText({ projections, backward }: GraphKey): string {
   return `${backward ? 'backward' : 'forward'} ${projections.join(',')}`
 }
 
+/** Layers up to which all graphs are made in a blink. */
+const SHALLOW = 8
+
+/**
+ * Which training graph is made before the engine is ready, and which in the background after. The gradient's takes seconds
+ * for a deep model, which may sample meanwhile; for a shallow one it is so quick that nobody should wait for it later.
+ */
+export function graphOrder(layers: number): readonly [GraphKey, GraphKey] {
+  const forward = { projections: PROJECTIONS, backward: false }
+  const backward = { projections: PROJECTIONS, backward: true }
+  return layers <= SHALLOW ? [backward, forward] : [forward, backward]
+}
+
 /**
  * Inputs: ids, place [T], layout, first, positions [B, S], cos, sin [P, D/2], share [T, C], per
  * projection p.A [layers, C, in] and p.B [layers, C, out], scored [F], scored.targets [F, K]; for backward also

@@ -2,12 +2,14 @@
 
 import { readdirSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { OptimStep } from '../backend.ts'
+import type { OptimizerSpec, OptimStep } from '../backend.ts'
 import { resolveLoss } from '../losses.ts'
+import { Adapter } from './adapter.ts'
 import { packBatch } from './batch.ts'
 import { partLogprobs } from './batch-arrays.ts'
 import { Executor } from './executor.ts'
-import { adamW, optimizerStep } from './optimizer.ts'
+import { clipGradient, moved, optimizerStep } from './optimizer.ts'
+import type { Moving } from './optimizer-state.ts'
 import {
   absoluteDeviation,
   flatten,
@@ -27,6 +29,12 @@ import { addGradient } from './training-stacks.ts'
 import { inlineWeights } from './weights.ts'
 
 const MODELS = ['llama-tied', 'llama-untied-rope3', 'qwen2-tied', 'qwen3-tied', 'llama-bf16-sharded', 'mistral-window']
+
+interface RuleCase {
+  readonly spec: OptimizerSpec
+  readonly lrs: readonly number[]
+  readonly steps: readonly { a: number[][]; b: number[] }[]
+}
 
 interface LossCase {
   readonly loss_fn: string
@@ -132,20 +140,30 @@ describe('in float64', () => {
   })
 })
 
+describe.each(Object.entries<RuleCase>(readGolden('optimizer-rules.json').cases))('%s', (_, { spec, lrs, steps }) => {
+  const { initial, grads } = readGolden('optimizer.json')
+  const flat = (tensors: { a: number[][]; b: number[] }) => Float64Array.from([...tensors.a.flat(), ...tensors.b])
+
+  it('moves weights as PyTorch does', () => {
+    let state: Moving<Float64Array> = { params: flat(initial), slots: {}, step: 0 }
+    for (const [i, wanted] of steps.entries()) {
+      state = moved(state, flat(grads[i]), { ...spec, learningRate: lrs[i] as number })
+      expect(absoluteDeviation(state.params, flat(wanted))).toBeLessThan(1e-12)
+    }
+    expect(state.step).toBe(steps.length)
+  })
+})
+
 describe('AdamW', () => {
   const golden = readGolden('optimizer.json')
   const flat = (tensors: { a: number[][]; b: number[] }) => [...tensors.a.flat(), ...tensors.b]
 
   it.each(Object.keys(golden.cases))('case %s, gradients given', (name) => {
     const settings = golden.cases[name]
-    let state = {
-      params: Float64Array.from(flat(golden.initial)),
-      m: new Float64Array(17),
-      v: new Float64Array(17),
-      step: 0,
-    }
+    let state: Moving<Float64Array> = { params: Float64Array.from(flat(golden.initial)), slots: {}, step: 0 }
     settings.steps.forEach((wanted: { params: { a: number[][]; b: number[] } }, step: number) => {
-      state = adamW(state, Float64Array.from(flat(golden.grads[step])), {
+      state = moved(state, Float64Array.from(flat(golden.grads[step])), {
+        rule: 'adamw',
         learningRate: settings.lrs[step],
         beta1: settings.betas[0],
         beta2: settings.betas[1],
@@ -155,6 +173,18 @@ describe('AdamW', () => {
       })
       expect(absoluteDeviation(state.params, flat(wanted.params))).toBeLessThan(1e-12)
     })
+  })
+
+  it('clips a divided gradient as PyTorch does, in float32', () => {
+    const layout = { ...goldenAdapter('llama-tied', 'r4').layout, sections: [], size: 17 }
+    for (const wanted of readGolden('optimizer-rules.json').clips) {
+      const adapter = new Adapter(layout, 32, new Float32Array(17))
+      adapter.addGradient(Float32Array.from(flat(golden.grads[0])))
+      const { divisor, max_norm: maxNorm } = wanted
+      const { gradientNorm } = clipGradient(adapter, { operation: 'c', adapter: 'a', divisor, maxNorm, normType: 2 })
+      expect(gradientNorm / wanted.norm).toBeCloseTo(1, 6)
+      expect(relativeDeviation(adapter.gradient ?? [], flat(wanted.grads))).toBeLessThan(1e-6)
+    }
   })
 
   it.each(Object.keys(readGolden('llama-tied/optim-r4.json').configs))(

@@ -25,7 +25,7 @@ export function renderChat(model: OpenModel, body: Body): string {
   const { template } = model.text
   if (!template) throw serviceError('NO_CHAT_TEMPLATE', { model: model.name })
   const tools = toolsOf(body)
-  if (tools && !template.takesTools) throw serviceError('NO_TOOL_TEMPLATE', { model: model.name })
+  if (tools && !template.mentions('tools')) throw serviceError('NO_TOOL_TEMPLATE', { model: model.name })
   const messages = body.messages.map(templateMessage)
   try {
     return template.render(messages, {

@@ -45,8 +45,9 @@ export function tinkerPath({ run, kind, name }: { run: string; kind: CheckpointK
   return `tinker://${run}/${kind}/${name}`
 }
 
+/** Twinkle's scheme names the same checkpoints. */
 export function parseTinkerPath(path: string): { run: string; kind: CheckpointKind; name: string } {
-  const [, run, kind, name, rest] = /^tinker:\/\/([^/]+)\/([^/]+)\/([^/]+)(.*)$/.exec(path) ?? []
+  const [, run, kind, name, rest] = /^(?:tinker|twinkle):\/\/([^/]+)\/([^/]+)\/([^/]+)(.*)$/.exec(path) ?? []
   if (!run || !name || rest || !KINDS.includes(kind as CheckpointKind)) {
     throw serviceError('INVALID_TINKER_PATH', { path })
   }

@@ -75,6 +75,8 @@ export class Intake {
         this.#ends.set(id, end)
       })
       if (!appended.isNew) undo()
+      // An earlier attempt wrote it, which nobody knew of.
+      else if (held === undefined) this.#ends.set(appended.id, end)
       return appended
     } catch (cause) {
       undo()

@@ -1,7 +1,7 @@
 // From a row of the journal back to the work that it stands for, as it was when its submission was acknowledged. What is
 // written here must be readable by later versions: the payloads are training.ts's.
 
-import type { OptimStep } from '../../backends/backend.ts'
+import type { OptimSettings } from '../../backends/backend.ts'
 import { resolveLoss } from '../../backends/losses.ts'
 import type { OperationRow } from '../store/journal.ts'
 import { decodeTraining } from '../wire/training.ts'
@@ -22,7 +22,7 @@ export function journalledWork(row: Pick<OperationRow, 'id' | 'kind' | 'subject'
     case 'optim_step':
       return {
         kind: 'optim_step',
-        step: { ...json<Omit<OptimStep, 'operation' | 'adapter'>>(payload), operation: row.id, adapter },
+        step: { ...json<OptimSettings>(payload), operation: row.id, adapter },
       }
     case 'save_weights':
       return { kind: 'save', checkpoint: json<NewCheckpoint>(payload) }

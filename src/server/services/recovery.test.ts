@@ -62,7 +62,7 @@ async function openHouse(folder: string, model = 'tiny'): Promise<House> {
   const { config } = await loadConfig({ flags: { ...place, models: [`${model}=${CHECKPOINT}`] } })
   const backend = fakeBackend()
   const models = config.models.filter((m) => m.name === model)
-  const opened = { services: await openServices({ ...config, models }, backend, silent), backend }
+  const opened = { services: await openServices({ ...config, models }, () => backend, silent), backend }
   open.push(opened)
   return opened
 }

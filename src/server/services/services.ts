@@ -5,7 +5,6 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
 import type { Logger } from 'pino'
-import type { Backend } from '../../backends/backend.ts'
 import { checkReach, type ServerConfig } from '../config.ts'
 import { toServiceError } from '../errors.ts'
 import { Compaction } from '../store/compaction.ts'
@@ -18,7 +17,8 @@ import { lockStateDir } from '../store/state-lock.ts'
 import { AdapterFolders } from './adapter-folders.ts'
 import { AdapterTasks } from './adapter-tasks.ts'
 import { Audit } from './audit.ts'
-import { BaseModels } from './base-models.ts'
+import { type BackendOf, BaseModels } from './base-models.ts'
+import { Capacity } from './capacity.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { Downloads } from './downloads.ts'
@@ -53,6 +53,7 @@ import { Tenants } from './tenants.ts'
 import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
 import { Training } from './training.ts'
+import { TwinkleOwners } from './twinkle-owners.ts'
 import { Ledger } from './usage.ts'
 import { WeightCopies } from './weight-copies.ts'
 import { WeightsAccess } from './weights-access.ts'
@@ -70,6 +71,8 @@ export interface Services {
   readonly runs: Runs
   readonly checkpoints: Checkpoints
   readonly catalog: Catalog
+  readonly capacity: Capacity
+  readonly twinkleOwners: TwinkleOwners
   readonly audit: Audit
   readonly ledger: Ledger
   readonly retention: Retention
@@ -102,7 +105,7 @@ export interface Services {
   close(): Promise<void>
 }
 
-export async function openServices(config: ServerConfig, backend: Backend, log: Logger): Promise<Services> {
+export async function openServices(config: ServerConfig, backendOf: BackendOf, log: Logger): Promise<Services> {
   const { stateDir } = config
   mkdirSync(stateDir, { recursive: true })
   const isShared = config.database !== 'sqlite'
@@ -125,7 +128,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const tokens = new Tokens(secret)
   const keyring = new Keyring(db, (cause) => logFailure(cause, null))
   const tenants = new Tenants(config.keys, config.limits, keyring, tokens)
-  const models = new BaseModels(backend, {
+  const models = new BaseModels(backendOf, {
     cacheDir: join(stateDir, 'cache'),
     threads: config.threads,
     log: (line) => log.info(line),
@@ -213,6 +216,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     runs,
     checkpoints,
     catalog: new Catalog(db),
+    capacity: new Capacity({ db, limitsOf, liveAdapters: config.liveAdapters * config.models.length }),
+    twinkleOwners: new TwinkleOwners(db, sessions),
     audit: new Audit(db),
     ledger: new Ledger(db),
     retention,

@@ -57,7 +57,7 @@ async function newServer(changes: { leaseSeconds?: number; engines?: 'none' } = 
   const { config } = await loadConfig({ flags, env: {} })
   const backend = fakeBackend()
   const models = config.models.filter(({ name }) => name === MODEL)
-  const server = { services: await openServices({ ...config, models }, backend, silent), backend }
+  const server = { services: await openServices({ ...config, models }, () => backend, silent), backend }
   open.push(server)
   return server
 }

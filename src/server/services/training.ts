@@ -1,7 +1,7 @@
 // Training runs from the outside: submissions are checked and journalled, then carried out by run-lanes.ts; the answer
 // comes through the future. Everything that can be refused is refused here, before anything is written.
 
-import type { OptimStep } from '../../backends/backend.ts'
+import type { OptimSettings } from '../../backends/backend.ts'
 import { checkDatums } from '../../backends/datum-check.ts'
 import { resolveLoss } from '../../backends/losses.ts'
 import type { TrainingCall } from '../calls.ts'
@@ -119,12 +119,7 @@ export class Training {
     })
   }
 
-  async optimStep(
-    tenant: string,
-    modelId: string,
-    seqId: number,
-    step: Omit<OptimStep, 'operation' | 'adapter'>,
-  ): Promise<Submitted> {
+  async optimStep(tenant: string, modelId: string, seqId: number, step: OptimSettings): Promise<Submitted> {
     return this.#inOrder(tenant, modelId, seqId, async (run) => ({
       kind: 'optim_step',
       payload: jsonBytes(step),

@@ -1,10 +1,9 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Kysely, sql } from 'kysely'
+import type { Kysely } from 'kysely'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openDatabase } from './database.ts'
-import { isPostgres } from './dialect.ts'
 import { Journal, type NewOperation } from './journal.ts'
 import type { Database } from './schema.ts'
 import { newDatabase, type TestDatabase } from './testing/databases.ts'
@@ -142,13 +141,4 @@ describe('Journal', () => {
     await reopen()
     expect(await journal.usedNumbers('s:train:0')).toEqual([1, 3])
   })
-})
-
-it('syncs what was acknowledged, also after a start, which need not be on the disk at once', async () => {
-  const { id } = await journal.append(operation())
-  expect(await journal.start([id])).toEqual([id])
-  const setting = isPostgres(db) ? sql`show synchronous_commit` : sql`pragma synchronous`
-  const [row] = (await setting.execute(db)).rows as Record<string, unknown>[]
-  // SQLite's FULL is 2.
-  expect(isPostgres(db) ? row?.synchronous_commit : row?.synchronous).toBe(isPostgres(db) ? 'on' : 2)
 })

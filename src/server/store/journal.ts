@@ -123,7 +123,7 @@ export class Journal {
       return { id, payload_hash: hash }
     }
     const first = await this.#written(stored, write).catch((cause) => {
-      if (isAway(cause) && operation.identity !== null) this.#inDoubt.set(operation.identity, id)
+      if (mayBeThere(cause) && operation.identity !== null) this.#inDoubt.set(operation.identity, id)
       throw cause
     })
     const doubted = this.#inDoubt.get(operation.identity ?? '')

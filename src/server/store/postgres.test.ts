@@ -121,6 +121,14 @@ describe('a PostgreSQL database', () => {
     }
   })
 
+  it('syncs what is acknowledged after a start too, which need not be on the disk at once', async () => {
+    const journal = new Journal(db, stateDir)
+    const { id } = await journal.append(operation(null))
+    expect(await journal.start([id])).toEqual([id])
+    const { rows } = await sql<{ synchronous_commit: string }>`show synchronous_commit`.execute(db)
+    expect(rows).toEqual([{ synchronous_commit: 'on' }])
+  })
+
   it('carries out again what another transaction was in the way of', async () => {
     for (const id of ['a', 'b']) await db.insertInto('sessions').values(session(id)).execute()
     // Each one takes its first row before the other may take its second: PostgreSQL ends one of them.

@@ -7,7 +7,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { toServiceError } from '../errors.ts'
 import { Journal, type NewOperation } from './journal.ts'
 import type { Database } from './schema.ts'
-import { openDriver, openSqlite } from './sqlite.ts'
+import { openSqlite } from './sqlite.ts'
+import { openLibsql } from './sqlite-file.ts'
 
 let stateDir: string
 let file: string
@@ -30,7 +31,7 @@ const call: NewOperation = {
 
 describe('a database that another process has locked', () => {
   it('keeps a submission waiting, not the server', async () => {
-    const other = await openDriver(file)
+    const other = await openLibsql(file)
     other.exec('begin immediate')
     const submission = new Journal(db, stateDir).append(call)
     // Waiting in SQLite, this turn of the event loop would not come before it had given up.
@@ -41,7 +42,7 @@ describe('a database that another process has locked', () => {
   })
 
   it('keeps a single write waiting, which changes what is there then', async () => {
-    const other = await openDriver(file)
+    const other = await openLibsql(file)
     other.exec("begin immediate; insert into refused_numbers (run, seq) values ('r', 1)")
     const removal = db.deleteFrom('refused_numbers').executeTakeFirst()
     await setTimeout(30)

@@ -4,7 +4,7 @@
 import { join } from 'node:path'
 import { serviceError } from '../errors.ts'
 import { storageProblem } from '../storage-problems.ts'
-import { openDriver } from './sqlite.ts'
+import { openLibsql } from './sqlite-file.ts'
 
 export interface StateLock {
   release(): void
@@ -12,7 +12,7 @@ export interface StateLock {
 
 /** Throws STATE_IN_USE when another server holds the directory, STORAGE when its disk takes nothing. */
 export async function lockStateDir(stateDir: string): Promise<StateLock> {
-  const database = await openDriver(join(stateDir, 'lock.db'))
+  const database = await openLibsql(join(stateDir, 'lock.db'))
   try {
     database.exec('PRAGMA busy_timeout = 0; BEGIN EXCLUSIVE')
   } catch (cause) {

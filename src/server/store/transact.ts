@@ -2,8 +2,8 @@
 // side by side, and ends one of two that are in each other's way: that one is carried out again, from its first read on.
 
 import { setTimeout } from 'node:timers/promises'
-import { type Kysely, sql, type Transaction } from 'kysely'
-import { isPostgres } from './dialect.ts'
+import type { Kysely, Transaction } from 'kysely'
+import { beLazy } from './lazy.ts'
 import { isAway } from './postgres-driver.ts'
 import type { Database } from './schema.ts'
 
@@ -42,19 +42,8 @@ export async function transact<T>(
 }
 
 async function lazily<T>(db: Kysely<Database>, work: (trx: Transaction<Database>) => Promise<T>): Promise<T> {
-  if (isPostgres(db)) {
-    return db.transaction().execute(async (trx) => {
-      await sql`set local synchronous_commit = off`.execute(trx)
-      return work(trx)
-    })
-  }
-  // A setting of the connection, which nobody else gets meanwhile.
-  return db.connection().execute(async (connection) => {
-    await sql`pragma synchronous = normal`.execute(connection)
-    try {
-      return await connection.transaction().execute(work)
-    } finally {
-      await sql`pragma synchronous = full`.execute(connection)
-    }
+  return db.transaction().execute(async (trx) => {
+    await beLazy(trx)
+    return work(trx)
   })
 }

@@ -1,7 +1,7 @@
 // forward, forward_backward and optim_step; custom losses, which are refused by name.
 
 import { LOSSES } from '../../backends/losses.ts'
-import { checkSettings } from '../../backends/transformers/optimizer.ts'
+import { checkSettings } from '../../backends/optimizer-check.ts'
 import { serviceError } from '../errors.ts'
 import type { Services } from '../services/services.ts'
 import { decodeTraining, trainingOfJson } from '../wire/training.ts'
