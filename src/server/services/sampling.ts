@@ -16,6 +16,7 @@ import type { Draw, Draws, Payer } from './draws.ts'
 import type { Futures } from './futures.ts'
 import { generationRequest, type NewTokens } from './generation.ts'
 import type { Intake } from './intake.ts'
+import { isDatabaseTrouble } from './patience.ts'
 import type { Sessions } from './sessions.ts'
 import type { Tenure } from './tenure.ts'
 
@@ -188,6 +189,7 @@ export class Sampling {
   /**
    * Takes up what was acknowledged and not done, for a model whose engine is here: the same seeds, so the same tokens. What
    * somebody waited for on a connection that this server no longer has is dropped; servers that share a database cannot know.
+   * Throws what the database throws.
    */
   async takeUp(baseModel: string, tenure: Tenure, rows: readonly OperationRow[]): Promise<void> {
     const { journal, futures, models, draws, signals } = this.#parts
@@ -203,6 +205,7 @@ export class Sampling {
         if (call.isHeld && !signals.isShared) throw serviceError('CANCELLED', { what: 'The sample' })
         draws.take(drawOf(row.id, row, source, call, generationRequest(call, info)))
       } catch (cause) {
+        if (isDatabaseTrouble(cause)) throw cause
         if (futures.open(row.id, tenure)) await futures.reject(row.id, cause)
       }
     }

@@ -37,6 +37,7 @@ import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
 import { ModelTexts } from './model-texts.ts'
 import { Onlookers } from './onlookers.ts'
+import { Patience } from './patience.ts'
 import { Queue } from './queue.ts'
 import { Quotas } from './quotas.ts'
 import { RestartPoints } from './restart-points.ts'
@@ -143,7 +144,8 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     lock?.release()
     throw cause
   }
-  const futures = new Futures(journal, signals, logFailure)
+  const patience = new Patience(logFailure)
+  const futures = new Futures(journal, signals, patience, logFailure)
   const sessions = new Sessions(db, signals, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
   const checkpoints = new Checkpoints(db, stateDir)
   const addresses = new SignedAddresses(secret)
@@ -153,7 +155,8 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   const quotas = new Quotas(db, limitsOf)
   const intake = new Intake({ journal, futures, signals, limitsOf })
   await intake.restore()
-  const parts = { db, signals, quotas, intake, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
+  const base = { db, signals, patience, journal, futures, sessions, runs, log: logFailure }
+  const parts = { ...base, quotas, intake, models, checkpoints }
   const survival = new Survival(models)
   const restartPoints = new RestartPoints(runs, checkpoints)
   const room = { adapters: config.liveAdapters, bytes: config.adapterMemory }
@@ -194,7 +197,7 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
       log.warn('the rest of the acknowledged work waits for the next start')
     lanes.stop()
     draws.stop()
-    futures.stopRecording()
+    patience.end()
     await models.close()
     await engines.release()
     await journal.writeDelivered().catch((cause) => logFailure(cause, null))
