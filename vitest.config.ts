@@ -17,7 +17,7 @@ const POSTGRES_ONLY = [
  */
 const SQLITE_ONLY = [
   'src/server/{config,errors,model-backends}.test.ts',
-  'src/server/store/{state-lock,shared-sync,sqlite,sqlite-driver,turns}.test.ts',
+  'src/server/store/{state-lock,postgres-driver,shared-sync,sqlite,sqlite-driver,turns}.test.ts',
   'src/server/services/{two-servers,retention}.test.ts',
 ]
 

@@ -29,12 +29,15 @@ import { Survival } from './engine-loss.ts'
 import { EngineShare, type EngineShareParts } from './engine-share.ts'
 import { OwnEngines } from './engines.ts'
 import { Futures } from './futures.ts'
+import { HeldSamples } from './held-samples.ts'
 import { Housekeeping } from './housekeeping.ts'
 import { Intake } from './intake.ts'
 import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
+import { ModelTexts } from './model-texts.ts'
 import { Onlookers } from './onlookers.ts'
+import { Patience } from './patience.ts'
 import { Queue } from './queue.ts'
 import { Quotas } from './quotas.ts'
 import { RestartPoints } from './restart-points.ts'
@@ -82,6 +85,10 @@ export interface Services {
   readonly adapterFolders: AdapterFolders
   readonly training: Training
   readonly sampling: Sampling
+  /** Samples for those who wait on an open connection. */
+  readonly held: HeldSamples
+  /** Tokenizers and chat templates. */
+  readonly texts: ModelTexts
   readonly lanes: RunLanes
   readonly draws: Draws
   /** What waits and why. */
@@ -137,7 +144,8 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     lock?.release()
     throw cause
   }
-  const futures = new Futures(journal, signals, logFailure)
+  const patience = new Patience(logFailure)
+  const futures = new Futures(journal, signals, patience, logFailure)
   const sessions = new Sessions(db, signals, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
   const checkpoints = new Checkpoints(db, stateDir)
   const addresses = new SignedAddresses(secret)
@@ -147,7 +155,8 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   const quotas = new Quotas(db, limitsOf)
   const intake = new Intake({ journal, futures, signals, limitsOf })
   await intake.restore()
-  const parts = { db, signals, quotas, intake, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
+  const base = { db, signals, patience, journal, futures, sessions, runs, log: logFailure }
+  const parts = { ...base, quotas, intake, models, checkpoints }
   const survival = new Survival(models)
   const restartPoints = new RestartPoints(runs, checkpoints)
   const room = { adapters: config.liveAdapters, bytes: config.adapterMemory }
@@ -188,7 +197,7 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
       log.warn('the rest of the acknowledged work waits for the next start')
     lanes.stop()
     draws.stop()
-    futures.stopRecording()
+    patience.end()
     await models.close()
     await engines.release()
     await journal.writeDelivered().catch((cause) => logFailure(cause, null))
@@ -223,6 +232,8 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     weightCopies: new WeightCopies(db, checkpoints, sessions, quotas),
     training,
     sampling,
+    held: new HeldSamples(sampling, futures, logFailure),
+    texts: new ModelTexts(models),
     lanes,
     draws,
     queue: new Queue([lanes, draws]),
