@@ -94,7 +94,11 @@ export class AdapterStates {
   }
 
   async #write(trx: Transaction<Database>, run: string, state: AdapterState): Promise<void> {
-    await trx.updateTable('twinkle_adapters').set({ state: JSON.stringify(state) }).where('run', '=', run).execute()
+    await trx
+      .updateTable('twinkle_adapters')
+      .set({ state: JSON.stringify(state) })
+      .where('run', '=', run)
+      .execute()
   }
 }
 
@@ -109,7 +113,7 @@ function nextState(state: AdapterState, { work }: RunOperation, gave: Gave): Ada
     case 'optim_step':
       return (gave as OptimResult).applied ? afterStep(state) : state
     case 'clip_gradients':
-      return afterClip(state, Number((gave as { value: { grad_norm: number } }).value.grad_norm))
+      return afterClip(state, Number((gave as { value: Readonly<Record<string, unknown>> }).value.grad_norm))
     case 'zero_grad':
       return afterZeroGrad(state)
     case 'load_weights':

@@ -100,7 +100,8 @@ function isNothing(value: unknown): boolean {
   return typeof value === 'object' && Object.keys(value).length === 0
 }
 
-const wanted = (values: readonly unknown[]): string => values.map((value) => JSON.stringify(value)).join(' or ') || 'null'
+const wanted = (values: readonly unknown[]): string =>
+  values.map((value) => JSON.stringify(value)).join(' or ') || 'null'
 
 function number(config: Fields, field: string, fallback: number): number {
   const value = config[field] ?? fallback
@@ -128,5 +129,8 @@ function targetsOf(given: unknown): Pick<LoraRequest, Part> {
 
 function targetsRefused(given: unknown) {
   const groups = Object.values(PARTS).map((names) => names.join(', '))
-  return serviceError('UNSUPPORTED_LORA_TARGETS', { targets: JSON.stringify(given) ?? 'nothing', groups: groups.join('; ') })
+  return serviceError('UNSUPPORTED_LORA_TARGETS', {
+    targets: JSON.stringify(given) ?? 'nothing',
+    groups: groups.join('; '),
+  })
 }

@@ -203,7 +203,11 @@ export class RunExecutor {
     if (work.kind !== 'train' || work.item.backward) this.#parts.adapters.noteChange(engine, run.id, id, hasGradient)
   }
 
-  async #settle<T extends Gave>(operation: RunOperation, outcome: Outcome<T>, reply: (result: T) => Reply): Promise<void> {
+  async #settle<T extends Gave>(
+    operation: RunOperation,
+    outcome: Outcome<T>,
+    reply: (result: T) => Reply,
+  ): Promise<void> {
     if (!operation.id) return
     // An outcome's error is plain data: only as the engine's own does it keep its code and category.
     if ('error' in outcome) return this.#reject(operation, new EngineError(outcome.error))

@@ -141,7 +141,7 @@ function tensorsOf(file: string): Record<string, unknown> {
   const tensors = openSafetensors(file)
   const numbers = [...tensors.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0)
   if (numbers > MOST_NUMBERS) throw serviceError('STATE_DICT_TOO_LARGE', { numbers, most: MOST_NUMBERS })
-  return Object.fromEntries([...tensors].map(([name, tensor]) => [name, nested(tensor.readFloat32(), tensor.shape)]))
+  return Object.fromEntries([...tensors].map(([name, tensor]) => [name, nested(tensor.read(), tensor.shape)]))
 }
 
 const sizeOf = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1)
@@ -166,7 +166,13 @@ function pathOf(run: Run, name: string): string {
 
 /** As Twinkle's server writes them; without a name, the time. */
 export function checkpointName(given: string): string {
-  return given.trim() === '' ? timeOfDay() : given.trim().replace(/[^A-Za-z0-9_-]/g, '_').replace(/^-/, '_').slice(0, 96)
+  return given.trim() === ''
+    ? timeOfDay()
+    : given
+        .trim()
+        .replace(/[^A-Za-z0-9_-]/g, '_')
+        .replace(/^-/, '_')
+        .slice(0, 96)
 }
 
 function timeOfDay(): string {

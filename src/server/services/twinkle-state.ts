@@ -2,10 +2,10 @@
 // change. Plain JSON; a change is a function from one state to the next, so that whoever ends an operation can write it in
 // the same transaction. Knows no table and no engine.
 
+import type { TrainingDatum } from '../../backends/backend.ts'
+import type { Kwargs } from '../../catalogue/arguments.ts'
 import { type CatalogueLossSpec, DEFAULT_LOSS, lossTokens } from '../../catalogue/losses/catalogue.ts'
 import type { OptimizerSpec } from '../../catalogue/optimizers/spec.ts'
-import type { Kwargs } from '../../catalogue/arguments.ts'
-import type { TrainingDatum } from '../../backends/backend.ts'
 import type { LoraRequest } from './lora-request.ts'
 
 /** A name of the catalogue and what it was given. */
@@ -88,7 +88,11 @@ export function divisorOf({ gradient: { tokens, batches } }: AdapterState): numb
 }
 
 /** A backward pass was done. */
-export function afterPass(state: AdapterState, loss: CatalogueLossSpec, datums: readonly TrainingDatum[]): AdapterState {
+export function afterPass(
+  state: AdapterState,
+  loss: CatalogueLossSpec,
+  datums: readonly TrainingDatum[],
+): AdapterState {
   const { passes, tokens, batches, norm } = state.gradient
   const counted = lossTokens(loss, datums)
   return {
@@ -147,7 +151,9 @@ export function readResumable(metadata: string): Resumable | null {
   try {
     const { progress, accumulation } = JSON.parse(text)
     const { steps, consumed } = progress
-    return [steps, consumed, accumulation].every(Number.isSafeInteger) ? { progress: { steps, consumed }, accumulation } : null
+    return [steps, consumed, accumulation].every(Number.isSafeInteger)
+      ? { progress: { steps, consumed }, accumulation }
+      : null
   } catch {
     return null
   }

@@ -2,9 +2,9 @@
 // durability as Tinker's, and answers when they are done. What is due when, twinkle-state.ts says; saving and loading is
 // twinkle-saves.ts's.
 
-import type { OptimizerSpec } from '../../catalogue/optimizers/spec.ts'
 import type { Kwargs } from '../../catalogue/arguments.ts'
-import { catalogueLoss, type CatalogueLossSpec, DEFAULT_LOSS } from '../../catalogue/losses/catalogue.ts'
+import { type CatalogueLossSpec, catalogueLoss, DEFAULT_LOSS } from '../../catalogue/losses/catalogue.ts'
+import type { OptimizerSpec } from '../../catalogue/optimizers/spec.ts'
 import type { SampleCall, TrainingReply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
@@ -32,7 +32,7 @@ export interface Asked extends Address {
   readonly signal: AbortSignal
 }
 
-export interface ModelOutput {
+export type ModelOutput = {
   /** Null where the loss cannot be computed without inputs that the call did not have. */
   readonly loss: number | null
   readonly logps: number[][]
@@ -166,7 +166,13 @@ export class TwinkleTraining {
     })
   }
 
-  async #pass(asked: Asked, run: Run, { spec, isComputed }: LossChoice, rows: readonly EncodedRow[], forwardOnly: boolean) {
+  async #pass(
+    asked: Asked,
+    run: Run,
+    { spec, isComputed }: LossChoice,
+    rows: readonly EncodedRow[],
+    forwardOnly: boolean,
+  ) {
     const { training, futures } = this.#parts
     const { requestId } = await training.train(run.tenant, {
       family: 'twinkle',

@@ -3,7 +3,11 @@
 import { user } from '../error-kinds.ts'
 
 export const TWINKLE_ERRORS = {
-  UNKNOWN_ADAPTER: user(404, 'There is no adapter {name} of this owner.', '{names~name} add_adapter_to_model makes one.'),
+  UNKNOWN_ADAPTER: user(
+    404,
+    'There is no adapter {name} of this owner.',
+    '{names~name} add_adapter_to_model makes one.',
+  ),
   INVALID_ADAPTER_NAME: user(
     400,
     'The adapter name {name} is not possible.',
@@ -25,7 +29,16 @@ export const TWINKLE_ERRORS = {
     'An adapter here cannot have target_modules = {targets}.',
     'Send "all-linear", or a list of whole groups of these: {groups}.',
   ),
-  UNFIT_ROW: user(400, 'Row {index} cannot be computed: it {problem}.', 'See InputFeature in docs/reference/twinkle.md.'),
+  UNFIT_ROW: user(
+    400,
+    'Row {index} cannot be computed: it {problem}.',
+    'See InputFeature in docs/reference/twinkle.md.',
+  ),
+  CONVERSATIONS: user(
+    400,
+    'The rows are conversations, which have no tokens.',
+    'Encode them first: a row has input_ids, and labels that are shifted by one.',
+  ),
   UNSUPPORTED_KEYWORD: user(400, 'Nothing is computed here with {name} = {value}.', 'Leave it out, or send {wanted}.'),
   NO_OPTIMIZER: user(400, 'The adapter has no optimizer.', 'Call set_optimizer first.'),
   NO_BATCH: user(400, 'There is no batch to go back through.', 'Call forward first; each forward has one backward.'),

@@ -44,7 +44,10 @@ export function withInputs(encoded: readonly EncodedRow[], kwargs: Kwargs): Enco
   }
   const inputs = Object.entries(given).filter(([, value]) => value !== null && value !== undefined)
   return encoded.map((row, i) => {
-    const values = inputs.map(([field, value]) => [field, alignedTo(row, valueOf(value, i, encoded.length, field), i, field)])
+    const values = inputs.map(([field, value]) => [
+      field,
+      alignedTo(row, entryOf(value, i, encoded.length, field), i, field),
+    ])
     return { ...row, datum: { ...row.datum, ...Object.fromEntries(values) } }
   })
 }
@@ -92,7 +95,7 @@ function integers(given: unknown, field: string, refuse: (problem: string) => ne
 }
 
 /** One number for all rows, or one entry for each. */
-function valueOf(given: unknown, index: number, rows: number, field: string): unknown {
+function entryOf(given: unknown, index: number, rows: number, field: string): unknown {
   if (!Array.isArray(given)) return given
   if (given.length === rows) return given[index]
   throw serviceError('UNFIT_ROW', { index, problem: `${field} has ${given.length} entries for ${rows} rows` })
