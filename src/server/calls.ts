@@ -9,6 +9,8 @@ export interface TrainingCall {
   /** From 1; 0 = none given: the order of arrival counts. */
   readonly seqId: number
   readonly forwardOnly: boolean
+  /** Whose catalogue the loss is of; absent: the Tinker wire's. Twinkle's comes resolved, its configuration complete. */
+  readonly family?: 'twinkle'
   readonly lossName: string
   readonly lossConfig: Readonly<Record<string, number | string>>
   readonly datums: readonly TrainingDatum[]
