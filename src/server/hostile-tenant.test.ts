@@ -77,6 +77,8 @@ const ATTACKS: Attacks = {
   modelStep: [adapter()],
   modelZeroGrad: [adapter()],
   modelClipGradAndStep: [adapter()],
+  modelLrStep: [adapter()],
+  modelSetLrScheduler: [adapter(() => ({ scheduler_cls: 'StepLR', step_size: 1 }))],
   modelGetTrainConfigs: [adapter()],
   modelGetStateDict: [adapter()],
   modelHeartbeat: [adapter()],

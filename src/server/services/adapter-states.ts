@@ -117,7 +117,10 @@ function nextState(state: AdapterState, { work }: RunOperation, gave: Gave): Ada
     case 'zero_grad':
       return afterZeroGrad(state)
     case 'load_weights':
-      return afterLoad(state, work.from.optimizer ? (readResumable(work.from.checkpoint.user_metadata) ?? {}) : null)
+      return afterLoad(
+        state,
+        work.from.optimizer ? (readResumable(work.from.checkpoint.user_metadata) ?? 'unknown') : null,
+      )
     default:
       return state
   }

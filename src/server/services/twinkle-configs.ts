@@ -3,10 +3,10 @@
 import type { EngineInfo } from '../../backends/backend.ts'
 import { describeLora } from './lora-request.ts'
 import type { Run } from './runs.ts'
-import type { AdapterState } from './twinkle-state.ts'
+import { type AdapterState, currentOptimizer } from './twinkle-state.ts'
 
 export function describeState(run: Run, info: EngineInfo, state: AdapterState): string {
-  const { loss, optimizer, template, processor, accumulation, progress } = state
+  const { loss, optimizer, scheduler, template, processor, accumulation, progress } = state
   const named = (entry: { name: string; kwargs: object } | null) =>
     entry === null ? 'none' : `${entry.name}${inWords(entry.kwargs)}`
   return [
@@ -15,6 +15,8 @@ export function describeState(run: Run, info: EngineInfo, state: AdapterState): 
     `LoRA config: ${describeLora(state.lora)}`,
     `Loss: ${loss.name}${inWords(loss.config)}`,
     `Optimizer: ${optimizer === null ? 'none' : `${optimizer.name}${inWords(optimizer.spec)}`}`,
+    `Learning rate: ${currentOptimizer(state)?.learningRate ?? 'none'}`,
+    `Scheduler: ${scheduler === null ? 'none' : `${scheduler.name}${inWords(scheduler.spec.config)}`}`,
     `Gradient accumulation steps: ${accumulation}`,
     `Template: ${named(template)}`,
     `Processor: ${named(processor)}`,

@@ -6,6 +6,12 @@ import type { TrainingDatum } from '../../backends/backend.ts'
 import type { Kwargs } from '../../catalogue/arguments.ts'
 import { type CatalogueLossSpec, DEFAULT_LOSS, lossTokens } from '../../catalogue/losses/catalogue.ts'
 import type { OptimizerSpec } from '../../catalogue/optimizers/spec.ts'
+import {
+  advanceSchedule,
+  type Schedule,
+  type SchedulerSpec,
+  scheduledOptimizer,
+} from '../../catalogue/schedulers/schedulers.ts'
 import type { LoraRequest } from './lora-request.ts'
 
 /** A name of the catalogue and what it was given. */
@@ -21,6 +27,13 @@ export interface OptimizerState {
   readonly isFresh: boolean
 }
 
+export interface SchedulerState {
+  readonly name: string
+  readonly spec: SchedulerSpec
+  /** Where it is. */
+  readonly at: Schedule
+}
+
 export interface AdapterState {
   readonly lora: LoraRequest
   /** A place of the client's, which we never write to. */
@@ -29,6 +42,7 @@ export interface AdapterState {
   readonly processor: Named | null
   readonly loss: CatalogueLossSpec
   readonly optimizer: OptimizerState | null
+  readonly scheduler: SchedulerState | null
   /** Backward passes of which an update is made. */
   readonly accumulation: number
   readonly progress: Progress
@@ -66,6 +80,7 @@ export function newState(lora: LoraRequest, saveDir: string | null, accumulation
     processor: null,
     loss: DEFAULT_LOSS,
     optimizer: null,
+    scheduler: null,
     accumulation,
     progress: { steps: 0, consumed: 0 },
     gradient: NO_GRADIENT,
@@ -85,6 +100,12 @@ export function isUpdateDue({ gradient, accumulation }: AdapterState): boolean {
 /** What the gradient has to be divided by; 1 for one that was normalised already. */
 export function divisorOf({ gradient: { tokens, batches } }: AdapterState): number {
   return tokens + batches || 1
+}
+
+/** The optimiser with the learning rate of this moment; null where none is set. */
+export function currentOptimizer({ optimizer, scheduler }: AdapterState): OptimizerSpec | null {
+  if (!optimizer || !scheduler) return optimizer?.spec ?? null
+  return scheduledOptimizer(scheduler.spec, scheduler.at, optimizer.spec)
 }
 
 /** A backward pass was done. */
@@ -127,33 +148,49 @@ export function afterZeroGrad(state: AdapterState): AdapterState {
   return { ...state, gradient: { ...state.gradient, tokens: 0, batches: 0 } }
 }
 
-/** Other weights: no gradient, and where the optimiser came along, its settings and how far it was. */
-export function afterLoad(state: AdapterState, resumed: Partial<Resumable> | null): AdapterState {
-  const clean = { ...state, gradient: NO_GRADIENT, batch: null }
-  if (!resumed) return { ...clean, optimizer: state.optimizer && { ...state.optimizer, isFresh: true } }
-  return { ...clean, ...resumed, optimizer: state.optimizer && { ...state.optimizer, isFresh: false } }
+/** A step of the learning rate; nothing where no scheduler is set. Throws CatalogueError. */
+export function afterLrStep(state: AdapterState, kwargs: Kwargs): AdapterState {
+  const { scheduler } = state
+  return scheduler
+    ? { ...state, scheduler: { ...scheduler, at: advanceSchedule(scheduler.spec, scheduler.at, kwargs) } }
+    : state
 }
 
-/** The part of a state that belongs to a checkpoint with optimiser state. */
-export type Resumable = Pick<AdapterState, 'progress' | 'accumulation'>
+/** Other weights: no gradient; and where the optimiser came along, how far it was. `resumed` is null where it did not. */
+export function afterLoad(state: AdapterState, resumed: Resumable | 'unknown' | null): AdapterState {
+  const { optimizer, scheduler } = state
+  const clean = { ...state, gradient: NO_GRADIENT, batch: null }
+  if (resumed === null) return { ...clean, optimizer: optimizer && { ...optimizer, isFresh: true } }
+  const loaded = { ...clean, optimizer: optimizer && { ...optimizer, isFresh: false } }
+  if (resumed === 'unknown') return loaded
+  const { progress, accumulation, scheduleStep } = resumed
+  const at = scheduler && scheduleStep !== null ? { ...scheduler.at, step: scheduleStep } : scheduler?.at
+  return { ...loaded, progress, accumulation, scheduler: scheduler && at ? { ...scheduler, at } : scheduler }
+}
 
-export function resumableOf({ progress, accumulation }: AdapterState, consumed: number): Resumable {
-  return { progress: { ...progress, consumed }, accumulation }
+/** The part of a state that belongs to a checkpoint with optimiser state. Settings are the script's to make again. */
+export interface Resumable extends Pick<AdapterState, 'progress' | 'accumulation'> {
+  /** Of the learning rate's schedule; null without one. */
+  readonly scheduleStep: number | null
+}
+
+export function resumableOf({ progress, accumulation, scheduler }: AdapterState, consumed: number): Resumable {
+  return { progress: { ...progress, consumed }, accumulation, scheduleStep: scheduler?.at.step ?? null }
 }
 
 /** Key of a checkpoint's metadata; its text is a Resumable. */
 export const RESUMABLE_KEY = 'twinkle_progress'
 
-/** Null for checkpoints of other protocols, and for what is none. */
+/** Null for checkpoints of other protocols. Their clients write metadata as they like: what is no Resumable is none. */
 export function readResumable(metadata: string): Resumable | null {
   const text: unknown = JSON.parse(metadata)[RESUMABLE_KEY]
   if (typeof text !== 'string') return null
   try {
-    const { progress, accumulation } = JSON.parse(text)
+    const { progress, accumulation, scheduleStep } = JSON.parse(text)
     const { steps, consumed } = progress
-    return [steps, consumed, accumulation].every(Number.isSafeInteger)
-      ? { progress: { steps, consumed }, accumulation }
-      : null
+    const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0
+    const isWhole = [steps, consumed, accumulation, scheduleStep ?? 0].every(isCount) && accumulation > 0
+    return isWhole ? { progress: { steps, consumed }, accumulation, scheduleStep: scheduleStep ?? null } : null
   } catch {
     return null
   }

@@ -2,9 +2,9 @@
 // durability as Tinker's, and answers when they are done. What is due when, twinkle-state.ts says; saving and loading is
 // twinkle-saves.ts's.
 
+import type { OptimSettings } from '../../backends/backend.ts'
 import type { Kwargs } from '../../catalogue/arguments.ts'
 import { type CatalogueLossSpec, catalogueLoss, DEFAULT_LOSS } from '../../catalogue/losses/catalogue.ts'
-import type { OptimizerSpec } from '../../catalogue/optimizers/spec.ts'
 import type { SampleCall, TrainingReply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
@@ -25,7 +25,7 @@ import type { Run } from './runs.ts'
 import type { Sampling } from './sampling.ts'
 import type { Submitted, Training } from './training.ts'
 import type { Address, TwinkleAdapters } from './twinkle-adapters.ts'
-import { type AdapterState, divisorOf, isUpdateDue } from './twinkle-state.ts'
+import { type AdapterState, afterLrStep, currentOptimizer, divisorOf, isUpdateDue } from './twinkle-state.ts'
 
 /** A request about an adapter, and whether its caller is still there. */
 export interface Asked extends Address {
@@ -124,14 +124,22 @@ export class TwinkleTraining {
     await this.#inTurn(asked, kwargs, (run, state) => this.#zeroGrad(asked, run, state))
   }
 
-  /** clip, step and zeroGrad in one turn. */
+  async lrStep(asked: Asked, kwargs: Kwargs): Promise<void> {
+    const { gradient_accumulation_steps: _, ...ofStep } = kwargs
+    await this.#inTurn(asked, kwargs, async (run, state) => {
+      if (isUpdateDue(state)) await this.#parts.states.change(run.id, (now) => afterLrStep(now, ofStep))
+    })
+  }
+
+  /** clip, step, zeroGrad and lrStep in one turn. */
   async clipAndStep(asked: Asked, clip: Clip, kwargs: Kwargs): Promise<void> {
     await this.#inTurn(asked, kwargs, async (run, state) => {
       if (!isUpdateDue(state)) return
-      optimizerOf(state)
+      stepOf(state)
       await this.#clip(asked, run, state, clip)
       await this.#step(asked, run, await this.#parts.states.read(run.id))
       await this.#zeroGrad(asked, run, await this.#parts.states.read(run.id))
+      await this.#parts.states.change(run.id, (now) => afterLrStep(now, {}))
     })
   }
 
@@ -144,9 +152,9 @@ export class TwinkleTraining {
   }
 
   async #step(asked: Asked, run: Run, state: AdapterState): Promise<void> {
-    const { spec, isFresh } = optimizerOf(state)
+    const settings = stepOf(state)
     if (!isUpdateDue(state)) return
-    await this.#json(asked, this.#parts.training.optimStep(run.tenant, run.id, 0, { ...spec, fresh: isFresh }))
+    await this.#json(asked, this.#parts.training.optimStep(run.tenant, run.id, 0, settings))
   }
 
   async #zeroGrad(asked: Asked, run: Run, state: AdapterState): Promise<void> {
@@ -245,9 +253,11 @@ function lossFor(spec: CatalogueLossSpec, rows: readonly EncodedRow[]): LossChoi
   return isThere && isWhole ? { spec, isComputed: true } : { spec: DEFAULT_LOSS, isComputed: false }
 }
 
-function optimizerOf({ optimizer }: AdapterState): { spec: OptimizerSpec; isFresh: boolean } {
-  if (!optimizer) throw serviceError('NO_OPTIMIZER')
-  return optimizer
+/** Throws NO_OPTIMIZER. */
+function stepOf(state: AdapterState): OptimSettings {
+  const spec = currentOptimizer(state)
+  if (!spec) throw serviceError('NO_OPTIMIZER')
+  return { ...spec, fresh: state.optimizer?.isFresh ?? false }
 }
 
 function outputOf(rows: readonly EncodedRow[], values: readonly ArrayLike<number>[], loss: number | null): ModelOutput {

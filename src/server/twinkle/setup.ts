@@ -1,8 +1,9 @@
 // Making adapters, and saying how they are trained: names of the catalogue, which are looked up when they are set.
 
 import { resolveCatalogueLoss } from '../../catalogue/losses/catalogue.ts'
-import { resolveOptimizer } from '../../catalogue/optimizers/index.ts'
+import { resolveOptimizer } from '../../catalogue/optimizers/optimizers.ts'
 import { createProcessor } from '../../catalogue/processors/index.ts'
+import { beginSchedule, resolveScheduler } from '../../catalogue/schedulers/schedulers.ts'
 import type { RequestBody } from '../../generated/operations.ts'
 import { serviceError } from '../errors.ts'
 import { finished } from '../services/finished.ts'
@@ -51,6 +52,14 @@ export function setupHandlers({ models, futures, adapterStates, twinkleAdapters 
       const { optimizer_cls: name } = call.body
       const spec = resolveOptimizer(name, keywords(call.body, 'optimizer_cls'))
       return set(call, (state) => ({ ...state, optimizer: { name, spec, isFresh: true }, scheduler: null }))
+    },
+    modelSetLrScheduler: async (call) => {
+      const { scheduler_cls: name } = call.body
+      const spec = resolveScheduler(name, keywords(call.body, 'scheduler_cls'))
+      return set(call, (state) => {
+        if (!state.optimizer) throw serviceError('NO_OPTIMIZER')
+        return { ...state, scheduler: { name, spec, at: beginSchedule(spec, state.optimizer.spec) } }
+      })
     },
     modelApplyPatch: async ({ params, body }) => {
       models.get(params.base)

@@ -47,6 +47,10 @@ export function trainingHandlers({ twinkleTraining: training }: Services) {
       await training.zeroGrad(askedOf(call), keywords(call.body))
       return null
     },
+    modelLrStep: async (call) => {
+      await training.lrStep(askedOf(call), keywords(call.body))
+      return null
+    },
     modelClipGradAndStep: async (call) => {
       await training.clipAndStep(askedOf(call), clipOf(call.body), keywords(call.body, ...CLIP))
       return null

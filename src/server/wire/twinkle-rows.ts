@@ -128,5 +128,5 @@ export function decodeRow({ datum, positions, length }: EncodedRow, values: Arra
 
 /** How many labels count. */
 export function countOf(rows: readonly EncodedRow[]): number {
-  return rows.reduce((sum, { datum }) => sum + (datum.mask ?? []).reduce((count: number, one) => count + one, 0), 0)
+  return rows.reduce((sum, { datum: { mask } }) => sum + (mask?.reduce((count, one) => count + one, 0) ?? 0), 0)
 }
