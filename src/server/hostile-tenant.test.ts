@@ -18,7 +18,9 @@ interface Ids extends Omit<Owned, 'key' | 'paths' | 'futures' | 'spare'> {
 
 type Attack = (ids: Ids) => Sent
 /** Null: the operation takes no id and tells nothing of tenants. */
-type Attacks = { readonly [K in RoutedOperationId<'tinker' | 'adapters' | 'twinkle'>]: readonly Attack[] | null }
+type Attacks = {
+  readonly [K in RoutedOperationId<'tinker' | 'adapters' | 'twinkle' | 'openai'>]: readonly Attack[] | null
+}
 
 const of =
   (body: (ids: Ids) => unknown): Attack =>
@@ -60,6 +62,9 @@ const CUSTOM_LOSS = {
   graph: { format: 1, nodes: [] },
 }
 
+const messages = [{ role: 'user', content: 'hi' }]
+const completion = { prompt: [1, 2], max_tokens: 1 }
+
 const ATTACKS: Attacks = {
   modelCreate: null,
   modelAddAdapter: [adapter()],
@@ -90,6 +95,18 @@ const ATTACKS: Attacks = {
   ],
   modelUploadToHub: [ownAdapter(({ path }) => ({ checkpoint_dir: path, hub_model_id: 'a/stolen' }))],
   modelUploadStatus: [({ future }) => ({ params: { base: 'org/tiny', request_id: future } })],
+  createChatCompletion: [
+    of(({ path }) => ({ model: path, messages, max_tokens: 1 })),
+    of(({ path }) => ({ model: path.replace('tinker:', 'twinkle:'), messages, max_tokens: 1 })),
+    of(({ path }) => ({ model: 'org/tiny', adapter_uri: path, messages, max_tokens: 1 })),
+  ],
+  createCompletion: [
+    of(({ path }) => ({ model: path, ...completion })),
+    of(({ run }) => ({ model: run, ...completion })),
+    of(({ path }) => ({ model: 'org/tiny', adapter_uri: path, ...completion })),
+  ],
+  listModels: [() => ({})],
+  retrieveModel: [({ path }) => ({ params: { model: path } })],
   twinkleHealthz: null,
   twinkleDeepHealth: null,
   modelHealthz: null,

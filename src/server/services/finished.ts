@@ -2,7 +2,7 @@
 // takes. Knows futures; knows no operation.
 
 import type { Reply } from '../calls.ts'
-import { failureError, serviceError } from '../errors.ts'
+import { failedWith, serviceError } from '../errors.ts'
 import { replyOf } from '../wire/reply.ts'
 import type { Futures } from './futures.ts'
 
@@ -21,7 +21,7 @@ export async function finished(
   signal: AbortSignal,
 ): Promise<Reply> {
   const future = await futures.retrieve(tenant, requestId, FOREVER_MS, signal)
-  if (future.state === 'failed') throw failureError(future.error)
+  if (future.state === 'failed') throw failedWith(future.error)
   if (future.state === 'pending') throw serviceError('SHUTTING_DOWN')
   return replyOf(future.type, future.bytes)
 }
