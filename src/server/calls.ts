@@ -53,6 +53,8 @@ export interface SampleCall {
   readonly targetPromptLogprobs?: TargetTensor
   /** How many tokens to draw for each position of the prompt after the first; absent: none. */
   readonly promptAltTokens?: number
+  /** Whoever asked waits on an open connection and has no id to come back with: a server that starts anew drops it. */
+  readonly isHeld?: true
 }
 
 /**
