@@ -156,11 +156,6 @@ export class ServiceClient {
     return this.#session.close(status, detail)
   }
 
-  /** `await using service = new ServiceClient()` closes it at the end of the block. */
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close()
-  }
-
   #sessionless(): Connection {
     this.#rest ??= new Connection(this.#options)
     return this.#rest
