@@ -4,7 +4,7 @@ import { canStartPostgres } from './src/server/store/testing/postgres-server.ts'
 /** What works on a database is tested on both kinds. */
 const ON_DATABASES = [
   'src/server/*.test.ts',
-  'src/server/{store,services,tinker,datums}/*.test.ts',
+  'src/server/{store,services,tinker,twinkle,datums}/*.test.ts',
   'src/cli/state.test.ts',
 ]
 const POSTGRES_ONLY = [
@@ -16,8 +16,8 @@ const POSTGRES_ONLY = [
  * clock of retention.test.ts leaps over hours, in which pg gives its connections up.
  */
 const SQLITE_ONLY = [
-  'src/server/{config,errors}.test.ts',
-  'src/server/store/{state-lock,shared-sync,sqlite,sqlite-driver,turns}.test.ts',
+  'src/server/{config,errors,model-backends}.test.ts',
+  'src/server/store/{state-lock,postgres-driver,shared-sync,sqlite,sqlite-driver,turns}.test.ts',
   'src/server/services/{two-servers,retention}.test.ts',
 ]
 

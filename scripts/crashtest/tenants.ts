@@ -31,7 +31,9 @@ export interface Where {
 }
 
 export async function newTenant(where: Where, name: string, baseModel: string, isAlone: boolean): Promise<Tenant> {
-  const service = new ServiceClient({ baseUrl: where.url, apiKey: `tml-${name}`, fetch: where.fetch })
+  // Servers that die are what this is about: no word of it, and no end of patience.
+  const calm = { onMessage: () => {}, firstAnswerMs: 300_000 }
+  const service = new ServiceClient({ baseUrl: where.url, apiKey: `tml-${name}`, fetch: where.fetch, ...calm })
   const seed = numberOf(name)
   const training = await service.createLoraTrainingClient({ baseModel, rank: RANK, seed })
   const base = await service.createSamplingClient({ baseModel })

@@ -65,6 +65,11 @@ export class Arguments {
       value.every(isIn(range))
     return this.#value(key, fallback, holds, `a list of ${length ?? `up to ${MOST_NUMBERS}`} numbers${inWords(range)}`)
   }
+  /** As it came, or undefined; the entry checks it. */
+  raw(key: string): unknown {
+    this.#read.add(key)
+    return this.has(key) ? this.#given[key] : undefined
+  }
   /** Taken and left without effect, where others have it for what makes no difference to the numbers. */
   ignore(...keys: readonly string[]): void {
     for (const key of keys) this.#read.add(key)

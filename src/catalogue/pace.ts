@@ -4,7 +4,7 @@
 export interface Pace {
   /** Asked between pieces of work: settles when more may be done. Throws to end the work. */
   rest(): Promise<void>
-  /** Told of what is kept from now on, in bytes (negative: let go of). Throws where that is too much. */
+  /** Told of what is kept from now on, in bytes (negative: let go of). Throws where that is too much; then it is not counted. */
   hold(bytes: number): void
 }
 

@@ -17,7 +17,9 @@ interface Ids extends Omit<Owned, 'key' | 'paths' | 'futures' | 'spare'> {
 
 type Attack = (ids: Ids) => Sent
 /** Null: the operation takes no id and tells nothing of tenants. */
-type Attacks = { readonly [K in RoutedOperationId<'tinker' | 'adapters' | 'twinkle'>]: readonly Attack[] | null }
+type Attacks = {
+  readonly [K in RoutedOperationId<'tinker' | 'adapters' | 'twinkle' | 'openai'>]: readonly Attack[] | null
+}
 
 const of =
   (body: (ids: Ids) => unknown): Attack =>
@@ -25,6 +27,10 @@ const of =
 const checkpoint: Attack = ({ path }) => {
   const [kind = '', name = ''] = path.split('/').slice(-2)
   return { params: { run: path.slice('tinker://'.length, -`/${kind}/${name}`.length), kind, name } }
+}
+const twinkleCheckpoint: Attack = (ids) => {
+  const { run, ...rest } = checkpoint(ids).params as { run: string; kind: string; name: string }
+  return { params: { run_id: run, ...rest } }
 }
 const scopes: readonly Attack[] = [
   ({ run, session }) => ({ params: { run, session_id: session }, query: { access_scope: 'owned' } }),
@@ -42,8 +48,39 @@ const CUSTOM_LOSS = {
   graph: { format: 1, nodes: [] },
 }
 
+const messages = [{ role: 'user', content: 'hi' }]
+const completion = { prompt: [1, 2], max_tokens: 1 }
+
 const ATTACKS: Attacks = {
+  createChatCompletion: [
+    of(({ path }) => ({ model: path, messages, max_tokens: 1 })),
+    of(({ path }) => ({ model: path.replace('tinker:', 'twinkle:'), messages, max_tokens: 1 })),
+    of(({ path }) => ({ model: 'org/tiny', adapter_uri: path, messages, max_tokens: 1 })),
+  ],
+  createCompletion: [
+    of(({ path }) => ({ model: path, ...completion })),
+    of(({ run }) => ({ model: run, ...completion })),
+    of(({ path }) => ({ model: 'org/tiny', adapter_uri: path, ...completion })),
+  ],
+  listModels: [() => ({})],
+  retrieveModel: [({ path }) => ({ params: { model: path } })],
   twinkleHealthz: null,
+  twinkleDeepHealth: null,
+  modelHealthz: null,
+  twinkleCapabilities: null,
+  twinkleStatus: [() => ({})],
+  twinkleCapacity: [() => ({})],
+  twinkleCreateSession: null,
+  twinkleSessionHeartbeat: [of(({ session }) => ({ session_id: session }))],
+  twinkleListRuns: [() => ({})],
+  twinkleGetRun: [({ run }) => ({ params: { run_id: run } })],
+  twinkleListCheckpoints: [({ run }) => ({ params: { run_id: run } })],
+  twinkleDeleteCheckpoint: [twinkleCheckpoint],
+  twinkleCheckpointPath: [twinkleCheckpoint],
+  twinkleWeightsInfo: [
+    of(({ path }) => ({ twinkle_path: path })),
+    of(({ path }) => ({ twinkle_path: path.replace('tinker:', 'twinkle:') })),
+  ],
   importAdapter: null,
   mergeAdapter: [of(({ path }) => ({ path }))],
   // By a signed address only: adapters.test.ts.

@@ -218,7 +218,9 @@ describe('sampling', () => {
   it('reads the best tokens of prompt and samples', async () => {
     const golden =
       '0a14120805000000060000001a08000000bf000080bf0a2808011204070000001a04000000c022180a0807000000090000001208000000c0000040c018022001120c0000c07f000080bf000000c02a100a0800000000000040c0180122020201322c0a180a100400000000000000050000000000000018022202020112100a08000080bf000000c0180122020201'
-    const server = new FakeServer().on('retrieve_future', () => protobuf(Buffer.from(golden, 'hex')))
+    const server = new FakeServer()
+      .on('retrieve_future', () => protobuf(Buffer.from(golden, 'hex')))
+      .on('asample', () => ({ request_id: 'r', sample_sequence_ids: ['a', 'b'] }))
     const client = await server.client().createSamplingClient({ baseModel: 'org/m' })
     const { sequences, promptLogprobs } = await client.sample({ prompt })
     expect(sequences[0]).toMatchObject({ tokens: [5, 6], logprobs: [-0.5, -1], stopReason: 'stop' })
@@ -292,16 +294,14 @@ describe('a service client', () => {
     })
     server.on('get_server_capabilities', () => ({ supported_models: [{ model_name: 'm', trainable: true }] }))
     const { supportedModels } = await service.getServerCapabilities()
-    expect(supportedModels).toEqual([
-      { name: 'm', maxContextLength: undefined, isTrainable: true, isSampleable: undefined },
-    ])
-    const headers = server.asked[0]!.headers
+    expect(supportedModels).toEqual([{ modelName: 'm', trainable: true }])
+    const headers = server.asked.at(-1)!.headers
     expect([headers.get('x-api-key'), headers.get('x-a')]).toEqual(['tml-k', 'b'])
     expect(headers.get('x-sdk-method')).toBe('ServiceClient.get_server_capabilities')
   })
 
   it('says who could not be reached', async () => {
-    const service = new ServiceClient({ baseUrl: 'http://127.0.0.1:1', apiKey: 'k', headers: {} })
+    const service = new ServiceClient({ baseUrl: 'http://127.0.0.1:1', apiKey: 'tml-k', onMessage: () => {} })
     const clock = sinon.useFakeTimers({ toFake: ['setTimeout', 'Date'], shouldAdvanceTime: true })
     const asked = service.getServerCapabilities().catch((error: unknown) => error)
     for (let minute = 0; minute < 60; minute++) await clock.tickAsync(60_000)

@@ -1,6 +1,9 @@
 // What a submitted operation returns: a promise of its result, which also says when the submission has been acknowledged.
 // Operations can so be queued one behind the other before the first result is there.
 
+import { TimeoutError } from './errors.ts'
+import { sleep, unlessAborted } from './timing.ts'
+
 export class ApiFuture<T> implements PromiseLike<T> {
   /** Settles when the server has acknowledged the operation: from then on it will be carried out. */
   readonly submitted: Promise<void>
@@ -12,6 +15,18 @@ export class ApiFuture<T> implements PromiseLike<T> {
     // A failure belongs to whoever awaits this future, perhaps later than others: it must not end the process before.
     this.submitted.catch(() => {})
     result.catch(() => {})
+  }
+
+  /** The same promise, waited for at most so long. Throws TimeoutError; the operation goes on, and can be awaited again. */
+  async result(options: { readonly timeoutMs?: number; readonly signal?: AbortSignal } = {}): Promise<T> {
+    const { timeoutMs, signal } = options
+    if (timeoutMs === undefined) return unlessAborted(this.#result, signal)
+    const enough = new AbortController()
+    const late = sleep(timeoutMs, enough.signal).then(() => {
+      throw new TimeoutError(`There is no result after ${timeoutMs} ms; the operation goes on.`)
+    })
+    late.catch(() => {})
+    return unlessAborted(Promise.race([this.#result, late]), signal).finally(() => enough.abort())
   }
 
   // biome-ignore lint/suspicious/noThenProperty: awaiting a future is what it is for

@@ -5,84 +5,131 @@ import {
   type OperationId,
   operations,
   type PathParams,
+  type QueryParams,
   type RequestBody,
   type SuccessBody,
 } from '../../generated/operations.ts'
+import { checkAnswer } from './answer-shapes.ts'
+import { BILLING_PAUSE_MS, BillingPause } from './billing.ts'
+import type { Credential } from './credential.ts'
 import { ConnectionError, StatusError, TimeoutError, TinkerError } from './errors.ts'
+import { type Answer, parseJson, statusError, unreachable } from './http-answer.ts'
 import { wireJson } from './json.ts'
+import type { Tell } from './messages.ts'
 import { type RetryPolicy, retryDelay, STANDARD } from './retry.ts'
 import { sleep } from './timing.ts'
-import { CLIENT_VERSION } from './version.ts'
+import { CLIENT_VERSION, PROTOCOL_VERSION } from './version.ts'
 
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>
 
 export interface HttpOptions {
   readonly baseUrl: string
-  readonly apiKey: string
+  readonly credential: Credential
+  readonly tell: Tell
   /** Sent with every request. */
   readonly headers?: Readonly<Record<string, string>>
   readonly fetch?: Fetch
+  readonly firstAnswerMs?: number
 }
 
 export interface Call<K extends OperationId> {
   /** JSON, or bytes of a protobuf message. */
   readonly body?: RequestBody<K> | Uint8Array
   readonly path?: PathParams<K>
+  readonly query?: Partial<QueryParams<K>>
   readonly headers?: Readonly<Record<string, string>>
   /** The public method this serves, as the protocol names it: `TrainingClient.optim_step`. */
   readonly method?: string
   readonly accept?: string
   readonly retry?: RetryPolicy
   readonly timeoutMs?: number
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
+  /** Signs this one request instead of the client's own credential. */
+  readonly credential?: Credential
+  /** `manual`: a redirect is the answer, and not followed. */
+  readonly redirect?: 'follow' | 'manual'
 }
 
-export interface Answer {
-  readonly status: number
-  readonly contentType: string
-  readonly bytes: Uint8Array
-}
-
-const PROTOBUF = 'application/x-protobuf'
+/** How long a server that has never answered is tried, unless the options say otherwise. */
+const FIRST_ANSWER_MS = 30_000
 
 export class Http {
   readonly baseUrl: string
-  readonly #apiKey: string
-  readonly #headers: Readonly<Record<string, string>>
-  readonly #fetch: Fetch
+  readonly billing: BillingPause
+  /** May become another one once the server has said what it wants. */
+  credential: Credential
+  readonly headers: Readonly<Record<string, string>>
+  readonly fetch: Fetch
+  readonly #tell: Tell
+  readonly #firstAnswerMs: number
+  readonly #notes = new Set<string>()
+  #hasAnswered = false
+  #isWarned = false
 
   constructor(options: HttpOptions) {
     if (!/^https?:\/\//.test(options.baseUrl)) {
       throw new TinkerError(`The base URL ${JSON.stringify(options.baseUrl)} does not start with http:// or https://.`)
     }
     this.baseUrl = options.baseUrl.replace(/\/+$/, '')
-    this.#apiKey = options.apiKey
-    this.#headers = options.headers ?? {}
-    this.#fetch = options.fetch ?? ((url, init) => globalThis.fetch(url, init))
+    this.credential = options.credential
+    this.headers = options.headers ?? {}
+    this.fetch = options.fetch ?? ((url, init) => globalThis.fetch(url, init))
+    this.#tell = options.tell
+    this.#firstAnswerMs = options.firstAnswerMs ?? FIRST_ANSWER_MS
+    this.billing = new BillingPause(options.tell)
   }
 
-  /** The JSON of a successful answer. */
+  /** The JSON of a successful answer. Throws UnexpectedAnswerError when it is not what the operation answers. */
   async json<K extends OperationId>(operation: K, call: Call<K> = {}): Promise<SuccessBody<K>> {
-    return parseJson((await this.send(operation, call)).bytes) as SuccessBody<K>
+    const answer = await this.send(operation, call)
+    const body = parseJson(answer)
+    checkAnswer(operation, body, answer.url)
+    return body as SuccessBody<K>
   }
 
   /** Throws StatusError, ConnectionError or TimeoutError once the policy of repetition is exhausted. */
   async send<K extends OperationId>(operation: K, call: Call<K> = {}): Promise<Answer> {
+    const policy = call.retry ?? STANDARD
     const start = Date.now()
     const idempotencyKey = `twinkle-ts-retry-${crypto.randomUUID()}`
-    for (let failure = 0; ; failure++) {
+    for (let failure = 0; ; ) {
       try {
-        return await this.#once(operation, call, failure, idempotencyKey)
+        return await this.#signed(operation, call, failure % (policy.inner + 1), idempotencyKey)
       } catch (error) {
         if (call.signal?.aborted) throw call.signal.reason
-        const delay = retryDelay(call.retry ?? STANDARD, failure, Date.now() - start, error)
-        if (delay === null) throw error
+        if (policy.hasOuter && this.billing.covers(error)) {
+          await sleep(BILLING_PAUSE_MS, call.signal)
+          continue
+        }
+        const delay = retryDelay(policy, failure++, Date.now() - start, error)
+        if (delay === null || this.#isHopeless(error, Date.now() - start)) throw exhausted(error, failure, start)
         await sleep(delay, call.signal)
       }
     }
   }
 
-  async #once<K extends OperationId>(operation: K, call: Call<K>, count: number, key: string): Promise<Answer> {
+  /** Whether to stop trying an address where nobody has ever answered; warns when that begins. */
+  #isHopeless(error: unknown, elapsedMs: number): boolean {
+    if (this.#hasAnswered || !(error instanceof ConnectionError)) return false
+    if (!this.#isWarned)
+      this.#tell('warning', `${error.message} Trying again for ${this.#firstAnswerMs / 1000} seconds.`)
+    this.#isWarned = true
+    return elapsedMs >= this.#firstAnswerMs
+  }
+
+  /** Once more with another token, if the server says that this one is not valid any longer. */
+  async #signed<K extends OperationId>(operation: K, call: Call<K>, count: number, key: string): Promise<Answer> {
+    const credential = call.credential ?? this.credential
+    const token = await credential.token()
+    try {
+      return await this.#once(operation, call, count, key, token)
+    } catch (error) {
+      if (!isInvalidToken(error) || !credential.replace) throw error
+      return this.#once(operation, call, count, key, await credential.replace(token))
+    }
+  }
+
+  async #once<K extends OperationId>(operation: K, call: Call<K>, count: number, key: string, token: string) {
     const { method, path } = operations[operation]
     const timeoutMs = call.timeoutMs ?? 60_000
     const timeout = AbortSignal.timeout(timeoutMs)
@@ -90,52 +137,65 @@ export class Http {
       method: method.toUpperCase(),
       headers: {
         accept: call.accept ?? 'application/json',
-        'x-api-key': this.#apiKey,
-        'x-sdk-version': CLIENT_VERSION,
+        'user-agent': `twinkle-ts/${CLIENT_VERSION}`,
+        'x-api-key': token,
         'x-stainless-retry-count': String(count),
         'x-stainless-read-timeout': String(timeoutMs / 1000),
-        ...(call.method === undefined ? {} : { 'x-sdk-method': call.method }),
+        ...(call.method === undefined ? {} : { 'x-sdk-version': PROTOCOL_VERSION, 'x-sdk-method': call.method }),
         ...(method === 'get' ? {} : { 'x-idempotency-key': key, 'content-type': contentType(call.body) }),
-        ...this.#headers,
+        ...this.headers,
         ...call.headers,
       },
       signal: call.signal ? AbortSignal.any([call.signal, timeout]) : timeout,
+      ...(call.redirect === undefined ? {} : { redirect: call.redirect }),
       ...(call.body === undefined ? {} : { body: encodeBody(call.body) }),
     }
-    return this.#exchange(this.baseUrl + filled(path, call.path ?? {}), init, timeout)
+    const url = this.baseUrl + filled(path, call.path ?? {}) + queryText(call.query ?? {})
+    return this.#exchange(url, init, timeout)
   }
 
   async #exchange(url: string, init: RequestInit, timeout: AbortSignal): Promise<Answer> {
     let response: Response
     let bytes: Uint8Array
     try {
-      response = await this.#fetch(url, init)
+      response = await this.fetch(url, init)
       bytes = new Uint8Array(await response.arrayBuffer())
     } catch (error) {
       if (timeout.aborted) throw new TimeoutError(`${url} did not answer in time.`, { cause: error })
-      throw new ConnectionError(`${url} could not be reached: ${reasonOf(error)}.`, { cause: error })
+      throw unreachable(url, error)
     }
-    if (!response.ok) throw statusError(response, bytes)
-    return { status: response.status, contentType: response.headers.get('content-type') ?? '', bytes }
+    this.#hasAnswered = true
+    this.#note(response.headers)
+    const isRedirect = init.redirect === 'manual' && response.status >= 300 && response.status < 400
+    if (!response.ok && !isRedirect) throw statusError(url, response, bytes)
+    const { status, headers } = response
+    return { url, status, headers, contentType: headers.get('content-type') ?? '', bytes }
+  }
+
+  /** What the server says of the request's future, once. */
+  #note(headers: Headers): void {
+    const note = headers.get('x-deprecation-note')
+    if (note === null || this.#notes.has(note)) return
+    this.#notes.add(note)
+    this.#tell(headers.get('x-deprecation-level') === 'error' ? 'error' : 'warning', note)
   }
 }
 
-export function isProtobuf(answer: Answer): boolean {
-  return answer.contentType.includes(PROTOBUF)
+function isInvalidToken(error: unknown): boolean {
+  if (!(error instanceof StatusError) || error.status !== 401) return false
+  return (error.headers.get('www-authenticate') ?? '').includes('error="invalid_token"')
 }
 
-export function parseJson(bytes: Uint8Array): unknown {
-  const text = new TextDecoder().decode(bytes)
-  if (text === '') return undefined
-  try {
-    return JSON.parse(text)
-  } catch {
-    throw new TinkerError(`The server's answer is not JSON: ${text.slice(0, 200)}`)
+/** Says how often it was tried, where it was more than once. */
+function exhausted(error: unknown, attempts: number, start: number): unknown {
+  if (error instanceof Error && attempts > 1) {
+    error.message += ` (given up after ${attempts} attempts in ${Math.round((Date.now() - start) / 1000)} s)`
   }
+  return error
 }
 
 function contentType(body: unknown): string {
-  return body instanceof Uint8Array ? PROTOBUF : 'application/json'
+  return body instanceof Uint8Array ? 'application/x-protobuf' : 'application/json'
 }
 
 function encodeBody(body: unknown): string | Uint8Array<ArrayBuffer> {
@@ -150,23 +210,8 @@ function filled(path: string, values: object): string {
   )
 }
 
-function statusError(response: Response, bytes: Uint8Array): StatusError {
-  const text = new TextDecoder().decode(bytes)
-  const body = safely(() => JSON.parse(text)) as { detail?: unknown; code?: unknown } | undefined
-  const detail = typeof body?.detail === 'string' ? body.detail : text.slice(0, 500) || response.statusText
-  const code = typeof body?.code === 'string' ? body.code : undefined
-  return new StatusError(response.status, `${response.status}: ${detail}`, response.headers, code)
-}
-
-function safely<T>(work: () => T): T | undefined {
-  try {
-    return work()
-  } catch {
-    return undefined
-  }
-}
-
-function reasonOf(error: unknown): string {
-  const { message, cause } = error as { message?: string; cause?: { code?: string; message?: string } }
-  return cause?.code ?? cause?.message ?? message ?? String(error)
+function queryText(query: object): string {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined)
+  const text = new URLSearchParams(given.map(([name, value]): [string, string] => [name, String(value)])).toString()
+  return text === '' ? '' : `?${text}`
 }

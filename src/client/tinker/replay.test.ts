@@ -1,105 +1,372 @@
-// What this client sends is what the Python SDK 0.38.0 was recorded to send, and it reads what that one was answered.
-import { afterEach, expect, it } from 'vitest'
-import { ModelInput, ServiceClient } from './index.ts'
-import { type Replay, recorded, replay } from './testing/replay.ts'
+// What this client sends is what the Python SDK 0.38.0 was recorded to send, number for number, and it reads what that one
+// was answered. The first recordings are one session from its beginning to its end, and so is the first test.
+import { randomBytes } from 'node:crypto'
+import sinon from 'sinon'
+import { afterEach, describe, expect, it } from 'vitest'
+import { AdminClient, ModelInput, RestClient, SamplingClient, ServiceClient, type TrainingClient } from './index.ts'
+import { answering, type Exchange, type Replay, recorded, replay } from './testing/replay.ts'
 
 let server: Replay
-afterEach(() => server.close())
+const clients: ServiceClient[] = []
+afterEach(async () => {
+  sinon.restore()
+  await server.close()
+  clients.length = 0
+})
 
-async function served(exchanges: Parameters<typeof replay>[0], options = {}): Promise<ServiceClient> {
-  server = await replay(exchanges)
-  return new ServiceClient({ baseUrl: server.url, apiKey: 'tml-test', ...options })
+async function served(exchanges: readonly Exchange[], options: Parameters<typeof replay>[1] = {}) {
+  server = await replay(exchanges, options)
 }
 
-const start = () => recorded('01-start-session').filter(({ request }) => !request.path.endsWith('dynamic_config'))
-const plainStart = () =>
-  start().map((exchange) => {
-    if (!exchange.request.path.endsWith('create_session')) return exchange
-    const json = { tags: [], user_metadata: {}, type: 'create_session' }
-    return { ...exchange, request: { ...exchange.request, body: { json } } }
-  })
-const created = () => [...plainStart(), ...recorded('02-create-model')]
-const training = (service: ServiceClient) =>
-  service.createLoraTrainingClient({ baseModel: 'org/tiny', rank: 8, seed: 7 })
+const access = () => ({ baseUrl: server.url, apiKey: 'tml-test', onMessage: () => {} })
+
+function expectAllReplayed(): void {
+  expect([server.differences, server.left()]).toEqual([[], []])
+}
+
+const NAMED = { userMetadata: { k: 'v' }, projectId: 'p1', displayName: 'my run' }
 const prompt = ModelInput.fromInts([1, 2, 3, 4])
+const data = [
+  { modelInput: ModelInput.fromInts([1, 2, 3]), lossFnInputs: { weights: [0, 1, 1], target_tokens: [2, 3, 4] } },
+]
+const logprobs = { logprobs: { data: new Float32Array([-2, -2, -2]), shape: [3] } }
 
-it('begins a session, makes a model and finishes', async () => {
-  const exchanges = [...start(), ...recorded('02-create-model'), ...recorded('11-finish')]
-  const service = await served(exchanges, { userMetadata: { k: 'v' }, projectId: 'p1', displayName: 'my run' })
-  const client = await training(service)
-  expect([client.modelId, client.baseModel, client.loraRank]).toEqual(['sess-1:train:0', 'org/tiny', 8])
-  await service.close('success', 'done')
-  expect([server.differences, server.left()]).toEqual([[], 0])
-})
-
-it('trains in protobuf both ways', async () => {
-  const service = await served([...created(), ...recorded('03-forward-backward')])
-  const client = await training(service)
-  const data = [
-    { modelInput: ModelInput.fromInts([1, 2, 3]), lossFnInputs: { weights: [0, 1, 1], target_tokens: [2, 3, 4] } },
+/** A session for what was recorded in another one. */
+function start(sessionId: string, config: object = {}, dynamic: Exchange | undefined = undefined): Exchange[] {
+  const [clientConfig, dynamicConfig, session] = recorded('01-start-session')
+  const json = { tags: [], user_metadata: {}, sdk_version: '0.38.0', type: 'create_session' }
+  const plain = { ...session!, request: { ...session!.request, body: { json } } }
+  return [
+    answering(clientConfig!, { use_pyqwest_transport: false, ...config }),
+    dynamic ?? dynamicConfig!,
+    answering(plain, { session_id: sessionId }),
   ]
-  const output = await client.forwardBackward(data, 'cross_entropy')
-  await client.forwardBackward(data, 'ppo', { clip_low_threshold: 0.9, mode: 'x' })
-  await client.forward(data, 'cross_entropy')
-  expect(output).toEqual({
-    lossFnOutputType: 'TorchLossReturn',
-    lossFnOutputs: [{ logprobs: { data: new Float32Array([-2, -2, -2]), shape: [3] } }],
-    metrics: { 'loss:sum': 4 },
-  })
-  expect([server.differences, server.left()]).toEqual([[], 0])
-})
+}
 
-it('takes optimiser steps and saves', async () => {
-  const saves = recorded('06-saves')
-  const mine = [...saves.slice(0, 4), ...saves.slice(6, 8)]
-  const service = await served([...created(), ...recorded('04-optim-step').slice(0, 2), ...mine])
-  const client = await training(service)
-  expect(await client.optimStep({ learningRate: 0.001 })).toEqual({ metrics: { 'grad_norm:mean': 1 } })
-  const state = await client.saveState('a', { ttlSeconds: 3600, userMetadata: { step: '1' } })
-  expect(state.path).toBe('tinker://sess-1:train:0/weights/a')
-  const weights = await client.saveWeightsForSampler('s', { userMetadata: { a: 'b' } })
-  expect(weights.path).toBe('tinker://sess-1:train:0/sampler_weights/s')
-  expect((await client.saveWeightsAndGetSamplingClient()).samplingSessionId).toBe('sess-1:sample:0')
-  expect([server.differences, server.left()]).toEqual([[], 0])
-})
+/** The recording with one session's ids for another's. */
+function inSession(exchanges: readonly Exchange[], from: string, to: string): Exchange[] {
+  return JSON.parse(JSON.stringify(exchanges).replaceAll(from, to)) as Exchange[]
+}
 
-it('samples and scores', async () => {
-  const [session] = recorded('08-sampling-client')
-  const first = {
-    ...session!,
-    response: { ...session!.response, body: { json: { sampling_session_id: 'sess-1:sample:0' } } },
+describe('one session of the recordings', () => {
+  /** Two numbers of the session were used by what was not recorded. */
+  function filler(seqId: number): Exchange[] {
+    const [step, poll] = recorded('04-optim-step')
+    const json = { ...step!.request.body!.json, seq_id: seqId }
+    return [{ ...step!, request: { ...step!.request, body: { json } } }, poll!]
   }
-  const service = await served([...plainStart(), first, ...recorded('07-sample').slice(0, 4)])
-  const client = await service.createSamplingClient({ baseModel: 'org/tiny' })
-  const samplingParams = { maxTokens: 3, seed: 4611686018427387904n, stop: ['x'], temperature: 0.5 }
-  const { sequences } = await client.sample({ prompt, numSamples: 2, samplingParams })
-  expect(sequences).toHaveLength(2)
-  expect(sequences[1]).toEqual({
-    tokens: [10, 11, 12],
-    logprobs: [-1.5, -1.5, -1.5],
-    stopReason: 'length',
-    sequenceId: 'sess-1:sample:0:0:1',
+
+  it('is replayed from its start to its finish', { timeout: 60_000 }, async () => {
+    const resume = recorded('09-resume')
+    const [getInfo] = resume.filter(({ request }) => request.path.endsWith('get_info'))
+    const lastInfo = {
+      ...inSession([getInfo!], 'sess-1:train:1', 'sess-1:train:2')[0]!,
+    }
+    const method = { 'x-sdk-method': 'ServiceClient.create_training_client_from_state_with_optimizer' }
+    const exchanges = [
+      ...recorded('01-start-session'),
+      ...recorded('02-create-model'),
+      ...recorded('03-forward-backward'),
+      ...recorded('04-optim-step'),
+      ...recorded('05-custom-loss'),
+      ...filler(8),
+      ...filler(9),
+      ...recorded('06-saves'),
+      ...recorded('07-sample'),
+      ...recorded('08-sampling-client').slice(0, 3),
+      ...resume,
+      { ...lastInfo, request: { ...lastInfo.request, headers: { ...lastInfo.request.headers, ...method } } },
+      ...recorded('11-finish'),
+    ]
+    await served(exchanges)
+    const service = new ServiceClient({ ...access(), ...NAMED })
+    const training = await service.createLoraTrainingClient({ baseModel: 'org/tiny', rank: 8, seed: 7 })
+    expect([training.modelId, training.baseModel, training.loraRank]).toEqual(['sess-1:train:0', 'org/tiny', 8])
+    expect(training.getInfo().modelData).toEqual({ modelName: 'org/tiny', arch: 'llama', tokenizerId: 'org/tiny' })
+
+    await trains(training)
+    await losesItsOwnWay(training)
+    await training.optimStep({ learningRate: 0.001 })
+    await training.optimStep({ learningRate: 0.001 })
+    const sampler = await saves(training)
+    await samples(sampler)
+    expect((await service.createSamplingClient({ baseModel: 'org/tiny' })).baseModel).toBe('org/tiny')
+    const path = 'tinker://sess-1:train:0/sampler_weights/s'
+    expect((await service.createSamplingClient({ modelPath: path })).baseModel).toBe('org/tiny')
+    await resumes(service, training)
+    await service.close('success', 'done')
+    expectAllReplayed()
   })
-  expect(await client.computeLogprobs(prompt)).toEqual([null, -2, -2, -2])
-  expect([server.differences, server.left()]).toEqual([[], 0])
+
+  async function trains(training: TrainingClient): Promise<void> {
+    const output = await training.forwardBackward(data, 'cross_entropy')
+    expect(output).toEqual({
+      lossFnOutputType: 'TorchLossReturn',
+      lossFnOutputs: [logprobs],
+      metrics: { 'loss:sum': 4 },
+    })
+    await training.forwardBackward(data, 'ppo', { clip_low_threshold: 0.9, mode: 'x' })
+    await training.forward(data, 'cross_entropy')
+    expect(await training.optimStep({ learningRate: 0.001 })).toEqual({ metrics: { 'grad_norm:mean': 1 } })
+    await training.optimStep({ type: 'dimuon', learningRate: 0.001 })
+  }
+
+  /** The sum of the squares of the log-probabilities. */
+  async function losesItsOwnWay(training: TrainingClient): Promise<void> {
+    const { metrics } = await training.forwardBackwardCustom(data, (_, [values]) => ({
+      loss: values!.reduce((sum, value) => sum + value * value, 0),
+      gradients: [values!.map((value) => 2 * value)],
+      metrics: { 'mine:mean': 1 },
+    }))
+    expect(metrics).toEqual({ 'loss:sum': 12, 'surrogate_loss:sum': 24, 'mine:mean': 1 })
+  }
+
+  async function saves(training: TrainingClient): Promise<SamplingClient> {
+    const state = await training.saveState('a', { ttlSeconds: 3600, userMetadata: { step: '1' } })
+    expect(state.path).toBe('tinker://sess-1:train:0/weights/a')
+    const weights = await training.saveWeightsForSampler('s', { userMetadata: { a: 'b' } })
+    expect(weights.path).toBe('tinker://sess-1:train:0/sampler_weights/s')
+    expect((await training.saveWeightsExternal('x')).path).toBe('tinker://sess-1:train:0/external_weights/x')
+    const sampler = await training.saveWeightsAndGetSamplingClient()
+    const inflight = await training.saveWeightsAndGetSamplingClient({ kind: 'inflight' })
+    expect([sampler.samplingSessionId, inflight.samplingSessionId]).toEqual(['sess-1:sample:0', 'sess-1:sample:1'])
+    return sampler
+  }
+
+  async function samples(sampler: SamplingClient): Promise<void> {
+    const samplingParams = { maxTokens: 3, seed: 4611686018427387904n, stop: ['x'], temperature: 0.5 }
+    const { sequences } = await sampler.sample({ prompt, numSamples: 2, samplingParams })
+    const second = { tokens: [10, 11, 12], logprobs: [-1.5, -1.5, -1.5], stopReason: 'length' }
+    expect(sequences[1]).toEqual({ ...second, sequenceId: 'sess-1:sample:0:0:1' })
+    expect(await sampler.computeLogprobs(prompt)).toEqual([null, -2, -2, -2])
+    expect(await sampler.computeLogprobs(prompt, { promptLogprobsLastN: 2 })).toEqual([null, null, -2, -2])
+    const everything = await sampler.sample({
+      prompt,
+      samplingParams: { maxTokens: 2, stop: [] },
+      includePromptLogprobs: true,
+      topkPromptLogprobs: 3,
+      topkSampleLogprobs: 2,
+      targetPromptLogprobs: { data: [7], dtype: 'int64', shape: [3, 40], crowIndices: [0, 0, 0, 1], colIndices: [0] },
+      promptAltTokensK: 2,
+    })
+    expect(everything.targetPromptLogprobs).toEqual({
+      data: new Float32Array([-3]),
+      shape: [3, 40],
+      crowIndices: [0, 0, 0, 1],
+      colIndices: [0],
+    })
+    expect(everything.promptAltTokens?.tokens).toEqual({ data: new Float64Array([5, 5, 5, 5, 5, 5]), shape: [3, 2] })
+    expect(everything.promptAltTokens?.logprobs.shape).toEqual([3, 2])
+    expect(everything.sequences[0]?.topkLogprobs).toHaveLength(2)
+    expect(everything.topkPromptLogprobs?.[0]).toBeNull()
+  }
+
+  async function resumes(service: ServiceClient, training: TrainingClient): Promise<void> {
+    const path = 'tinker://sess-1:train:0/weights/a'
+    await training.loadState(path)
+    expect((await service.createTrainingClientFromState(path)).modelId).toBe('sess-1:train:1')
+    const weightsAccessToken = 'tml-EXAMPLE-OTHER'
+    const resumed = await service.createTrainingClientFromStateWithOptimizer(path, { weightsAccessToken })
+    expect(resumed.modelId).toBe('sess-1:train:2')
+  }
 })
 
-it('samples a checkpoint by its path', async () => {
-  const service = await served([...plainStart(), ...recorded('08-sampling-client').slice(1, 3)])
-  const client = await service.createSamplingClient({ modelPath: 'tinker://sess-1:train:0/sampler_weights/s' })
-  expect(client.baseModel).toBe('org/tiny')
-  expect([server.differences, server.left()]).toEqual([[], 0])
+it('a copy of a sampler numbers its requests from a place of its own', async () => {
+  const [, , , sample] = recorded('08-sampling-client')
+  await served([...start('sess-1'), answering(firstSampler(), { sampling_session_id: 'sess-1:sample:3' }), sample!], {
+    holds: ['/retrieve_future'],
+  })
+  const service = new ServiceClient(access())
+  const original = await service.createSamplingClient({ baseModel: 'org/tiny' })
+  const copy = SamplingClient.fromSamplerHandle(await original.getSamplerHandle(), { apiKey: 'tml-test' })
+  sinon.stub(crypto, 'getRandomValues').callsFake((array) => {
+    ;(array as BigUint64Array)[0] = 189_992_461n
+    return array
+  })
+  const sampled = copy.sample({ prompt, samplingParams: { maxTokens: 1 } })
+  await sampled.submitted
+  expectAllReplayed()
 })
 
-it('loads into a live model and resumes by one load_weights', async () => {
-  const service = await served([...created(), ...recorded('09-resume')])
-  const client = await training(service)
+/** The recorded creation of a sampling session as the first of its session. */
+function firstSampler(): Exchange {
+  const [exchange] = recorded('08-sampling-client')
+  const json = { ...exchange!.request.body!.json, sampling_session_seq_id: 0 }
+  return { ...exchange!, request: { ...exchange!.request, body: { json } } }
+}
+
+it('asks of runs, checkpoints, sessions and accounts', async () => {
+  const rest = recorded('10-rest')
+  const isAdmin = ({ request }: Exchange) => request.headers?.['x-sdk-method']?.startsWith('AdminClient') ?? false
+  const config = start('none').slice(0, 2)
+  await served([...config, ...rest.filter((each) => !isAdmin(each)), ...config, ...rest.filter(isAdmin)])
+  const client = new RestClient(access())
   const path = 'tinker://sess-1:train:0/weights/a'
-  await client.loadState(path)
-  expect((await service.createTrainingClientFromState(path)).modelId).toBe('sess-1:train:1')
-  const weightsAccessToken = 'tml-EXAMPLE-OTHER'
-  const resumed = service.createTrainingClientFromStateWithOptimizer(path, { weightsAccessToken })
-  // The recording ends before this one's get_info.
-  await expect(resumed).rejects.toThrow('not recorded')
-  expect(server.differences).toEqual(['nothing more was recorded: /api/v1/get_info'])
+  const run = await client.getTrainingRun('sess-1:train:0')
+  expect([run.trainingRunId, run.baseModel, run.loraRank]).toEqual(['sess-1:train:0', 'org/tiny', 8])
+  expect(await client.getTrainingRunByTinkerPath(path)).toEqual(run)
+  expect((await client.getWeightsInfoByTinkerPath(path)).trainMlp).toBe(true)
+  const { trainingRuns, cursor } = await client.listTrainingRuns({ projectId: 'p1' })
+  expect([trainingRuns.length, cursor.totalCount]).toEqual([3, 3])
+  expect((await client.listCheckpoints('sess-1:train:0')).checkpoints[1]?.checkpointType).toBe('sampler')
+  const { urls } = await client.getExternalWeightsUrls('tinker://sess-1:train:0/external_weights/x')
+  expect(urls['adapter_config.json']).toBe('http://server.test/blob/cfg')
+  await client.publishCheckpointFromTinkerPath(path)
+  await client.unpublishCheckpointFromTinkerPath(path)
+  await client.setCheckpointTtlFromTinkerPath(path, null)
+  await client.deleteCheckpointFromTinkerPath(path)
+  expect((await client.listUserCheckpoints()).checkpoints).toHaveLength(3)
+  expect((await client.getSession('sess-1')).userMetadata).toEqual({ k: 'v' })
+  expect((await client.listSessions()).sessions).toEqual(['sess-1'])
+  await client.assignSessionProject('s', 'p')
+  expect(await client.exportSessionTrace('s')).toBe('http://server.test/blob/trace')
+  expect((await client.getSampler('sess-1:sample:3')).baseModel).toBe('org/tiny')
+  const copied = await client.copyWeights(path, 'p2', { ttlSeconds: 3600, weightsAccessToken: 'tml-EXAMPLE-OTHER' })
+  expect(copied).toBe('tinker://copied:train:0/weights/x')
+  const found = await client.searchSessions({ displayName: 'a', statuses: [{ type: 'active' }] })
+  expect(found.sessions[0]?.checkpointsCount).toBe(0)
+  const [model] = (await client.getServerCapabilities()).supportedModels
+  expect(model).toEqual({ modelName: 'org/tiny', maxContextLength: 2048, trainable: true, sampleable: true })
+
+  const admin = new AdminClient(access())
+  const { entries } = await admin.getAuditLog({ eventType: 'checkpoints' })
+  expect(entries[0]).toMatchObject({ event: 'checkpoint_read', eventDetails: { actor: 'u1' } })
+  expect(await admin.getBillingUsage('2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z')).toEqual({
+    data: [],
+    sessions: {},
+  })
+  expect((await admin.getCurrentCheckpointStorageUsage()).data).toEqual([])
+  expectAllReplayed()
+})
+
+it('asks once for all samples where the server wants that, and joins a sampling session', async () => {
+  const exchanges = recorded('12-retrieve-futures')
+  const flags = { sample_use_retrieve_futures: true, sample_join_sampling_session: true }
+  const created = answering(firstSampler(), { sampling_session_id: 'sess-1:sample:0' })
+  // Two requests are under way at the same time after the first completion; four samples are submitted at once.
+  await served([...start('sess-1', flags), created, ...exchanges], {
+    window: 4,
+    holds: ['/retrieve_futures', '/asample'],
+  })
+  const service = new ServiceClient(access())
+  const client = await service.createSamplingClient({ baseModel: 'org/tiny' })
+  const request = { prompt, samplingParams: { maxTokens: 2 } }
+  const { sequences } = await client.sample(request)
+  expect(sequences[0]?.sequenceId).toBe('sess-1:sample:0:0:0')
+  for (let number = 1; number <= 4; number++) await client.sample(request).submitted
+  const copy = SamplingClient.fromSamplerHandle(await client.getSamplerHandle(), { apiKey: 'tml-test' })
+  void copy.sample(request)
+  await server.done
+  expectAllReplayed()
+})
+
+it('gives a loss of its own to a server that computes it, compressed where the server wants that', async () => {
+  const [createLoss, train] = recorded('13-server-side-custom-loss')
+  const made = inSession(recorded('02-create-model'), 'sess-1', 'sess-9')
+  const poll = inSession([recorded('02-create-model')[1]!], 'req-2', 'req-12')[0]!
+  const headers = {
+    ...poll.request.headers,
+    'x-sdk-method': 'ServiceClient.create_custom_loss',
+    'x-tinker-request-type': 'CreateCustomLoss',
+  }
+  const lossPoll = answering({ ...poll, request: { ...poll.request, headers } }, { loss_id: 'loss-1' })
+  // The recording's loss was trained with after one other request.
+  const [step, stepPoll] = inSession(recorded('04-optim-step'), 'sess-1', 'sess-9')
+  const first = { ...step!, request: { ...step!.request, body: { json: { ...step!.request.body!.json, seq_id: 1 } } } }
+  const flags = { custom_loss_server_side: true, proto_compress_fwdbwd: true }
+  await served([...start('sess-9', flags), ...made, createLoss!, lossPoll, first, stepPoll!, train!], {
+    holds: ['/retrieve_future'],
+  })
+  const service = new ServiceClient(access())
+  const training = await service.createLoraTrainingClient({ baseModel: 'org/tiny', rank: 8, seed: 7 })
+  const loss = await service.createCustomLoss(
+    'neg_ll',
+    ({ logprobs: lp, weights }) => {
+      const negative = lp!.mul(weights!).sum().neg()
+      return { loss: negative, metrics: { 'custom/neg:sum': negative } }
+    },
+    { logprobs: 1, weights: 1 },
+  )
+  await training.optimStep({ learningRate: 0.001 })
+  await training.forwardBackwardCustom(data, loss).submitted
+  expectAllReplayed()
+})
+
+it('tells the server when nobody waits for a sample any longer', async () => {
+  const [dynamic, ...exchanges] = recorded('14-cancel')
+  const created = answering(firstSampler(), { sampling_session_id: 'sess-1:sample:0' })
+  await served([...start('sess-1', {}, dynamic), created, ...exchanges], { holds: ['/retrieve_future'] })
+  const service = new ServiceClient(access())
+  const client = await service.createSamplingClient({ baseModel: 'org/tiny' })
+  const abort = new AbortController()
+  const sampled = client.sample({ prompt, samplingParams: { maxTokens: 2 }, signal: abort.signal })
+  await sampled.submitted
+  while (server.left().length > 1) await new Promise(setImmediate)
+  abort.abort(new Error('enough'))
+  await expect(sampled).rejects.toThrow('enough')
+  await server.done
+  expectAllReplayed()
+})
+
+it('exchanges its key for a token, exports a checkpoint and cleans up, as `tinker checkpoint download` does', async () => {
+  // The command fetches the files without a key; that is plain fetch, and not this client's.
+  const exchanges = recorded('15-cli-download').filter(({ request }) => !request.path.startsWith('/blob/'))
+  const now = Math.floor(Date.now() / 1000)
+  const claims = { sub: 'tml:user:u1', org_id: 'o1', email: 'a@b.c', iat: now, exp: now + 3600 }
+  const jwt = `eyJ.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.${randomBytes(4).toString('hex')}`
+  const [token, ...others] = exchanges
+  const isRest = ({ request }: Exchange) => request.headers?.['x-sdk-method']?.startsWith('RestClient') ?? false
+  const config = start('none', { pjwt_auth_enabled: true })[0]!
+  const restStart = [config, answering(token!, { jwt }), others[0]!]
+  const whole = [config, answering(token!, { jwt }), ...others]
+  const at = whole.findIndex(isRest)
+  await served([...whole.slice(0, at), ...restStart, ...whole.slice(at)])
+  const service = new ServiceClient(access())
+  const training = await service.createTrainingClientFromState('tinker://sess-1:train:0/weights/a', {
+    userMetadata: { created_by: 'tinker checkpoint download' },
+  })
+  const { path } = await training.saveWeightsExternal('download', { ttlSeconds: 3600 })
+  const rest = service.createRestClient()
+  expect((await rest.getExternalWeightsUrls(path)).expires).toBe('2027-01-01T00:00:00Z')
+  await rest.setCheckpointTtlFromTinkerPath(path, 3600)
+  await rest.deleteCheckpointFromTinkerPath(path)
+  await service.close()
+  expectAllReplayed()
+  expect(await rest.whoami()).toEqual({ userUrn: 'tml:user:u1', orgUrn: 'tml:organization:o1', email: 'a@b.c' })
+})
+
+it('reports the start of a session where telemetry is on', async () => {
+  const [batch] = recorded('16-telemetry')
+  const json = batch!.request.body!.json as { events: Record<string, unknown>[] } & Record<string, unknown>
+  const clock = sinon.useFakeTimers({
+    toFake: ['Date', 'setInterval', 'clearInterval'],
+    now: Date.parse('2026-11-23T23:36:00.775Z'),
+  })
+  sinon.stub(crypto, 'randomUUID').returns('7430b372-0d38-421a-9d96-c0f339a1b3a2')
+  const platform =
+    { linux: 'Linux', darwin: 'Darwin', win32: 'Windows' }[process.platform as 'linux'] ?? process.platform
+  const mine = {
+    ...json,
+    platform,
+    // Made when the module was loaded, before the stub.
+    process_uuid: 'mine',
+    events: json.events.map((event) => ({ ...event, timestamp: '2026-11-23T23:36:00.775Z' })),
+  }
+  const seen: Record<string, unknown>[] = []
+  await served(start('sess-1'), { holds: ['/copy_weights'] })
+  const fetch = async (url: string, init: RequestInit) => {
+    if (!url.endsWith('/telemetry')) return globalThis.fetch(url, init)
+    seen.push(JSON.parse(String(init.body)))
+    return Response.json({ status: 'accepted' })
+  }
+  const service = new ServiceClient({ ...access(), telemetry: true, fetch })
+  await expect(service.createSamplingClient({ modelPath: 'not-a-path' })).rejects.toThrow('tinker://')
+  const begun = service.copyWeights('tinker://sess-1:train:0/weights/a')
+  void begun.catch(() => {})
+  while (server.left().length > 0) await new Promise(setImmediate)
+  await new Promise(setImmediate)
+  await clock.tickAsync(10_000)
+  while (seen.length === 0) await new Promise(setImmediate)
+  const [sent] = seen
+  expect({ ...sent, process_uuid: 'mine' }).toEqual(mine)
 })

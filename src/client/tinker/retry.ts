@@ -9,6 +9,8 @@ export interface RetryPolicy {
   readonly hasOuter: boolean
   /** A status that the caller deals with itself. */
   readonly leaves?: number
+  /** Between repetitions, instead of a time that grows. */
+  readonly waitMs?: number
 }
 
 export const STANDARD: RetryPolicy = { inner: 10, hasOuter: true }
@@ -42,6 +44,7 @@ export function retryDelay(
 ): number | null {
   if (!isRetryable(error) || (error instanceof StatusError && error.status === policy.leaves)) return null
   const place = failure % (policy.inner + 1)
+  if (place < policy.inner && policy.waitMs !== undefined) return policy.waitMs
   if (place < policy.inner) return advisedDelay(error) ?? Math.min(500 * 2 ** place, 10_000) * (0.75 + random / 4)
   if (!policy.hasOuter || elapsedMs >= OUTER_LIMIT_MS) return null
   return backoff(Math.floor(failure / (policy.inner + 1)))

@@ -2,27 +2,82 @@
 
 import type { RequestBody } from '../../generated/operations.ts'
 import { tinker_public as pb } from '../../generated/tinker-proto.js'
-import { TinkerError } from './errors.ts'
-import { decodeFloat32, decodeInt32 } from './tensor-wire.ts'
+import { TinkerError, UnexpectedAnswerError } from './errors.ts'
+import type { ModelInputChunk } from './model-input.ts'
+import { decodeFloat32, decodeInt32, decodeTensor, tensorJson } from './tensor-wire.ts'
+import type { Tensor } from './tensors.ts'
+import { decodeMessage } from './training-wire.ts'
 import type { SampledSequence, SampleRequest, SampleResponse, SamplingParams, TopLogprobs } from './types.ts'
 
 type SampleBody = RequestBody<'asample'>
 
-export function encodeSampleRequest(request: SampleRequest, samplingSessionId: string, seqId: number): SampleBody {
+/** Where a request goes, and under which number. */
+export interface SampleHead {
+  readonly samplingSessionId: string
+  /** Reaches 10^18 for copies of a client. */
+  readonly seqId: bigint
+  readonly recordStabilityInfo: boolean
+}
+
+/** Throws TinkerError for what every server would refuse. */
+export function encodeSampleRequest(request: SampleRequest, head: SampleHead): SampleBody {
+  const { promptAltTokensK = 0, promptLogprobsLastN: lastN, targetPromptLogprobs: targets } = request
+  if (promptAltTokensK < 0) throw new TinkerError(`promptAltTokensK must be 0 or greater, not ${promptAltTokensK}.`)
+  if (lastN !== undefined && lastN < 1) throw new TinkerError(`promptLogprobsLastN must be 1 or greater, not ${lastN}.`)
+  if (lastN !== undefined && !request.includePromptLogprobs) {
+    throw new TinkerError(
+      'promptLogprobsLastN is about log-probabilities of the prompt: set includePromptLogprobs too.',
+    )
+  }
   return {
     num_samples: request.numSamples ?? 1,
-    prompt: { chunks: [{ type: 'encoded_text', tokens: request.prompt.toInts() }] },
+    prompt: { chunks: request.prompt.chunks.map(chunkJson) },
     sampling_params: encodeParams(request.samplingParams ?? {}),
-    sampling_session_id: samplingSessionId,
-    seq_id: seqId,
+    sampling_session_id: head.samplingSessionId,
+    seq_id: integer(head.seqId),
     prompt_logprobs: request.includePromptLogprobs ?? false,
     topk_prompt_logprobs: request.topkPromptLogprobs ?? 0,
     topk_sample_logprobs: request.topkSampleLogprobs ?? 0,
-    prompt_alt_tokens_k: 0,
-    record_stability_info: false,
-    ...(request.promptLogprobsLastN === undefined ? {} : { prompt_logprobs_last_n: request.promptLogprobsLastN }),
+    ...(targets === undefined ? {} : { target_prompt_logprobs: targetsJson(targets) }),
+    prompt_alt_tokens_k: promptAltTokensK,
+    record_stability_info: head.recordStabilityInfo,
+    ...(lastN === undefined ? {} : { prompt_logprobs_last_n: lastN }),
     type: 'sample',
   }
+}
+
+function targetsJson(targets: Tensor) {
+  if (targets.dtype !== 'int64' || targets.shape?.length !== 2) {
+    throw new TinkerError(
+      `targetPromptLogprobs must be an int64 tensor [prompt length - 1, K], not ${targets.dtype} [${targets.shape ?? targets.data.length}].`,
+    )
+  }
+  return tensorJson('targetPromptLogprobs', targets)
+}
+
+type ChunkJson = SampleBody['prompt']['chunks'][number]
+
+function chunkJson(chunk: ModelInputChunk): ChunkJson {
+  switch (chunk.type) {
+    case 'encoded_text':
+      return { tokens: Array.from(chunk.tokens), type: chunk.type }
+    case 'dmel':
+      return { dmel: base64(chunk.dmel), type: chunk.type }
+    case 'image':
+      return { data: base64(chunk.data), format: chunk.format, ...expected(chunk), type: chunk.type }
+    case 'image_asset_pointer':
+      return { format: chunk.format, location: chunk.location, ...expected(chunk), type: chunk.type }
+  }
+}
+
+function expected({ expectedTokens }: { readonly expectedTokens?: number }): { expected_tokens?: number } {
+  return expectedTokens === undefined ? {} : { expected_tokens: expectedTokens }
+}
+
+function base64(bytes: Uint8Array): string {
+  const parts: string[] = []
+  for (let at = 0; at < bytes.length; at += 0x8000) parts.push(String.fromCharCode(...bytes.subarray(at, at + 0x8000)))
+  return btoa(parts.join(''))
 }
 
 function encodeParams(params: SamplingParams): SampleBody['sampling_params'] {
@@ -44,16 +99,55 @@ export function integer(value: number | bigint): number {
   return value as number
 }
 
-/** `sequenceIds` come with the acknowledgement; older servers send none. */
-export function decodeSampleResponse(bytes: Uint8Array, sequenceIds: readonly string[] = []): SampleResponse {
-  const message = pb.SampleResponse.decode(bytes)
+/**
+ * `sequenceIds` come with the acknowledgement; older servers send none. Throws UnexpectedAnswerError when the answer is not
+ * one to this request: a server that does not know a field leaves it out of the answer without a word.
+ */
+export function decodeSampleResponse(
+  bytes: Uint8Array,
+  sequenceIds: readonly string[] | undefined,
+  request: Pick<SampleRequest, 'promptAltTokensK' | 'promptLogprobsLastN'> = {},
+): SampleResponse {
+  const message = decodeMessage('SampleResponse', () => pb.SampleResponse.decode(bytes))
+  const { sequences, prompt_logprobs: prompt, topk_prompt_logprobs: topk } = message
+  if (sequenceIds && sequenceIds.length !== sequences.length) {
+    throw new UnexpectedAnswerError(`The server named ${sequenceIds.length} sequences and sent ${sequences.length}.`)
+  }
+  const promptLogprobs = prompt ? nullable(decodeFloat32(prompt)) : undefined
+  checkHonoured(message, promptLogprobs, request)
+  const { target_prompt_logprobs: targets, prompt_alt_tokens: alternatives } = message
   return {
-    sequences: message.sequences.map((sequence, index) => decodeSequence(sequence, sequenceIds[index])),
+    sequences: sequences.map((sequence, index) => decodeSequence(sequence, sequenceIds?.[index])),
     promptCacheHitTokens: message.prompt_cache_hit_tokens,
-    ...(message.prompt_logprobs ? { promptLogprobs: nullable(decodeFloat32(message.prompt_logprobs)) } : {}),
-    ...(message.topk_prompt_logprobs
-      ? { topkPromptLogprobs: promptRows(decodeTopk(message.topk_prompt_logprobs)) }
+    ...(promptLogprobs ? { promptLogprobs } : {}),
+    ...(topk ? { topkPromptLogprobs: promptRows(decodeTopk(topk)) } : {}),
+    ...(targets ? { targetPromptLogprobs: decodeTensor(targets) } : {}),
+    ...(alternatives
+      ? {
+          promptAltTokens: {
+            tokens: decodeTensor(alternatives.tokens ?? {}),
+            logprobs: decodeTensor(alternatives.logprobs ?? {}),
+          },
+        }
       : {}),
+  }
+}
+
+function checkHonoured(
+  message: pb.SampleResponse.$Properties,
+  promptLogprobs: readonly (number | null)[] | undefined,
+  request: Pick<SampleRequest, 'promptAltTokensK' | 'promptLogprobsLastN'>,
+): void {
+  if (request.promptAltTokensK && !message.prompt_alt_tokens) {
+    throw new UnexpectedAnswerError(
+      'The server drew no prompt_alt_tokens although they were asked for: it may be too old.',
+    )
+  }
+  const lastN = request.promptLogprobsLastN
+  if (lastN !== undefined && promptLogprobs?.slice(0, -lastN).some((logprob) => logprob !== null)) {
+    throw new UnexpectedAnswerError(
+      'The server scored the whole prompt in spite of promptLogprobsLastN: it may be too old.',
+    )
   }
 }
 

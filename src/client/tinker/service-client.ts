@@ -1,25 +1,21 @@
 // The entrance: names a server, and makes the clients that train and sample there. Nothing is sent before it is needed.
 
-import type { Schemas, SuccessBody } from '../../generated/operations.ts'
+import type { Schemas } from '../../generated/operations.ts'
+import { camelized, snaked } from './camel.ts'
+import { Connection, type ConnectionOptions } from './connection.ts'
+import { consoleUrl } from './console-url.ts'
+import { type InputRank, type LossHandle, type TracedLoss, traceLoss } from './custom-loss.ts'
 import { TinkerError } from './errors.ts'
-import { type Fetch, Http } from './http.ts'
+import type { CallOptions } from './model-operations.ts'
+import { type CopyOptions, copyWeights, RestClient } from './rest-client.ts'
 import { INNER_ONLY } from './retry.ts'
-import { SamplingClient } from './sampling-client.ts'
+import { createSampler, type SamplerSource, type SamplingClient, type SamplingOptions } from './sampling-client.ts'
 import { integer } from './sampling-wire.ts'
 import { Session, type SessionOptions } from './session.ts'
 import { TrainingClient } from './training-client.ts'
-import type { LoraOptions, ServedModel } from './types.ts'
+import type { LoraOptions, OptimizerConfig } from './types.ts'
 
-export interface ServiceOptions extends SessionOptions {
-  /** Default: TINKER_BASE_URL, then where `twinkle serve` listens: http://127.0.0.1:8000. */
-  readonly baseUrl?: string
-  /** Default: TINKER_API_KEY. A local server without keys takes any. */
-  readonly apiKey?: string
-  /** Sent with every request. */
-  readonly headers?: Readonly<Record<string, string>>
-  /** Default: the global one. */
-  readonly fetch?: Fetch
-}
+export type ServiceOptions = ConnectionOptions & SessionOptions
 
 export interface ResumeOptions {
   readonly baseModel?: string
@@ -27,8 +23,6 @@ export interface ResumeOptions {
   /** A key of the tenant that owns the checkpoint, where that is another one. */
   readonly weightsAccessToken?: string
 }
-
-export type SamplerSource = { readonly baseModel: string } | { readonly modelPath: string }
 
 /**
  * ```ts
@@ -38,94 +32,121 @@ export type SamplerSource = { readonly baseModel: string } | { readonly modelPat
  */
 export class ServiceClient {
   readonly #session: Session
-  readonly #http: Http
+  readonly #options: ServiceOptions
+  #rest: Connection | undefined
 
-  /** Throws TinkerError without a key, or for a URL that is none. */
+  /** Throws TinkerError without a key, for a key that is none, or for a URL that is none. */
   constructor(options: ServiceOptions = {}) {
-    const apiKey = options.apiKey ?? variable('TINKER_API_KEY')
-    if (!apiKey) {
-      throw new TinkerError(
-        'No API key: pass apiKey, or set TINKER_API_KEY. A local server takes any, such as tml-local.',
-      )
-    }
-    this.#http = new Http({
-      baseUrl: options.baseUrl ?? variable('TINKER_BASE_URL') ?? 'http://127.0.0.1:8000',
-      apiKey,
-      ...(options.headers ? { headers: options.headers } : {}),
-      ...(options.fetch ? { fetch: options.fetch } : {}),
-    })
-    this.#session = new Session(this.#http, options)
+    this.#options = options
+    this.#session = new Session(new Connection(options), options)
   }
 
-  async getServerCapabilities(): Promise<{ readonly supportedModels: readonly ServedModel[] }> {
-    const answer = await this.#http.json('getServerCapabilities', { method: 'ServiceClient.get_server_capabilities' })
-    return {
-      supportedModels: answer.supported_models.map((model) => ({
-        name: model.model_name ?? '',
-        maxContextLength: model.max_context_length ?? undefined,
-        isTrainable: model.trainable ?? undefined,
-        isSampleable: model.sampleable ?? undefined,
-      })),
-    }
+  /** The same as that of a RestClient, which needs no service. */
+  async getServerCapabilities(options: CallOptions = {}) {
+    const connection = this.#sessionless()
+    await connection.open()
+    const call = { method: 'ServiceClient.get_server_capabilities', signal: options.signal }
+    return camelized(await connection.http.json('getServerCapabilities', call))
   }
 
-  /** A new LoRA adapter of a base model. */
-  async createLoraTrainingClient(options: LoraOptions): Promise<TrainingClient> {
-    const method = 'ServiceClient.create_lora_training_client'
-    const session = await this.#session.open()
-    const answer = await this.#http.json('createModel', {
-      body: {
-        session_id: session.id,
-        model_seq_id: this.#session.nextModel(),
-        base_model: options.baseModel,
-        lora_config: {
-          rank: options.rank ?? 32,
-          ...(options.seed === undefined ? {} : { seed: integer(options.seed) }),
-          train_unembed: options.trainUnembed ?? true,
-          train_mlp: options.trainMlp ?? true,
-          train_attn: options.trainAttn ?? true,
-        },
-        optimizer_config: { type: 'adamw' },
-        ...(options.userMetadata ? { user_metadata: { ...options.userMetadata } } : {}),
-        type: 'create_model',
-      },
-      method,
-      retry: INNER_ONLY,
+  /** Asks about runs, checkpoints and sessions; it begins no session. */
+  createRestClient(): RestClient {
+    return new RestClient(this.#sessionless())
+  }
+
+  /** A new LoRA adapter of a base model. Throws TinkerError when nothing of it would be trained. */
+  async createLoraTrainingClient(options: LoraOptions & CallOptions): Promise<TrainingClient> {
+    const { trainMlp = true, trainAttn = true, trainUnembed = true, seed, userMetadata } = options
+    if (!trainMlp && !trainAttn && !trainUnembed) {
+      throw new TinkerError('One of trainMlp, trainAttn and trainUnembed must be true.')
+    }
+    const lora = {
+      rank: options.rank ?? 32,
+      ...(seed === undefined ? {} : { seed: integer(seed) }),
+      train_unembed: trainUnembed,
+      train_mlp: trainMlp,
+      train_attn: trainAttn,
+    }
+    return this.#create('createModel', 'CreateModel', 'create_lora_training_client', options, {
+      base_model: options.baseModel,
+      lora_config: lora,
+      optimizer_config: snaked(options.optimizer ?? { type: 'adamw' }),
+      ...(userMetadata ? { user_metadata: { ...userMetadata } } : {}),
+      type: 'create_model',
     })
-    const { model_id: id } = await this.#session.result<Schemas['CreateModelResult']>(
-      answer.request_id,
-      'CreateModel',
-      method,
-    )
-    return this.#trainingClient(id, method)
   }
 
   /** Goes on from a checkpoint's weights, with a new optimiser. */
-  createTrainingClientFromState(path: string, options: ResumeOptions = {}): Promise<TrainingClient> {
-    return this.#resume(path, false, 'ServiceClient.create_training_client_from_state', options)
+  createTrainingClientFromState(
+    path: string,
+    options: ResumeOptions & CallOptions & { readonly optimizer?: OptimizerConfig } = {},
+  ): Promise<TrainingClient> {
+    const config = options.optimizer ? { optimizer_config: snaked(options.optimizer) } : {}
+    return this.#resume(path, { optimizer: false, ...config }, 'create_training_client_from_state', options)
   }
 
   /** Goes on exactly where a checkpoint was written, optimiser included. */
-  createTrainingClientFromStateWithOptimizer(path: string, options: ResumeOptions = {}): Promise<TrainingClient> {
-    return this.#resume(path, true, 'ServiceClient.create_training_client_from_state_with_optimizer', options)
+  createTrainingClientFromStateWithOptimizer(
+    path: string,
+    options: ResumeOptions & CallOptions = {},
+  ): Promise<TrainingClient> {
+    return this.#resume(path, { optimizer: true }, 'create_training_client_from_state_with_optimizer', options)
   }
 
   /** Samples a base model, or a checkpoint by its `tinker://` path. */
-  async createSamplingClient(source: SamplerSource): Promise<SamplingClient> {
-    const method = 'ServiceClient.create_sampling_client'
-    const session = await this.#session.open()
-    const { sampling_session_id: samplingSessionId } = await this.#http.json('createSamplingSession', {
+  createSamplingClient(source: SamplerSource & SamplingOptions): Promise<SamplingClient> {
+    return this.#session.watch(createSampler(this.#session, source, 'ServiceClient.create_sampling_client', source))
+  }
+
+  /**
+   * A loss by operations on tensors, for `TrainingClient.forwardBackwardCustom`. Traced now, once; the server computes it if
+   * it says that it can, else this process does, with the gradient that follows from the operations. `inputRanks` names
+   * what it reads: `logprobs` first, then loss inputs, each 0 (scalar), 1 ([T]) or 2 ([T, K]).
+   *
+   * ```ts
+   * const loss = await service.createCustomLoss(
+   *   'squares',
+   *   ({ logprobs, weights }) => ({ loss: logprobs.square().mul(weights).sum() }),
+   *   { logprobs: 1, weights: 1 },
+   * )
+   * ```
+   */
+  async createCustomLoss(
+    name: string,
+    loss: TracedLoss,
+    inputRanks: Readonly<Record<string, InputRank>>,
+    options: CallOptions = {},
+  ): Promise<LossHandle> {
+    const traced = traceLoss(name, loss, inputRanks)
+    const { id: sessionId, config } = await this.#session.open()
+    if (!config.custom_loss_server_side) return { name, sessionId, ...traced, lossId: undefined }
+    const method = 'ServiceClient.create_custom_loss'
+    const { request_id: requestId } = await this.#session.http.json('createCustomLoss', {
       body: {
-        session_id: session.id,
-        sampling_session_seq_id: this.#session.nextSampler(),
-        ...('baseModel' in source ? { base_model: source.baseModel } : { model_path: source.modelPath }),
-        type: 'create_sampling_session',
+        session_id: sessionId,
+        custom_loss_seq_id: this.#session.nextCustomLoss(),
+        name,
+        inputs: traced.inputs,
+        graph: traced.graph.wire,
+        type: 'create_custom_loss',
       },
       method,
-      retry: INNER_ONLY,
     })
-    const baseModel = 'baseModel' in source ? source.baseModel : await this.#baseModelOf(samplingSessionId, method)
-    return new SamplingClient(this.#session, { samplingSessionId, baseModel, tokenizerId: baseModel })
+    const pending = { requestId, type: 'CreateCustomLoss', method, signal: options.signal }
+    const { loss_id: lossId } = await this.#session.result<Schemas['CreateCustomLossResult']>(pending)
+    return { name, sessionId, ...traced, lossId }
+  }
+
+  /** Copies a checkpoint into this client's project, and gives the path of the copy. */
+  async copyWeights(tinkerPath: string, options: CopyOptions = {}): Promise<string> {
+    const { id } = await this.#session.open()
+    const body = { session_id: id, model_seq_id: this.#session.nextModel() }
+    return copyWeights(this.#session.connection, tinkerPath, body, 'ServiceClient.copy_weights', options)
+  }
+
+  /** The page of this session in the hosted service's console. Throws TinkerError for other servers, which have none. */
+  getConsoleUrl(): string {
+    return consoleUrl(this.#session.http.baseUrl, 'sessions', this.#session.id)
   }
 
   /** Ends the session; its adapters that were not saved are gone. */
@@ -133,44 +154,54 @@ export class ServiceClient {
     return this.#session.close(status, detail)
   }
 
-  async #baseModelOf(sampler: string, method: string): Promise<string> {
-    return (await this.#http.json('getSampler', { path: { sampler_id: sampler }, method })).base_model
+  /** `await using service = new ServiceClient()` closes it at the end of the block. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
   }
 
-  async #resume(path: string, optimizer: boolean, method: string, options: ResumeOptions): Promise<TrainingClient> {
-    const session = await this.#session.open()
-    const answer = await this.#http.json('loadWeights', {
-      body: {
-        session_id: session.id,
-        model_seq_id: this.#session.nextModel(),
-        path,
-        optimizer,
-        ...(options.baseModel === undefined ? {} : { base_model: options.baseModel }),
-        ...(options.userMetadata === undefined ? {} : { user_metadata: { ...options.userMetadata } }),
-        ...(options.weightsAccessToken === undefined ? {} : { weights_access_token: options.weightsAccessToken }),
-        type: 'load_weights',
-      },
-      method,
+  #sessionless(): Connection {
+    this.#rest ??= new Connection(this.#options)
+    return this.#rest
+  }
+
+  #resume(
+    path: string,
+    state: object,
+    pythonName: string,
+    options: ResumeOptions & CallOptions,
+  ): Promise<TrainingClient> {
+    return this.#create('loadWeights', 'LoadWeights', pythonName, options, {
+      path,
+      ...state,
+      ...(options.baseModel === undefined ? {} : { base_model: options.baseModel }),
+      ...(options.userMetadata === undefined ? {} : { user_metadata: { ...options.userMetadata } }),
+      ...(options.weightsAccessToken === undefined ? {} : { weights_access_token: options.weightsAccessToken }),
+      type: 'load_weights',
     })
-    const result = await this.#session.result<Schemas['LoadWeightsResult']>(answer.request_id, 'LoadWeights', method)
-    if (!result.model_id) throw new TinkerError('The server loaded the checkpoint without naming the new model.')
-    return this.#trainingClient(result.model_id, method)
   }
 
-  async #trainingClient(modelId: string, method: string): Promise<TrainingClient> {
-    const info: SuccessBody<'getInfo'> = await this.#http.json('getInfo', {
-      body: { model_id: modelId, type: 'get_info' },
-      method,
-    })
-    const baseModel = info.model_data.model_name ?? info.model_name
-    if (!baseModel) throw new TinkerError(`The server does not say which base model ${modelId} has.`)
-    const tokenizerId = info.model_data.tokenizer_id ?? baseModel
-    return new TrainingClient(this.#session, { modelId, baseModel, tokenizerId, loraRank: info.lora_rank ?? undefined })
+  #create(
+    operation: 'createModel' | 'loadWeights',
+    type: 'CreateModel' | 'LoadWeights',
+    pythonName: string,
+    options: CallOptions,
+    content: object,
+  ): Promise<TrainingClient> {
+    const create = async () => {
+      const session = await this.#session.open()
+      const modelSeqId = this.#session.nextModel()
+      const body = { session_id: session.id, model_seq_id: modelSeqId, ...content }
+      const method = `ServiceClient.${pythonName}`
+      const retry = operation === 'createModel' ? { retry: INNER_ONLY } : {}
+      const call = { body: body as Schemas['CreateModelRequest'] & Schemas['LoadWeightsRequest'], method, ...retry }
+      const { request_id: requestId } = await this.#session.http.json(operation, { ...call, signal: options.signal })
+      const pending = { requestId, type, method, signal: options.signal }
+      const result = await this.#session.result<{ readonly model_id?: string | null }>(pending)
+      // A resumed run has the id that the protocol gives it, whether the server repeats it or not.
+      const modelId = result.model_id ?? `${session.id}:train:${modelSeqId}`
+      const info = await this.#session.http.json('getInfo', { body: { model_id: modelId, type: 'get_info' }, method })
+      return new TrainingClient(this.#session, camelized(info))
+    }
+    return this.#session.watch(create())
   }
-}
-
-/** An environment variable where there is an environment. */
-function variable(name: string): string | undefined {
-  const { process } = globalThis as { process?: { env?: Record<string, string | undefined> } }
-  return process?.env?.[name] || undefined
 }

@@ -1,58 +1,85 @@
 // One session with a server: begun when it is first needed, kept alive by heartbeats, finished by `close`. Holds what its
-// clients share: the server's flags, the counters of the protocol, and the limits on what is under way at once.
+// clients share: the counters of the protocol, and the limits on what is under way at once.
 
 import type { SuccessBody } from '../../generated/operations.ts'
-import { StatusError, TinkerError } from './errors.ts'
-import { type Answer, type Http, parseJson } from './http.ts'
+import { checkShape, RESULT_SHAPES } from './answer-shapes.ts'
+import type { ClientConfig, Connection } from './connection.ts'
+import { SampleDispatch } from './dispatch.ts'
+import { isSwitchedOn, variable } from './environment.ts'
+import { TinkerError } from './errors.ts'
+import { startHeartbeat } from './heartbeat.ts'
+import type { Http } from './http.ts'
+import { parseJson } from './http-answer.ts'
 import { poll, type QueueReport } from './polling.ts'
-import { INNER_ONLY, NEVER } from './retry.ts'
+import { INNER_ONLY, OUTER_ONLY } from './retry.ts'
+import { Telemetry } from './telemetry.ts'
 import { Gate } from './timing.ts'
-import { CLIENT_VERSION } from './version.ts'
+import { PROTOCOL_VERSION } from './version.ts'
 
 export interface SessionOptions {
   readonly userMetadata?: Readonly<Record<string, unknown>>
+  /** Default: TINKER_PROJECT_ID. */
   readonly projectId?: string
   readonly displayName?: string
+  /** Default: TINKER_TAGS, a list with commas. */
   readonly tags?: readonly string[]
   /** Told when the server says why an operation waits. */
   readonly onQueue?: (report: QueueReport) => void
-  /** Told what the server wants its users to read. */
-  readonly onMessage?: (level: 'info' | 'warning' | 'error', message: string) => void
-}
-
-export interface Flags {
-  readonly maxChunkData: number
-  readonly maxChunkBytes: number
-  readonly hasParallelChunks: boolean
+  /** Reports the session and failed calls to the server. Default: off, unless TINKER_TELEMETRY is 1. */
+  readonly telemetry?: boolean
 }
 
 /** What the session has once the server knows it. */
 export interface OpenSession {
   readonly id: string
-  readonly flags: Flags
+  readonly config: ClientConfig
   /** Request bodies of training in dispatch, in bytes. */
   readonly uploads: Gate
   /** Announced results being fetched, in bytes. */
   readonly downloads: Gate
-  /** Samples from submission to result, by count. */
-  readonly samples: Gate
+  readonly dispatch: SampleDispatch
 }
 
-const HEARTBEAT_MS = 10_000
+/** An acknowledged operation, and how its result is asked for. */
+export interface Pending {
+  readonly requestId: string
+  /** `OptimStep`, `Sample`, ... */
+  readonly type: string
+  readonly method: string
+  readonly signal?: AbortSignal | undefined
+  readonly roundtripMs?: number
+  readonly announcedBytes?: number | undefined
+}
+
+const CANCEL_TIMEOUT_MS = 30_000
 
 export class Session {
-  readonly http: Http
+  readonly connection: Connection
   readonly #options: SessionOptions
+  /** That of another client, for a copy of one of its samplers. */
+  readonly #sharedId: string | undefined
   #opening: Promise<OpenSession> | undefined
-  #heartbeat: ReturnType<typeof setInterval> | undefined
+  #openId: string | undefined
+  #telemetry: Telemetry | undefined
+  #stopHeartbeat = () => {}
   #isClosed = false
   #models = 0
   #samplers = 0
-  #sampleResumesAt = 0
+  #losses = 0
 
-  constructor(http: Http, options: SessionOptions) {
-    this.http = http
+  constructor(connection: Connection, options: SessionOptions = {}, sharedId?: string) {
+    this.connection = connection
     this.#options = options
+    this.#sharedId = sharedId
+  }
+
+  get http(): Http {
+    return this.connection.http
+  }
+
+  /** Undefined before the session is begun. */
+  get id(): string | undefined {
+    return this.#openId
   }
 
   /** Begins the session on first use; after a failure the next use tries again. */
@@ -73,35 +100,40 @@ export class Session {
     return this.#samplers++
   }
 
-  /** After a 429 on a sample all samplers of the session wait this long. */
-  pauseSampling(ms: number): void {
-    this.#sampleResumesAt = Math.max(this.#sampleResumesAt, Date.now() + ms)
+  nextCustomLoss(): number {
+    return this.#losses++
   }
 
-  get samplingPauseMs(): number {
-    return Math.max(0, this.#sampleResumesAt - Date.now())
-  }
-
-  /** The result of an operation that answers in JSON. */
-  async result<T>(requestId: string, type: string, method: string, signal?: AbortSignal): Promise<T> {
-    return parseJson((await this.#poll(requestId, type, method, false, signal)).bytes) as T
+  /** The result of an operation that answers in JSON. Throws UnexpectedAnswerError when it is not the kind's. */
+  async result<T>(pending: Pending): Promise<T> {
+    const body = parseJson(await this.#poll(pending, false))
+    checkShape(body, RESULT_SHAPES[pending.type] ?? {}, `the result ${pending.requestId} (${pending.type})`)
+    return body as T
   }
 
   /** The result of an operation that answers in protobuf. */
-  async binaryResult(requestId: string, type: string, method: string, signal?: AbortSignal): Promise<Uint8Array> {
-    return (await this.#poll(requestId, type, method, true, signal)).bytes
+  async binaryResult(pending: Pending): Promise<Uint8Array> {
+    return (await this.#poll(pending, true)).bytes
   }
 
-  async #poll(
-    requestId: string,
-    type: string,
-    method: string,
-    wantsProtobuf: boolean,
-    signal?: AbortSignal,
-  ): Promise<Answer> {
+  async #poll(pending: Pending, wantsProtobuf: boolean) {
     const { downloads: responses } = await this.open()
     const onQueue = this.#options.onQueue ?? (() => {})
-    return poll({ http: this.http, requestId, type, method, wantsProtobuf, responses, onQueue, signal })
+    return poll({ ...pending, http: this.http, wantsProtobuf, responses, onQueue })
+  }
+
+  /** Tells the server that nobody waits for a sample any longer, where it wants to know. */
+  cancel(requestId: string): void {
+    if (!this.connection.dynamic.sample_cancel_enabled) return
+    const call = { body: { request_id: requestId }, retry: OUTER_ONLY, timeoutMs: CANCEL_TIMEOUT_MS }
+    // Whoever cancels does not wait; what is not cancelled ends by itself.
+    this.http.send('cancelFuture', call).catch(() => undefined)
+  }
+
+  /** The same promise; its failure is reported where telemetry is on. */
+  watch<T>(promise: Promise<T>): Promise<T> {
+    promise.catch((error: unknown) => this.#telemetry?.failure(error))
+    return promise
   }
 
   /** Ends the session on the server; the first reason counts. Nothing is sent when the session was never begun. */
@@ -109,24 +141,43 @@ export class Session {
     if (this.#isClosed) return
     this.#isClosed = true
     const session = await this.#opening?.catch(() => undefined)
-    clearInterval(this.#heartbeat)
-    if (!session) return
-    await this.http.send('finishSession', {
-      path: { session_id: session.id },
-      body: { reason: { type: status }, detail: detail ?? null },
-      method: 'ServiceClient.close',
-    })
+    this.#stopHeartbeat()
+    if (session && this.#sharedId === undefined) {
+      await this.http.send('finishSession', {
+        path: { session_id: session.id },
+        body: { reason: { type: status }, detail: detail ?? null },
+        method: 'ServiceClient.close',
+      })
+    }
+    await this.#telemetry?.close()
+    this.connection.close()
   }
 
   async #begin(): Promise<OpenSession> {
-    const version = { sdk_version: `twinkle-ts/${CLIENT_VERSION}` }
-    const config = await this.http.json('clientConfig', { body: version })
-    const { userMetadata, projectId, displayName, tags } = this.#options
+    const config = await this.connection.open()
+    const id = this.#sharedId ?? (await this.#create())
+    this.#openId = id
+    this.#stopHeartbeat = startHeartbeat(this.http, id, (message) => this.connection.tell('warning', message))
+    this.connection.keepFresh()
+    if (this.#options.telemetry ?? isSwitchedOn('TINKER_TELEMETRY')) this.#telemetry = new Telemetry(this.http, id)
+    return {
+      id,
+      config,
+      uploads: new Gate(config.fwdbwd_dispatch_bytes_semaphore_size ?? 50_000_000),
+      downloads: new Gate(config.inflight_response_bytes_semaphore_size ?? 52_428_800),
+      dispatch: new SampleDispatch(config.sample_dispatch_bytes_semaphore_size ?? 10_485_760),
+    }
+  }
+
+  async #create(): Promise<string> {
+    const { userMetadata, displayName } = this.#options
+    const projectId = this.#options.projectId ?? variable('TINKER_PROJECT_ID')
+    const tags = this.#options.tags ?? variable('TINKER_TAGS')?.split(',') ?? []
     const session = await this.http.json('createSession', {
       body: {
-        tags: [...(tags ?? [])],
+        tags: [...new Set(tags)],
         user_metadata: { ...userMetadata },
-        ...version,
+        sdk_version: PROTOCOL_VERSION,
         ...(projectId === undefined ? {} : { project_id: projectId }),
         ...(displayName === undefined ? {} : { display_name: displayName }),
         type: 'create_session',
@@ -134,41 +185,13 @@ export class Session {
       retry: INNER_ONLY,
     })
     this.#tell(session)
-    this.#keepAlive(session.session_id)
-    return {
-      id: session.session_id,
-      flags: {
-        maxChunkData: config.fwdbwd_max_chunk_len ?? 1024,
-        maxChunkBytes: config.fwdbwd_max_chunk_bytes_count ?? 5_000_000,
-        hasParallelChunks: config.parallel_fwdbwd_chunks ?? true,
-      },
-      uploads: new Gate(config.fwdbwd_dispatch_bytes_semaphore_size ?? 50_000_000),
-      downloads: new Gate(config.inflight_response_bytes_semaphore_size ?? 52_428_800),
-      samples: new Gate(config.sample_max_concurrent_requests ?? 2000),
-    }
+    return session.session_id
   }
 
   #tell(session: SuccessBody<'createSession'>): void {
-    const tell = this.#options.onMessage
-    if (session.info_message) tell?.('info', session.info_message)
-    if (session.warning_message) tell?.('warning', session.warning_message)
-    if (session.error_message) tell?.('error', session.error_message)
-  }
-
-  #keepAlive(id: string): void {
-    const timer = setInterval(() => void this.#beat(id), HEARTBEAT_MS)
-    // In Node a timer keeps the process alive unless it is told not to; in a browser it is a number.
-    if (typeof timer === 'object') timer.unref()
-    this.#heartbeat = timer
-  }
-
-  async #beat(id: string): Promise<void> {
-    const body = { session_id: id, type: 'session_heartbeat' }
-    try {
-      await this.http.send('sessionHeartbeat', { body, retry: NEVER, timeoutMs: HEARTBEAT_MS })
-    } catch (error) {
-      // One that is lost is followed by the next; 410 says that the session is over.
-      if (error instanceof StatusError && error.status === 410) clearInterval(this.#heartbeat)
-    }
+    const { tell } = this.connection
+    if (session.info_message) tell('info', session.info_message)
+    if (session.warning_message) tell('warning', session.warning_message)
+    if (session.error_message) tell('error', session.error_message)
   }
 }

@@ -1,9 +1,11 @@
 // Tensors between numbers and the bytes of the protobuf schema: raw, little-endian (as every machine that runs this is),
 // row-major, without header. Checks shapes here, so that a wrong one is an error at once and not a round trip later.
 
+import type { Schemas } from '../../generated/operations.ts'
 import { tinker_public as pb } from '../../generated/tinker-proto.js'
 import { TinkerError } from './errors.ts'
-import type { Numbers, SparseTensor, Tensor, TensorOutput } from './types.ts'
+import type { ModelInput, ModelInputChunk } from './model-input.ts'
+import { isSparse, type Numbers, type SparseTensor, type Tensor, type TensorOutput } from './tensors.ts'
 
 const { DType } = pb
 
@@ -41,10 +43,6 @@ function dtypeOf(name: string): 'int64' | 'float32' {
   throw new TinkerError(`The loss input ${name} needs a dtype: {data, dtype}. Plain numbers are known for ${known}.`)
 }
 
-function isSparse(tensor: Tensor): tensor is SparseTensor {
-  return 'crowIndices' in tensor
-}
-
 function encodeSparse(name: string, tensor: SparseTensor, values: Uint8Array): pb.SparseCsr.$Properties {
   const { shape, crowIndices, colIndices, data } = tensor
   if (crowIndices.length !== shape[0] + 1 || colIndices.length !== data.length || crowIndices.at(-1) !== data.length) {
@@ -66,9 +64,37 @@ function encodeNumbers(name: string, data: Numbers, dtype: 'int64' | 'float32'):
   return asBytes(BigInt64Array.from(data as readonly number[], BigInt))
 }
 
-/** Bytes of 32-bit tokens, as text chunks carry them. */
-export function encodeTokens(tokens: Int32Array): Uint8Array {
-  return asBytes(tokens)
+/** Throws TinkerError for a chunk that training does not take. */
+export function encodeModelInput(input: ModelInput): pb.Chunk.$Properties[] {
+  return input.chunks.map(encodeChunk)
+}
+
+function encodeChunk(chunk: ModelInputChunk): pb.Chunk.$Properties {
+  switch (chunk.type) {
+    case 'encoded_text':
+      return { encoded_text: { tokens: asBytes(chunk.tokens) } }
+    case 'image': {
+      const { data, format, expectedTokens } = chunk
+      return { image: { data, format, ...(expectedTokens === undefined ? {} : { expected_tokens: expectedTokens }) } }
+    }
+    case 'dmel':
+      return { dmel: { dmel: chunk.dmel } }
+    case 'image_asset_pointer':
+      throw new TinkerError('Training takes no image_asset_pointer: give the bytes of the image as an image chunk.')
+  }
+}
+
+/** A tensor in the JSON of a request. Throws TinkerError as `encodeTensor` does. */
+export function tensorJson(name: string, tensor: Tensor): Schemas['TensorData'] {
+  encodeTensor(name, tensor)
+  const { dtype, data } = tensor
+  const dense = { data: Array.from(data), dtype, shape: [...(tensor.shape ?? [data.length])] }
+  if (!isSparse(tensor)) return dense
+  return {
+    ...dense,
+    sparse_crow_indices: [...tensor.crowIndices],
+    sparse_col_indices: [...tensor.colIndices],
+  }
 }
 
 function asBytes(array: ArrayBufferView): Uint8Array {
@@ -83,6 +109,20 @@ export function decodeInt32(bytes: Uint8Array): Int32Array {
 
 export function decodeFloat32(bytes: Uint8Array): Float32Array {
   return new Float32Array(bytes.slice().buffer)
+}
+
+/** One tensor of an answer. */
+export function decodeTensor({ dense, sparse_csr: sparse, dtype, shape }: pb.Tensor.$Properties): TensorOutput {
+  const extents = (shape ?? []).map(Number)
+  if (!sparse) return { data: decodeNumbers((dense ?? new Uint8Array(0)).slice(), dtype), shape: extents }
+  const indices = (bytes: Uint8Array | null | undefined) =>
+    Array.from(new BigInt64Array((bytes ?? new Uint8Array(0)).slice().buffer), Number)
+  return {
+    data: decodeNumbers((sparse.values ?? new Uint8Array(0)).slice(), dtype),
+    shape: extents,
+    crowIndices: indices(sparse.crow_indices),
+    colIndices: indices(sparse.col_indices),
+  }
 }
 
 /** The tensors of one batched field, a datum each: offsets are in bytes, the first extent follows from the rest. */

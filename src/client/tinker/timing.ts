@@ -62,3 +62,11 @@ export class Gate {
     }
   }
 }
+
+/** Does something again and again, until the function returned is called. */
+export function repeat(ms: number, work: () => unknown): () => void {
+  const timer = setInterval(work, ms)
+  // In Node a timer keeps the process alive unless it is told not to; in a browser it is a number.
+  if (typeof timer === 'object') timer.unref()
+  return () => clearInterval(timer)
+}

@@ -2,9 +2,10 @@
 // the answers of several requests become one.
 
 import { tinker_public as pb } from '../../generated/tinker-proto.js'
-import { TinkerError } from './errors.ts'
-import { decodeBatched, encodeTensor, encodeTokens } from './tensor-wire.ts'
-import type { Datum, ForwardBackwardOutput, LossConfig, TensorOutput } from './types.ts'
+import { TinkerError, UnexpectedAnswerError } from './errors.ts'
+import { decodeBatched, encodeModelInput, encodeTensor } from './tensor-wire.ts'
+import type { TensorOutput } from './tensors.ts'
+import type { Datum, ForwardBackwardOutput, LossConfig, ProvenanceSpan } from './types.ts'
 
 export interface ChunkLimits {
   /** Most data in a request. */
@@ -36,16 +37,40 @@ export function chunksOf(data: readonly Datum[], limits: ChunkLimits): Chunk[] {
   return chunks
 }
 
-function encodeDatum({ modelInput, lossFnInputs }: Datum): pb.Datum.$Properties {
+/** Data that are to go together, whatever they weigh. */
+export function encodeChunk(data: readonly Datum[]): Chunk {
+  const encoded = data.map(encodeDatum)
+  return { data: encoded, bytes: encoded.reduce((sum, datum) => sum + sizeOf(datum), 0) }
+}
+
+function encodeDatum({ modelInput, lossFnInputs, ...spans }: Datum): pb.Datum.$Properties {
   const inputs = Object.entries(lossFnInputs).map(([name, value]) => [name, encodeTensor(name, value)] as const)
+  if ((spans.modelInputSpans === undefined) !== (spans.lossFnInputSpans === undefined)) {
+    throw new TinkerError(
+      'Provenance is given for both modelInput and lossFnInputs or for neither: use withProvenance.',
+    )
+  }
   return {
-    model_input: [{ encoded_text: { tokens: encodeTokens(modelInput.tokens) } }],
+    model_input: encodeModelInput(modelInput),
     loss_fn_inputs: Object.fromEntries(inputs),
+    ...(spans.modelInputSpans ? { model_input_spans: spans.modelInputSpans.map(encodeSpan) } : {}),
+    ...(spans.lossFnInputSpans ? { loss_fn_input_spans: spans.lossFnInputSpans.map(encodeSpan) } : {}),
   }
 }
 
+function encodeSpan({ kind, sequenceId, offset, length }: ProvenanceSpan): pb.ProvenanceSpan.$Properties {
+  const run = { sequence_id: sequenceId, offset: offset ?? 0, length }
+  return kind === 'sampled' ? { sampled_tokens: run } : { prompt_tokens: run }
+}
+
+/** The estimate that the protocol cuts by: what the chunks and the numbers take, without names and headers. */
 function sizeOf(datum: pb.Datum.$Properties): number {
-  const text = datum.model_input?.[0]?.encoded_text?.tokens?.length ?? 0
+  const chunks = datum.model_input ?? []
+  const input = chunks.reduce(
+    (sum, { encoded_text: text, image, dmel }) =>
+      sum + (text?.tokens?.length ?? 0) + (image?.data?.length ?? 0) + (dmel?.dmel?.length ?? 0),
+    0,
+  )
   const tensors = Object.values(datum.loss_fn_inputs ?? {}).map(
     ({ dense, sparse_csr: csr }) =>
       (dense?.length ?? 0) +
@@ -53,7 +78,7 @@ function sizeOf(datum: pb.Datum.$Properties): number {
       (csr?.crow_indices?.length ?? 0) +
       (csr?.col_indices?.length ?? 0),
   )
-  return tensors.reduce((sum, bytes) => sum + bytes, text)
+  return tensors.reduce((sum, bytes) => sum + bytes, input)
 }
 
 export interface TrainingHead {
@@ -78,12 +103,25 @@ export function encodeTrainingRequest(head: TrainingHead, chunk: Chunk, seqId: n
   }).finish()
 }
 
+/** Throws UnexpectedAnswerError for bytes that are no such message. */
 export function decodeTrainingOutput(bytes: Uint8Array): ForwardBackwardOutput {
-  const message = pb.ForwardBackwardOutput.decode(bytes)
+  const message = decodeMessage('ForwardBackwardOutput', () => pb.ForwardBackwardOutput.decode(bytes))
   return {
     lossFnOutputType: message.loss_fn_output_type.split(':').at(-1) ?? '',
     lossFnOutputs: message.loss_fn_outputs.flatMap(decodeRecord),
     metrics: message.metrics,
+  }
+}
+
+/** What does not decode is no answer of this protocol, or one that was cut on its way. */
+export function decodeMessage<T>(name: string, decode: () => T): T {
+  try {
+    return decode()
+  } catch (cause) {
+    throw new UnexpectedAnswerError(
+      `The server's answer is no ${name} of tinker_public.proto: ${(cause as Error).message}. Next: ask again; if it stays, a proxy changes answers, or the server speaks another protocol.`,
+      { cause },
+    )
   }
 }
 

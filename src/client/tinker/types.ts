@@ -1,60 +1,10 @@
-// What callers give and get: prompts, training examples, tensors, parameters, results. Plain data in TypeScript's names;
+// What callers give and get: training examples, parameters, results. Plain data in TypeScript's names;
 // names of loss inputs, losses and metrics are the protocol's own words and stay as they are.
 
-import { TinkerError } from './errors.ts'
-
-/** A prompt or a training example's input: tokens in order. */
-export class ModelInput {
-  readonly tokens: Int32Array
-
-  constructor(tokens: Int32Array) {
-    this.tokens = tokens
-  }
-
-  /** Throws TinkerError for anything but whole numbers from 0 that fit 32 bits. */
-  static fromInts(tokens: ArrayLike<number>): ModelInput {
-    const copy = Int32Array.from(tokens)
-    const bad = copy.findIndex((token, index) => token !== tokens[index] || token < 0)
-    if (bad >= 0) throw new TinkerError(`Token ${bad} is ${tokens[bad]}; tokens are whole numbers from 0.`)
-    return new ModelInput(copy)
-  }
-
-  static empty(): ModelInput {
-    return new ModelInput(new Int32Array(0))
-  }
-
-  get length(): number {
-    return this.tokens.length
-  }
-
-  toInts(): number[] {
-    return Array.from(this.tokens)
-  }
-
-  append(tokens: ArrayLike<number>): ModelInput {
-    return ModelInput.fromInts([...this.tokens, ...Array.from(tokens)])
-  }
-}
-
-export type Numbers = readonly number[] | Float32Array | Int32Array
-
-/** A dense tensor, row-major; `shape` absent: one dimension. */
-export interface DenseTensor {
-  readonly data: Numbers
-  readonly dtype: 'float32' | 'int64'
-  readonly shape?: readonly number[]
-}
-
-/** Compressed sparse rows of a matrix: `data` are the listed values, everything else is 0. `shape` is the dense one. */
-export interface SparseTensor {
-  readonly data: Numbers
-  readonly dtype: 'float32' | 'int64'
-  readonly shape: readonly [rows: number, columns: number]
-  readonly crowIndices: readonly number[]
-  readonly colIndices: readonly number[]
-}
-
-export type Tensor = DenseTensor | SparseTensor
+import type { Schemas } from '../../generated/operations.ts'
+import type { Camelized } from './camel.ts'
+import type { ModelInput } from './model-input.ts'
+import type { Numbers, Tensor, TensorOutput } from './tensors.ts'
 
 /** One training example of N tokens. */
 export interface Datum {
@@ -64,16 +14,34 @@ export interface Datum {
    * are taken as int64 for `target_tokens` and float32 for the others.
    */
   readonly lossFnInputs: Readonly<Record<string, Numbers | Tensor>>
+  /** Where the tokens of `modelInput` came from: runs that tile it. Attach with `withProvenance`. */
+  readonly modelInputSpans?: readonly ProvenanceSpan[]
+  /** The same of the positions of `target_tokens`. */
+  readonly lossFnInputSpans?: readonly ProvenanceSpan[]
 }
 
-export type LossName = 'cross_entropy' | 'importance_sampling' | 'ppo' | 'cispo' | 'dro'
+/** A run of tokens: of the prompt of a request, or of what one of its sequences sampled. */
+export interface ProvenanceSpan {
+  readonly kind: 'prompt' | 'sampled'
+  /** `SampledSequence.sequenceId` */
+  readonly sequenceId: string
+  /** Where the run begins in that prompt, or in those sampled tokens; 0. */
+  readonly offset?: number
+  /** In tokens. */
+  readonly length: number
+}
+
+/** Losses of the protocol; a server may have others, and says which ones when it is asked for one that it has not. */
+export type LossName =
+  | 'cross_entropy'
+  | 'importance_sampling'
+  | 'ppo'
+  | 'cispo'
+  | 'dro'
+  | 'gspo'
+  | 'stable_reinforce'
+  | (string & {})
 export type LossConfig = Readonly<Record<string, number | string>>
-
-export interface TensorOutput {
-  /** Whole numbers come as float64, which holds them exactly up to 2^53. */
-  readonly data: Float32Array | Float64Array
-  readonly shape: readonly number[]
-}
 
 export interface ForwardBackwardOutput {
   readonly lossFnOutputType: string
@@ -97,6 +65,19 @@ export interface AdamParams {
   readonly weightDecay?: number
   /** 0 = off; else the global L2 norm that gradients are clipped to. */
   readonly gradClipNorm?: number
+}
+
+/** Of another optimiser: its name, and its parameters in this client's spelling. Dimuon has the ones of the first line. */
+export type OtherOptimParams =
+  | { readonly type: 'dimuon'; readonly learningRate: number; readonly gradClipNorm?: number; readonly beta1?: number }
+  | { readonly type: string; readonly [parameter: string]: unknown }
+
+export type OptimParams = AdamParams | OtherOptimParams
+
+/** The optimiser of an adapter, fixed when it is made. Default: { type: 'adamw' }. */
+export interface OptimizerConfig {
+  readonly type: string
+  readonly [parameter: string]: unknown
 }
 
 export interface OptimStepResult {
@@ -128,6 +109,13 @@ export interface SampleRequest {
   readonly topkPromptLogprobs?: number
   /** The same at every sampled position. */
   readonly topkSampleLogprobs?: number
+  /**
+   * Token ids [N - 1, K], int64, dense or sparse, whose log-probabilities to report: row i stands for prompt position i + 1;
+   * -1 asks nothing.
+   */
+  readonly targetPromptLogprobs?: Tensor
+  /** How many alternatives to draw at every prompt position after the first, at this request's temperature. */
+  readonly promptAltTokensK?: number
   /** Score only the last n tokens of the prompt; needs `includePromptLogprobs`. */
   readonly promptLogprobsLastN?: number
   /** Ends the waiting; what was sent is still answered by the server. */
@@ -152,6 +140,10 @@ export interface SampleResponse {
   /** One a prompt token; null where nothing was scored, always at 0. */
   readonly promptLogprobs?: readonly (number | null)[]
   readonly topkPromptLogprobs?: readonly (TopLogprobs | null)[]
+  /** In the shape and layout of the request's tensor. */
+  readonly targetPromptLogprobs?: TensorOutput
+  /** Both [N - 1, k]; row i stands for prompt position i + 1. */
+  readonly promptAltTokens?: { readonly tokens: TensorOutput; readonly logprobs: TensorOutput }
   readonly promptCacheHitTokens: number
 }
 
@@ -164,11 +156,12 @@ export interface LoraOptions {
   readonly trainAttn?: boolean
   readonly trainUnembed?: boolean
   readonly userMetadata?: Readonly<Record<string, string>>
+  readonly optimizer?: OptimizerConfig
 }
 
-export interface ServedModel {
-  readonly name: string
-  readonly maxContextLength: number | undefined
-  readonly isTrainable: boolean | undefined
-  readonly isSampleable: boolean | undefined
-}
+/** What the server knows of an adapter; asked for once, when its client is made. */
+export type TrainingInfo = Camelized<Schemas['GetInfoResponse']>
+
+/** Records of RestClient. */
+export type TrainingRun = Camelized<Schemas['TrainingRun']>
+export type Checkpoint = Camelized<Schemas['Checkpoint']>

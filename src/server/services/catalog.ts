@@ -7,8 +7,8 @@ import type { CheckpointKind, Database } from '../store/schema.ts'
 import type { Checkpoint } from './checkpoints.ts'
 import type { Run } from './runs.ts'
 
-/** `accessible`: own things, and what others published. */
-export type AccessScope = 'owned' | 'accessible'
+/** `accessible`: own things, and what others published. `all`: everybody's, which the caller has seen to be an admin's to see. */
+export type AccessScope = 'owned' | 'accessible' | 'all'
 
 export interface PageRequest {
   readonly limit: number
@@ -119,7 +119,8 @@ export class Catalog {
       .selectFrom('runs')
       .innerJoin('sessions', 'sessions.id', 'runs.session')
       .where('runs.state', '!=', 'failed')
-      .where(({ eb, or }) => {
+      .where(({ eb, or, lit }) => {
+        if (scope === 'all') return lit(true)
         const own = eb('runs.tenant', '=', tenant)
         if (scope === 'owned') return own
         return or([own, eb('runs.id', 'in', this.#checkpoints(tenant, 'accessible').select('run'))])

@@ -86,6 +86,7 @@ function runOf(
     used_through: 0,
     created_at: now,
     last_request_at: now,
+    protocol: 'tinker',
   }
 }
 

@@ -5,7 +5,6 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
 import type { Logger } from 'pino'
-import type { Backend } from '../../backends/backend.ts'
 import { checkReach, type ServerConfig } from '../config.ts'
 import { toServiceError } from '../errors.ts'
 import { Compaction } from '../store/compaction.ts'
@@ -18,7 +17,8 @@ import { lockStateDir } from '../store/state-lock.ts'
 import { AdapterFolders } from './adapter-folders.ts'
 import { AdapterTasks } from './adapter-tasks.ts'
 import { Audit } from './audit.ts'
-import { BaseModels } from './base-models.ts'
+import { type BackendOf, BaseModels } from './base-models.ts'
+import { Capacity } from './capacity.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { Downloads } from './downloads.ts'
@@ -29,12 +29,15 @@ import { Survival } from './engine-loss.ts'
 import { EngineShare, type EngineShareParts } from './engine-share.ts'
 import { OwnEngines } from './engines.ts'
 import { Futures } from './futures.ts'
+import { HeldSamples } from './held-samples.ts'
 import { Housekeeping } from './housekeeping.ts'
 import { Intake } from './intake.ts'
 import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
+import { ModelTexts } from './model-texts.ts'
 import { Onlookers } from './onlookers.ts'
+import { Patience } from './patience.ts'
 import { Queue } from './queue.ts'
 import { Quotas } from './quotas.ts'
 import { RestartPoints } from './restart-points.ts'
@@ -51,6 +54,7 @@ import { Tenants } from './tenants.ts'
 import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
 import { Training } from './training.ts'
+import { TwinkleOwners } from './twinkle-owners.ts'
 import { Ledger } from './usage.ts'
 import { WeightCopies } from './weight-copies.ts'
 import { WeightsAccess } from './weights-access.ts'
@@ -68,6 +72,8 @@ export interface Services {
   readonly runs: Runs
   readonly checkpoints: Checkpoints
   readonly catalog: Catalog
+  readonly capacity: Capacity
+  readonly twinkleOwners: TwinkleOwners
   readonly audit: Audit
   readonly ledger: Ledger
   readonly retention: Retention
@@ -79,6 +85,10 @@ export interface Services {
   readonly adapterFolders: AdapterFolders
   readonly training: Training
   readonly sampling: Sampling
+  /** Samples for those who wait on an open connection. */
+  readonly held: HeldSamples
+  /** Tokenizers and chat templates. */
+  readonly texts: ModelTexts
   readonly lanes: RunLanes
   readonly draws: Draws
   /** What waits and why. */
@@ -96,7 +106,7 @@ export interface Services {
   close(): Promise<void>
 }
 
-export async function openServices(config: ServerConfig, backend: Backend, log: Logger): Promise<Services> {
+export async function openServices(config: ServerConfig, backendOf: BackendOf, log: Logger): Promise<Services> {
   const { stateDir } = config
   mkdirSync(stateDir, { recursive: true })
   const isShared = config.database !== 'sqlite'
@@ -119,7 +129,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const tokens = new Tokens(secret)
   const keyring = new Keyring(db, (cause) => logFailure(cause, null))
   const tenants = new Tenants(config.keys, config.limits, keyring, tokens)
-  const models = new BaseModels(backend, {
+  const models = new BaseModels(backendOf, {
     cacheDir: join(stateDir, 'cache'),
     threads: config.threads,
     log: (line) => log.info(line),
@@ -134,7 +144,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     lock?.release()
     throw cause
   }
-  const futures = new Futures(journal, signals, logFailure)
+  const patience = new Patience(logFailure)
+  const futures = new Futures(journal, signals, patience, logFailure)
   const sessions = new Sessions(db, signals, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
   const checkpoints = new Checkpoints(db, stateDir)
   const addresses = new SignedAddresses(secret)
@@ -144,7 +155,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const quotas = new Quotas(db, limitsOf)
   const intake = new Intake({ journal, futures, signals, limitsOf })
   await intake.restore()
-  const parts = { db, signals, quotas, intake, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
+  const base = { db, signals, patience, journal, futures, sessions, runs, log: logFailure }
+  const parts = { ...base, quotas, intake, models, checkpoints }
   const survival = new Survival(models)
   const restartPoints = new RestartPoints(runs, checkpoints)
   const room = { adapters: config.liveAdapters, bytes: config.adapterMemory }
@@ -185,7 +197,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
       log.warn('the rest of the acknowledged work waits for the next start')
     lanes.stop()
     draws.stop()
-    futures.stopRecording()
+    patience.end()
     await models.close()
     await engines.release()
     await journal.writeDelivered().catch((cause) => logFailure(cause, null))
@@ -207,6 +219,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     runs,
     checkpoints,
     catalog: new Catalog(db),
+    capacity: new Capacity({ db, limitsOf, liveAdapters: config.liveAdapters * config.models.length }),
+    twinkleOwners: new TwinkleOwners(db, sessions),
     audit: new Audit(db),
     ledger: new Ledger(db),
     retention,
@@ -218,6 +232,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     weightCopies: new WeightCopies(db, checkpoints, sessions, quotas),
     training,
     sampling,
+    held: new HeldSamples(sampling, futures, logFailure),
+    texts: new ModelTexts(models),
     lanes,
     draws,
     queue: new Queue([lanes, draws]),

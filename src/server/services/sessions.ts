@@ -43,13 +43,17 @@ export class Sessions {
     this.#alarm.at(Date.now() + timeoutMs)
   }
 
+  /** Without a heartbeat for so long it is over. */
+  get timeoutSeconds(): number {
+    return this.#timeoutMs / 1000
+  }
+
   /** Called when a session is over, whichever server ended it. */
   onEnd(listener: (session: string) => void): void {
     this.#enders.push(listener)
   }
 
-  async create(tenant: string, session: NewSession): Promise<string> {
-    const id = randomUUID()
+  async create(tenant: string, session: NewSession, id: string = randomUUID()): Promise<string> {
     const now = Date.now()
     await this.#db
       .insertInto('sessions')

@@ -1,9 +1,10 @@
 // Training runs from the outside: submissions are checked and journalled, then carried out by run-lanes.ts; the answer
 // comes through the future. Everything that can be refused is refused here, before anything is written.
 
-import type { OptimSettings } from '../../backends/backend.ts'
+import type { ClipSettings, OptimSettings } from '../../backends/backend.ts'
 import { checkDatums } from '../../backends/datum-check.ts'
-import { resolveLoss } from '../../backends/losses.ts'
+import { supports } from '../../backends/losses.ts'
+import { checkClip } from '../../backends/optimizer-check.ts'
 import type { TrainingCall } from '../calls.ts'
 import { isFinal, serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
@@ -12,6 +13,7 @@ import { encodeTrainingCall } from '../wire/training.ts'
 import type { BaseModels } from './base-models.ts'
 import { type Checkpoint, type Checkpoints, checkName, checkTtl, type NewCheckpoint } from './checkpoints.ts'
 import type { Intake } from './intake.ts'
+import { lossOfCall } from './journalled-work.ts'
 import { type NewRun, newRun, type ResumedRun, resumedRun } from './new-run.ts'
 import type { Quotas } from './quotas.ts'
 import type { RunLanes } from './run-lanes.ts'
@@ -99,9 +101,9 @@ export class Training {
   async train(tenant: string, call: TrainingCall): Promise<Submitted> {
     return this.#inOrder(tenant, call.modelId, call.seqId, async (run) => {
       const { info } = this.#parts.models.get(run.base_model)
-      const loss = resolveLoss(call.lossName, call.lossConfig)
+      const loss = lossOfCall(call)
       // The catalogue's losses are not every engine's.
-      if (!info.losses.includes(loss.name)) {
+      if (!supports(info, loss)) {
         const { losses } = info
         throw serviceError('UNSUPPORTED_BY_ENGINE', { loss: loss.name, model: run.base_model, losses })
       }
@@ -120,10 +122,36 @@ export class Training {
   }
 
   async optimStep(tenant: string, modelId: string, seqId: number, step: OptimSettings): Promise<Submitted> {
-    return this.#inOrder(tenant, modelId, seqId, async (run) => ({
-      kind: 'optim_step',
-      payload: jsonBytes(step),
-      work: (operation) => ({ kind: 'optim_step', step: { ...step, operation, adapter: run.id } }),
+    return this.#inOrder(tenant, modelId, seqId, async (run) => {
+      const { optimizers } = this.#parts.models.get(run.base_model).info
+      if (!optimizers.includes(step.rule)) {
+        throw serviceError('UNSUPPORTED_RULE', { rule: step.rule, model: run.base_model, rules: optimizers })
+      }
+      return {
+        kind: 'optim_step',
+        payload: jsonBytes(step),
+        work: (operation) => ({ kind: 'optim_step', step: { ...step, operation, adapter: run.id } }),
+      }
+    })
+  }
+
+  /**
+   * Divides the gradient gathered so far and clips it: order matters, as to passes and steps. Native to Twinkle's protocol.
+   * The result is `{ applied, grad_norm }`: the norm between the two, 0 where there was no gradient.
+   */
+  async clipGradients(tenant: string, modelId: string, seqId: number, clip: ClipSettings): Promise<Submitted> {
+    return this.#inOrder(tenant, modelId, seqId, async () => {
+      checkClip(clip)
+      return { kind: 'clip_gradients', payload: jsonBytes(clip), work: () => ({ kind: 'clip_gradients', clip }) }
+    })
+  }
+
+  /** Drops the gradient gathered so far. */
+  async zeroGrad(tenant: string, modelId: string, seqId: number): Promise<Submitted> {
+    return this.#inOrder(tenant, modelId, seqId, async () => ({
+      kind: 'zero_grad',
+      payload: jsonBytes({ modelId }),
+      work: () => ({ kind: 'zero_grad' }),
     }))
   }
 

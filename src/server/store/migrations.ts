@@ -262,6 +262,30 @@ const migrations: Record<string, Migration> = {
         .execute()
     },
   },
+  '031-twinkle': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .alterTable('runs')
+        .addColumn('protocol', 'text', (c) => c.notNull().defaultTo('tinker'))
+        .execute()
+      await db.schema
+        .createTable('twinkle_owners')
+        .addColumn('tenant', 'text', (c) => c.notNull())
+        .addColumn('owner', 'text', (c) => c.notNull())
+        .addColumn('session', 'text', (c) => c.notNull())
+        .addPrimaryKeyConstraint('twinkle_owners_key', ['tenant', 'owner'])
+        .execute()
+      await db.schema
+        .createTable('twinkle_adapters')
+        .addColumn('run', 'text', (c) => c.primaryKey())
+        .addColumn('tenant', 'text', (c) => c.notNull())
+        .addColumn('owner', 'text', (c) => c.notNull())
+        .addColumn('name', 'text', (c) => c.notNull())
+        .addColumn('state', 'text', (c) => c.notNull())
+        .addUniqueConstraint('twinkle_adapters_name', ['tenant', 'owner', 'name'])
+        .execute()
+    },
+  },
 }
 
 export const migrationProvider: MigrationProvider = { getMigrations: async () => migrations }

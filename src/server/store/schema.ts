@@ -19,6 +19,8 @@ export interface Database {
   tenants: TenantTable
   api_keys: ApiKeyTable
   key_changes: KeyChangesTable
+  twinkle_owners: TwinkleOwnerTable
+  twinkle_adapters: TwinkleAdapterTable
 }
 
 export interface SessionTable {
@@ -63,6 +65,8 @@ export interface RunTable {
   used_through: Generated<number>
   created_at: number
   last_request_at: number
+  /** In which it was created; both may use it. Twinkle's have a row of settings too, which operations change. */
+  protocol: Generated<'tinker' | 'twinkle'>
 }
 
 export type OperationKind =
@@ -70,6 +74,8 @@ export type OperationKind =
   | 'unload_model'
   | 'forward'
   | 'forward_backward'
+  | 'clip_gradients'
+  | 'zero_grad'
   | 'optim_step'
   | 'save_weights'
   | 'save_weights_for_sampler'
@@ -248,4 +254,21 @@ export interface EngineLeaseTable {
   expires_at: number
   /** EngineInfo as JSON, of the last engine that was open; null before the first. */
   info: string | null
+}
+
+/** The session of an owner that has none of its own: clients before Twinkle's sessions, and whoever names no owner. */
+export interface TwinkleOwnerTable {
+  tenant: string
+  owner: string
+  session: string
+}
+
+/** The newest adapter of a name of an owner (services/twinkle-adapters.ts). */
+export interface TwinkleAdapterTable {
+  run: string
+  tenant: string
+  owner: string
+  name: string
+  /** AdapterState as JSON. */
+  state: string
 }

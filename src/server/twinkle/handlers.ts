@@ -4,13 +4,17 @@
 import type { RoutedOperationId } from '../../generated/operations.ts'
 import type { Handlers } from '../http/router.ts'
 import type { Services } from '../services/services.ts'
+import { notGone } from './not-gone.ts'
+import { runHandlers } from './runs.ts'
 import { seedAnswers } from './seed-answers.ts'
 import { serviceHandlers } from './service.ts'
 
 export type TwinkleHandlers = Handlers<RoutedOperationId<'twinkle'>>
 
 export function twinkleHandlers(services: Services): TwinkleHandlers {
-  return seedAnswers<RoutedOperationId<'twinkle'>>({
+  const handlers: TwinkleHandlers = {
     ...serviceHandlers(services),
-  })
+    ...runHandlers(services),
+  }
+  return notGone(seedAnswers(handlers))
 }

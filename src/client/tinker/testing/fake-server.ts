@@ -31,7 +31,8 @@ export class FakeServer {
   }
 
   client(options: ServiceOptions = {}): ServiceClient {
-    return new ServiceClient({ baseUrl: 'http://fake/', apiKey: 'tml-test', ...options, fetch: this.fetch })
+    const access = { baseUrl: 'http://fake/', apiKey: 'tml-test', onMessage: () => {} }
+    return new ServiceClient({ ...access, ...options, fetch: this.fetch })
   }
 
   readonly fetch = async (url: string, init: RequestInit): Promise<Response> => {
@@ -44,6 +45,7 @@ export class FakeServer {
 
   #standard({ path, body }: Asked): unknown {
     if (path === 'client/config') return { parallel_fwdbwd_chunks: true, fwdbwd_max_chunk_len: 2 }
+    if (path === 'client/dynamic_config') return {}
     if (path === 'create_session') return { session_id: 's1' }
     if (path === 'create_sampling_session') return { sampling_session_id: 's1:sample:0' }
     if (path === 'get_info')

@@ -1,9 +1,10 @@
-// A server that holds recorded exchanges of the Python SDK: every request must be the next recorded one, apart from what
-// rightly differs between clients, and gets the recorded answer.
+// A server that holds recorded exchanges of the Python SDK: every request must be the next recorded one in method, path,
+// headers and body, apart from what rightly differs between clients, and gets the recorded answer.
 
 import { readFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { decompress } from 'fzstd'
 import { tinker_public as pb } from '../../../generated/tinker-proto.js'
 
 interface Body {
@@ -13,13 +14,23 @@ interface Body {
 
 export interface Exchange {
   readonly note?: string
-  readonly request: { readonly method: string; readonly path: string; readonly body?: Body }
-  readonly response: { readonly status: number; readonly content_type: string; readonly body?: Body }
+  readonly request: {
+    readonly method: string
+    readonly path: string
+    readonly headers?: Readonly<Record<string, string>>
+    readonly body?: Body
+  }
+  readonly response: { readonly status: number; readonly content_type: string | null; readonly body?: Body }
 }
 
 export function recorded(name: string): Exchange[] {
   const file = new URL(`./traces/${name}.json`, import.meta.url)
-  return (JSON.parse(readFileSync(file, 'utf8')) as { exchanges: Exchange[] }).exchanges
+  return (parseLosslessly(readFileSync(file, 'utf8')) as { exchanges: Exchange[] }).exchanges
+}
+
+/** The exchange with another answer. */
+export function answering(exchange: Exchange, json: Readonly<Record<string, unknown>>): Exchange {
+  return { ...exchange, response: { ...exchange.response, body: { json } } }
 }
 
 export interface Replay {
@@ -27,25 +38,44 @@ export interface Replay {
   /** What was asked other than recorded, in words. */
   readonly differences: string[]
   /** Recorded exchanges that nobody has asked for yet. */
-  left(): number
+  left(): string[]
+  /** Resolves when everything recorded has been asked for. */
+  readonly done: Promise<void>
   close(): Promise<void>
 }
 
-export async function replay(exchanges: readonly Exchange[]): Promise<Replay> {
+/**
+ * `window`: how many of the next exchanges may come in any order, for those that are under way at the same time. `holds`:
+ * ends of paths of requests that the recording leaves out: they wait for an answer instead of being a difference.
+ */
+export async function replay(
+  exchanges: readonly Exchange[],
+  { window = 1, holds = [] }: { readonly window?: number; readonly holds?: readonly string[] } = {},
+): Promise<Replay> {
   const differences: string[] = []
-  let next = 0
+  const left = [...exchanges]
+  let finish = () => {}
+  const done = new Promise<void>((resolve) => {
+    finish = resolve
+  })
   const server = createServer(async (request, response) => {
-    const exchange = exchanges[next++]
     const body = await bytesOf(request)
-    const difference = exchange ? differenceOf(exchange, request, body) : `nothing more was recorded: ${request.url}`
+    const open = left.slice(0, window)
+    const same = open.find((exchange) => differenceOf(exchange, request, body) === null)
+    if (!same && holds.some((end) => request.url?.endsWith(end))) return
+    const found = same ?? open[0]
+    const difference = found ? differenceOf(found, request, body) : `nothing more was recorded: ${request.url}`
     if (difference !== null) differences.push(difference)
-    answer(response, exchange)
+    if (found) left.splice(left.indexOf(found), 1)
+    if (left.length === 0) finish()
+    answer(response, found)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     differences,
-    left: () => exchanges.length - next,
+    left: () => left.map(({ request }) => `${request.method} ${request.path}`),
+    done,
     close: () =>
       new Promise((resolve) => {
         server.closeAllConnections()
@@ -66,20 +96,59 @@ function answer(response: ServerResponse, exchange: Exchange | undefined): void 
     return
   }
   const { status, content_type: type, body } = exchange.response
-  const bytes = body?.base64 ? Buffer.from(body.base64, 'base64') : Buffer.from(JSON.stringify(body?.json ?? {}))
-  response.writeHead(status, { 'content-type': type }).end(bytes)
+  const bytes = body?.base64 ? Buffer.from(body.base64, 'base64') : Buffer.from(body ? JSON.stringify(body.json) : '')
+  response.writeHead(status, type === null ? {} : { 'content-type': type }).end(bytes)
 }
 
 function differenceOf({ request }: Exchange, actual: IncomingMessage, body: Buffer): string | null {
   const expected = `${request.method} ${request.path}`
   if (`${actual.method} ${actual.url}` !== expected) return `${actual.method} ${actual.url} instead of ${expected}`
+  const header = headerDifference(request.headers ?? {}, actual)
+  if (header !== null) return `${expected}: ${header}`
   const wanted = request.body?.base64 ? training(Buffer.from(request.body.base64, 'base64')) : text(request.body?.json)
-  const got = request.body?.base64 ? training(body) : text(body.length > 0 ? JSON.parse(body.toString()) : undefined)
+  const got = request.body?.base64 ? training(decoded(actual, body)) : text(body.length > 0 ? json(body) : undefined)
   return wanted === got ? null : `${expected}: ${got} instead of ${wanted}`
 }
 
-/** Counters go on from trace to trace in a recording, and each client has its own version. */
-const INCOMPARABLE = new Set(['seq_id', 'sampling_session_seq_id', 'sdk_version'])
+/** Headers that a server acts on. Of some only the presence can be alike. */
+const COMPARED = [
+  'accept',
+  'content-type',
+  'content-encoding',
+  'x-sdk-version',
+  'x-sdk-method',
+  'x-stainless-retry-count',
+  'x-stainless-raw-response',
+  'x-tinker-request-iteration',
+  'x-tinker-request-type',
+  'x-tinker-sampling-backpressure',
+]
+const PRESENT = ['x-api-key', 'x-idempotency-key', 'x-tinker-weights-access-token']
+
+function headerDifference(wanted: Readonly<Record<string, string>>, { headers }: IncomingMessage): string | null {
+  const values = COMPARED.filter((name) => headers[name] !== wanted[name]).map(
+    (name) => `${name} is ${headers[name]} instead of ${wanted[name]}`,
+  )
+  const presence = PRESENT.filter((name) => name in headers !== name in wanted).map(
+    (name) => `${name} is ${name in headers ? 'there' : 'missing'}`,
+  )
+  const timeout = 'x-stainless-read-timeout'
+  const times = Number(headers[timeout]) === Number(wanted[timeout]) ? [] : [`${timeout} is ${headers[timeout]}`]
+  return [...values, ...presence, ...times][0] ?? null
+}
+
+function decoded({ headers }: IncomingMessage, body: Buffer): Buffer {
+  return headers['content-encoding'] === 'zstd' ? Buffer.from(decompress(body)) : body
+}
+
+function json(body: Buffer): unknown {
+  return parseLosslessly(body.toString())
+}
+
+/** Integers that a double does not hold become text, which compares digit by digit. */
+function parseLosslessly(source: string): unknown {
+  return JSON.parse(source.replace(/([[:,]\s*)(-?\d{16,})(?=\s*[,\]}])/g, '$1"$2"'))
+}
 
 function text(value: unknown): string {
   return JSON.stringify(sorted(value))
@@ -92,6 +161,6 @@ function training(bytes: Uint8Array): string {
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted)
   if (typeof value !== 'object' || value === null) return value
-  const entries = Object.entries(value).filter(([name]) => !INCOMPARABLE.has(name))
-  return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, inner]) => [name, sorted(inner)]))
+  const entries = Object.entries(value).map(([name, inner]) => [name, sorted(inner)] as const)
+  return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)))
 }
