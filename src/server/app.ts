@@ -8,7 +8,6 @@ import type { ServerConfig } from './config.ts'
 import { serviceError } from './errors.ts'
 import { accessLog } from './http/access-log.ts'
 import { BodyBudget } from './http/body-budget.ts'
-
 import { lettingIn } from './http/crowd.ts'
 import { type ErrorShape, errorBoundary } from './http/error-boundary.ts'
 import { httpMetrics } from './http/metrics.ts'
