@@ -15,6 +15,7 @@ import type { Database } from '../store/schema.ts'
 import { ALONE } from '../store/signals.ts'
 import { lockStateDir } from '../store/state-lock.ts'
 import { AdapterFolders } from './adapter-folders.ts'
+import { AdapterStates } from './adapter-states.ts'
 import { AdapterTasks } from './adapter-tasks.ts'
 import { Audit } from './audit.ts'
 import { type BackendOf, BaseModels } from './base-models.ts'
@@ -55,7 +56,10 @@ import { Tenants } from './tenants.ts'
 import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
 import { Training } from './training.ts'
+import { TwinkleAdapters } from './twinkle-adapters.ts'
 import { TwinkleOwners } from './twinkle-owners.ts'
+import { TwinkleSaves } from './twinkle-saves.ts'
+import { TwinkleTraining } from './twinkle-training.ts'
 import { Ledger } from './usage.ts'
 import { WeightCopies } from './weight-copies.ts'
 import { WeightsAccess } from './weights-access.ts'
@@ -75,6 +79,10 @@ export interface Services {
   readonly catalog: Catalog
   readonly capacity: Capacity
   readonly twinkleOwners: TwinkleOwners
+  readonly twinkleAdapters: TwinkleAdapters
+  readonly twinkleTraining: TwinkleTraining
+  readonly twinkleSaves: TwinkleSaves
+  readonly adapterStates: AdapterStates
   readonly audit: Audit
   readonly ledger: Ledger
   readonly retention: Retention
@@ -165,7 +173,8 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   const room = { adapters: config.liveAdapters, bytes: config.adapterMemory }
   const adapters = new LiveAdapters({ ...parts, restartPoints, room, log: (line) => log.info(line) })
   const onlookers = new Onlookers()
-  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints, limitsOf, onlookers })
+  const states = new AdapterStates(db)
+  const lanes = new RunLanes({ ...parts, states, survival, adapters, restartPoints, limitsOf, onlookers })
   const draws = new Draws({ ...parts, survival, limitsOf, onlookers })
   tenants.onLimits(() => {
     lanes.reconsider()
@@ -174,6 +183,8 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   const queue = new Queue([lanes, draws])
   const training = new Training({ ...parts, lanes })
   const sampling = new Sampling({ ...parts, draws })
+  const owners = new TwinkleOwners(db, sessions)
+  const adaptersByName = new TwinkleAdapters({ ...parts, states, owners, training, lanes })
   const tasks = new AdapterTasks()
   const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
@@ -224,7 +235,11 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     checkpoints,
     catalog: new Catalog(db),
     capacity: new Capacity({ db, limitsOf, liveAdapters: config.liveAdapters * config.models.length }),
-    twinkleOwners: new TwinkleOwners(db, sessions),
+    twinkleOwners: owners,
+    twinkleAdapters: adaptersByName,
+    twinkleTraining: new TwinkleTraining({ ...parts, states, adapters: adaptersByName, training, sampling }),
+    twinkleSaves: new TwinkleSaves({ ...parts, states, adapters: adaptersByName, training, retention }),
+    adapterStates: states,
     audit: new Audit(db),
     ledger: new Ledger(db),
     retention,
