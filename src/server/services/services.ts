@@ -15,6 +15,7 @@ import type { Database } from '../store/schema.ts'
 import { ALONE } from '../store/signals.ts'
 import { lockStateDir } from '../store/state-lock.ts'
 import { AdapterFolders } from './adapter-folders.ts'
+import { AdapterStates } from './adapter-states.ts'
 import { AdapterTasks } from './adapter-tasks.ts'
 import { Audit } from './audit.ts'
 import { type BackendOf, BaseModels } from './base-models.ts'
@@ -31,6 +32,7 @@ import { OwnEngines } from './engines.ts'
 import { Futures } from './futures.ts'
 import { HeldSamples } from './held-samples.ts'
 import { Housekeeping } from './housekeeping.ts'
+import { Inquiries } from './inquiries.ts'
 import { Intake } from './intake.ts'
 import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
@@ -54,7 +56,10 @@ import { Tenants } from './tenants.ts'
 import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
 import { Training } from './training.ts'
+import { TwinkleAdapters } from './twinkle-adapters.ts'
 import { TwinkleOwners } from './twinkle-owners.ts'
+import { TwinkleSaves } from './twinkle-saves.ts'
+import { TwinkleTraining } from './twinkle-training.ts'
 import { Ledger } from './usage.ts'
 import { WeightCopies } from './weight-copies.ts'
 import { WeightsAccess } from './weights-access.ts'
@@ -74,6 +79,10 @@ export interface Services {
   readonly catalog: Catalog
   readonly capacity: Capacity
   readonly twinkleOwners: TwinkleOwners
+  readonly twinkleAdapters: TwinkleAdapters
+  readonly twinkleTraining: TwinkleTraining
+  readonly twinkleSaves: TwinkleSaves
+  readonly adapterStates: AdapterStates
   readonly audit: Audit
   readonly ledger: Ledger
   readonly retention: Retention
@@ -91,8 +100,10 @@ export interface Services {
   readonly texts: ModelTexts
   readonly lanes: RunLanes
   readonly draws: Draws
-  /** What waits and why. */
+  /** What waits here and why. */
   readonly queue: Queue
+  /** The same of one operation, wherever it waits. */
+  readonly inquiries: Inquiries
   /** For those who look on while the others work (observing/). */
   readonly onlookers: Onlookers
   readonly journal: Journal
@@ -162,14 +173,18 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   const room = { adapters: config.liveAdapters, bytes: config.adapterMemory }
   const adapters = new LiveAdapters({ ...parts, restartPoints, room, log: (line) => log.info(line) })
   const onlookers = new Onlookers()
-  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints, limitsOf, onlookers })
+  const states = new AdapterStates(db)
+  const lanes = new RunLanes({ ...parts, states, survival, adapters, restartPoints, limitsOf, onlookers })
   const draws = new Draws({ ...parts, survival, limitsOf, onlookers })
   tenants.onLimits(() => {
     lanes.reconsider()
     draws.reconsider()
   })
+  const queue = new Queue([lanes, draws])
   const training = new Training({ ...parts, lanes })
   const sampling = new Sampling({ ...parts, draws })
+  const owners = new TwinkleOwners(db, sessions)
+  const adaptersByName = new TwinkleAdapters({ ...parts, states, owners, training, lanes })
   const tasks = new AdapterTasks()
   const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
@@ -220,7 +235,11 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     checkpoints,
     catalog: new Catalog(db),
     capacity: new Capacity({ db, limitsOf, liveAdapters: config.liveAdapters * config.models.length }),
-    twinkleOwners: new TwinkleOwners(db, sessions),
+    twinkleOwners: owners,
+    twinkleAdapters: adaptersByName,
+    twinkleTraining: new TwinkleTraining({ ...parts, states, adapters: adaptersByName, training, sampling }),
+    twinkleSaves: new TwinkleSaves({ ...parts, states, adapters: adaptersByName, training, retention }),
+    adapterStates: states,
     audit: new Audit(db),
     ledger: new Ledger(db),
     retention,
@@ -236,7 +255,8 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     texts: new ModelTexts(models),
     lanes,
     draws,
-    queue: new Queue([lanes, draws]),
+    queue,
+    inquiries: new Inquiries({ ...parts, queue }),
     onlookers,
     journal,
     db,

@@ -6,8 +6,11 @@ import type { Handlers } from '../http/router.ts'
 import type { Services } from '../services/services.ts'
 import { notGone } from './not-gone.ts'
 import { runHandlers } from './runs.ts'
+import { saveHandlers } from './saves.ts'
 import { seedAnswers } from './seed-answers.ts'
 import { serviceHandlers } from './service.ts'
+import { setupHandlers } from './setup.ts'
+import { trainingHandlers } from './training.ts'
 
 export type TwinkleHandlers = Handlers<RoutedOperationId<'twinkle'>>
 
@@ -15,6 +18,9 @@ export function twinkleHandlers(services: Services): TwinkleHandlers {
   const handlers: TwinkleHandlers = {
     ...serviceHandlers(services),
     ...runHandlers(services),
+    ...setupHandlers(services),
+    ...trainingHandlers(services),
+    ...saveHandlers(services),
   }
   return notGone(seedAnswers(handlers))
 }
