@@ -1,13 +1,13 @@
-// `npm run crashtest -- --rounds N [--seed S] [--database postgres] [--servers 2]`: kills a real server, its engines, or both
-// (or the PostgreSQL server), in every round and in the middle of the work of several clients, and says whether every promise
-// was kept. Of two servers on one PostgreSQL database, one is killed, paused or stopped. Ends with code 1 when one was not.
+// `npm run crashtest -- --rounds N [--seed S] [--database postgres] [--kill engine,database] [--servers 2]`: kills a
+// real server, its engines, or both (or the PostgreSQL server), in every round and in the middle of the work of several
+// clients, and says whether every promise was kept. --kill names what is killed, instead of all that there is. Of two servers on one PostgreSQL database, one is killed, paused or stopped. Ends with code 1 when one was not.
 
 import { parseArgs } from 'node:util'
 import { MISHAPS, type PairVerdict, runPairTrial } from './crashtest/pair-trial.ts'
-import { CROWD_BOUND, randomFrom, runTrial, type Verdict } from './crashtest/trial.ts'
+import { CROWD_BOUND, randomFrom, runTrial, type Verdict, type Victim, victimsOn } from './crashtest/trial.ts'
 
 const text = { type: 'string' } as const
-const { values } = parseArgs({ options: { rounds: text, seed: text, database: text, servers: text } })
+const { values } = parseArgs({ options: { rounds: text, seed: text, database: text, kill: text, servers: text } })
 const rounds = whole('rounds', values.rounds ?? '10')
 const seed = whole('seed', values.seed ?? '1')
 const log = (line: string) => console.log(line)
@@ -16,7 +16,8 @@ process.exitCode = (await (values.servers === undefined ? one() : pair(values.se
 /** True when every promise was kept. */
 async function one(): Promise<boolean> {
   const database = kind(values.database ?? 'sqlite')
-  const verdict = await runTrial({ rounds, seed, database, log })
+  const victims = values.kill === undefined ? victimsOn(database) : chosen(values.kill, victimsOn(database))
+  const verdict = await runTrial({ rounds, seed, database, victims, log })
   const { kills } = verdict
   const killed =
     `killed: API ${kills.api}, engines ${kills.engine}, both ${kills.both}` +
@@ -55,6 +56,14 @@ function whole(name: string, value: string): number {
   const number = Number(value)
   if (Number.isInteger(number) && number > 0) return number
   console.error(`Error: --${name} is a whole number from 1, not ${value}.`)
+  process.exit(2)
+}
+
+function chosen(value: string, there: readonly Victim[]): Victim[] {
+  const names = value.split(',')
+  const victims = there.filter((victim) => names.includes(victim))
+  if (victims.length === names.length) return victims
+  console.error(`Error: --kill names some of ${there.join(', ')}, separated by commas, not ${value}.`)
   process.exit(2)
 }
 

@@ -13,6 +13,9 @@ const START_LIMIT_MS = 120_000
 /** How the command line of an engine's process is told from others. */
 const ENGINE = /worker\.[jt]s/
 
+const INFO = /"level":30,/
+const MOVES = /sent \S+ to disk|brought \S+ back|not bit for bit|no restart point/
+
 export const TARGETS = ['api', 'engine', 'both'] as const
 export type Target = (typeof TARGETS)[number]
 
@@ -20,6 +23,8 @@ export class MortalServer {
   readonly #args: readonly string[]
   #child: ChildProcess | null = null
   #words: string[] = []
+  /** What all its processes said of adapters that came and went. */
+  readonly #moves: string[] = []
   #port = 0
   /** Settles when it answers; a new one after each death of the API process. */
   #ready: Promise<string> = Promise.reject(new Error('it was not started'))
@@ -42,11 +47,11 @@ export class MortalServer {
   }
 
   async #started(): Promise<string> {
-    const words = [...PROGRAM, 'serve', '--port', String(this.#port), '--log-level', 'warn', ...this.#args]
+    const words = [...PROGRAM, 'serve', '--port', String(this.#port), '--log-level', 'info', ...this.#args]
     const child = spawn(process.execPath, words, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] })
     this.#child = child
     this.#words = []
-    child.stderr.on('data', (bytes: Buffer) => this.#words.push(bytes.toString()))
+    createInterface({ input: child.stderr }).on('line', (line) => this.#hear(line))
     const limit = setTimeout(() => child.kill('SIGKILL'), START_LIMIT_MS)
     for await (const line of createInterface({ input: child.stdout })) {
       const address = /is ready at (http:\/\/\S+:(\d+))/.exec(line)
@@ -57,6 +62,16 @@ export class MortalServer {
       return address[1] as string
     }
     throw new Error(`the server did not start: ${this.#words.join('').trim() || 'it said nothing'}`)
+  }
+
+  #hear(line: string): void {
+    if (!INFO.test(line)) this.#words.push(`${line}\n`)
+    else if (MOVES.test(line)) this.#moves.push(line)
+  }
+
+  /** What was said, over all its lives, of how the adapter of a run came and went. */
+  said(run: string): string[] {
+    return this.#moves.filter((line) => line.includes(run))
   }
 
   /** Kills without warning. The API process is started again; an engine is the server's own affair. */

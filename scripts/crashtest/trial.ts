@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { type DatabasePlace, openDatabase } from '../../src/server/store/database.ts'
 import { type PostgresServer, startPostgres } from '../../src/server/store/testing/postgres-server.ts'
+import { placeless, replayOf } from './autopsy.ts'
 import { MortalServer, TARGETS, type Target } from './mortal-server.ts'
 import { type Account, newTenant, type Tenant } from './tenants.ts'
 import { Witness } from './witness.ts'
@@ -28,6 +29,8 @@ export interface Trial {
   readonly database: 'sqlite' | 'postgres'
   /** Decides what is killed, and when. */
   readonly seed: number
+  /** Among what it chooses; everything that there is when absent. */
+  readonly victims?: readonly Victim[]
   readonly log: (line: string) => void
 }
 
@@ -52,10 +55,18 @@ export interface Life {
   readonly roundMs: number
 }
 
-export async function runTrial({ rounds, seed, log, database }: Trial): Promise<Verdict> {
+export const victimsOn = (database: Trial['database']): readonly Victim[] =>
+  database === 'postgres' ? [...TARGETS, 'database'] : TARGETS
+
+export async function runTrial({
+  rounds,
+  seed,
+  log,
+  database,
+  victims = victimsOn(database),
+}: Trial): Promise<Verdict> {
   const random = randomFrom(seed)
   const kills = { api: 0, engine: 0, both: 0, database: 0 }
-  const victims: readonly Victim[] = database === 'postgres' ? [...TARGETS, 'database'] : TARGETS
   log('the undisturbed run')
   const calm = await onDatabase(database, (ground) => livedThrough(rounds, ground, async () => {}))
   const disturb: Disturb = async (kill, round) => {
@@ -139,11 +150,12 @@ async function livedThrough(rounds: number, ground: Ground, disturb: Disturb) {
     await witness.ask(url)
     await server.stop()
     const files = await filesOf(ground, [...before, ...after])
-    const changed = before.flatMap((path, i) => (files.get(path) === files.get(after[i] as string) ? [] : [path]))
+    const changed = before.filter((path, i) => files.get(path) !== files.get(after[i] as string))
+    const autopsies = changed.map((path) => autopsy(path, ground, server))
     return {
       acknowledged: witness.acknowledged,
       resent: witness.resent,
-      broken: [...witness.broken, ...changed.map((path) => `${path} was not brought back with the same bits`)],
+      broken: [...witness.broken, ...(await placeless(ground)), ...(await Promise.all(autopsies))],
       life: { ...life, files: files.get(before[0] as string) ?? 'none' },
     }
   } finally {
@@ -164,6 +176,13 @@ export async function lived(tenants: readonly Tenant[], rounds: number, disturb:
   const looks = new Map<string, number[]>()
   for (const tenant of tenants) looks.set(tenant.name, await tenant.look())
   return { accounts, looks, roundMs }
+}
+
+/** An adapter that has other bits than before: what it was brought back from, as far as can be told now. */
+async function autopsy(path: string, ground: Ground, server: MortalServer): Promise<string> {
+  const run = path.slice('tinker://'.length).split('/')[0] as string
+  const said = server.said(run)
+  return `${path} was not brought back with the same bits: it comes ${await replayOf(ground, run)}; ${said.join('; ')}`
 }
 
 /** Names and hashes of the files of each checkpoint, by path. */

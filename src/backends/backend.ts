@@ -314,6 +314,11 @@ export interface BackendOptions {
 export interface Backend {
   readonly name: string
   open(model: ModelSource, options: BackendOptions, signal?: AbortSignal): Promise<Engine>
+  /**
+   * What a tokenizer of the model is loaded from, by file name, and its chat template: clients get them from the server.
+   * Absent: tokenizer.json, tokenizer_config.json and the like from the model's folder. Throws for files that are no model.
+   */
+  tokenizerFiles?(model: ModelSource): Record<string, Uint8Array>
 }
 
 /** Types a backend written elsewhere; it is registered by `registerBackend` or by the configuration. */

@@ -2,7 +2,7 @@
 // is checked by name before anything is written. Knows rules and ranges; computes nothing.
 
 import type { OptimizerRule, OptimizerSpec } from '../catalogue/optimizers/spec.ts'
-import type { GradientClip } from './backend.ts'
+import type { ClipSettings } from './backend.ts'
 import { engineError } from './engine-errors.ts'
 
 interface Limit {
@@ -56,7 +56,7 @@ export function checkSettings(settings: OptimizerSpec): void {
 }
 
 /** Throws EngineError INVALID_INPUT naming what cannot be done. */
-export function checkClip(clip: GradientClip): void {
+export function checkClip(clip: ClipSettings): void {
   check('clip_gradients', 'divisor', clip, { wanted: 'above 0', holds: (x) => x > 0 })
   if (clip.maxNorm !== null) check('clip_gradients', 'maxNorm', clip, AT_LEAST_0)
   if (clip.normType !== 2) {

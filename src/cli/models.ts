@@ -45,10 +45,14 @@ async function listLocal(options: ModelsOptions): Promise<void> {
   const flags: ServeFlags = options.models === undefined ? {} : { models: options.models }
   const file = options.config === undefined ? {} : { file: options.config }
   const { config } = await loadConfig({ flags, env: process.env, ...file })
-  const found = config.models.map(({ name, path }) => ({ name, path, ...factsOf(path) }))
+  const found = config.models.map(({ name, path, backend = config.backend }) => {
+    return { name, path, backend, ...(backend === 'transformers' ? factsOf(path) : {}) }
+  })
   if (options.json) return print(JSON.stringify({ models: found }))
-  const rows = found.map((model) => [model.name, model.architecture ?? '?', String(model.context ?? '?'), model.path])
-  print(table(['MODEL', 'FAMILY', 'CONTEXT', 'FROM'], rows))
+  const rows = found.map(({ name, architecture = '?', context = '?', backend, path }) => {
+    return [name, architecture, String(context), backend, path]
+  })
+  print(table(['MODEL', 'FAMILY', 'CONTEXT', 'BACKEND', 'FROM'], rows))
 }
 
 function factsOf(path: string): { architecture?: string; context?: number } {

@@ -1,9 +1,8 @@
 // `twinkle serve`: configuration, models, server, ready block, and an orderly end. What a server does is not known here.
 
-import type { ModelSource } from '../backends/backend.ts'
 import { loadConfig, type ServerConfig } from '../server/config.ts'
 import { SETTINGS, type Setting } from '../server/config-fields.ts'
-import { shownDatabase } from '../server/config-values.ts'
+import { type ConfiguredModel, shownDatabase } from '../server/config-values.ts'
 import { MANIFEST } from '../server/manifest.ts'
 import { CommandError } from './complaint.ts'
 import { createLog } from './log.ts'
@@ -50,15 +49,15 @@ async function checkPort({ host, port }: ServerConfig): Promise<void> {
 }
 
 /** Models with `hf:` references replaced by folders of this machine. */
-async function fetched(config: ServerConfig): Promise<ModelSource[]> {
-  const models: ModelSource[] = []
+async function fetched(config: ServerConfig): Promise<ConfiguredModel[]> {
+  const models: ConfiguredModel[] = []
   for (const model of config.models) {
     if (!model.path.startsWith('hf:')) {
       models.push(model)
       continue
     }
     const { fetchHubModel } = await import('./hub-model.ts')
-    models.push({ name: model.name, path: await fetchHubModel(model.path) })
+    models.push({ ...model, path: await fetchHubModel(model.path) })
   }
   return models
 }

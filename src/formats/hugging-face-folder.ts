@@ -70,7 +70,10 @@ function readGenerationConfig(root: string): Record<string, unknown> {
   return fs.existsSync(file) ? readJsonObject(file) : {}
 }
 
-function readTokenizerFiles(root: string): Record<string, Uint8Array> {
+/** Small files of a model folder by name, as far as they are there; of any architecture. Throws without a tokenizer. */
+export function readTokenizerFiles(folder: string): Record<string, Uint8Array> {
+  const root = path.resolve(folder)
+  for (const name of REQUIRED) requireFile(root, name)
   const present = [...REQUIRED, ...OPTIONAL].filter((name) => fs.existsSync(path.join(root, name)))
   return Object.fromEntries(
     present.map((name) => {

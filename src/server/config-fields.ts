@@ -8,12 +8,14 @@ import type { ModelSource } from '../backends/backend.ts'
 import {
   backend,
   bytes,
+  type ConfiguredModel,
   database,
   flag,
   folder,
   integer,
   keys,
   models,
+  modules,
   oneOf,
   type Reader,
   selection,
@@ -36,9 +38,11 @@ export interface ServerConfig {
   /** `sqlite`: a file of the state directory; or the address of a PostgreSQL database, with its password. Never shown. */
   readonly database: string
   /** `path` is absolute, or `hf:org/name` until the command line has fetched it. */
-  readonly models: readonly ModelSource[]
-  /** A built-in backend's name, or the absolute path of a module. */
+  readonly models: readonly ConfiguredModel[]
+  /** Of models that name none: a backend's name, or the absolute path of a module. */
   readonly backend: string
+  /** Modules that register more backends: absolute paths, or names of packages. */
+  readonly backends: readonly string[]
   /** Base models whose engine may run in this server, where servers share a database. */
   readonly engines: readonly string[] | 'all'
   /** A server that is silent for so long loses its engines to another one on the same database. */
@@ -116,10 +120,16 @@ export const FIELDS: { readonly [K in Setting]: Field<ServerConfig[K]> } = {
     help: 'one more base model: a Hugging Face folder, a .gguf file or hf:org/name (repeatable)',
   },
   backend: {
-    read: backend(BUILT_IN_BACKENDS),
+    read: backend,
     fallback: 'transformers',
     placeholder: 'NAME',
-    help: `what computes: ${BUILT_IN_BACKENDS.join(', ')}, or the path of a module`,
+    help: `what computes: ${BUILT_IN_BACKENDS.join(', ')}, one of --backends, or the path of a module`,
+  },
+  backends: {
+    read: modules,
+    fallback: [],
+    placeholder: 'MODULES',
+    help: 'modules that register more backends: paths, or names of packages',
   },
   engines: {
     read: selection,

@@ -72,15 +72,23 @@ export function oneOf<T extends string>(choices: readonly T[]): Reader<T> {
 
 export const folder: Reader<string> = (value, context) => resolve(context.base, text(value, context))
 
-/** A backend that is built in, or a module that `defineBackend` made one in. */
-export function backend(builtIn: readonly string[]): Reader<string> {
-  return (value, context) => {
-    const name = text(value, context)
-    if (builtIn.includes(name)) return name
-    if (/^\.{1,2}\//.test(name) || isAbsolute(name)) return resolve(context.base, name)
-    return expected(`${builtIn.join(', ')}, or the path of a module such as ./my-backend.mjs`)
-  }
+/** A backend's name, or the path of a module that `defineBackend` made one in. */
+export const backend: Reader<string> = (value, context) => {
+  const name = text(value, context)
+  if (BACKEND.test(name)) return name
+  if (isPath(name)) return resolve(context.base, name)
+  return expected('the name of a backend, or the path of a module such as ./my-backend.mjs')
 }
+
+/** Modules of backends: paths, or names of packages. */
+export const modules: Reader<readonly string[]> = (value, context) =>
+  listOf(value).map((item) => {
+    const specifier = text(item, context)
+    return isPath(specifier) ? resolve(context.base, specifier) : specifier
+  })
+
+const BACKEND = /^[a-z][\w-]*$/
+const isPath = (specifier: string) => /^\.{1,2}\//.test(specifier) || isAbsolute(specifier)
 
 /** `all`, `none`, or names of base models. */
 export const selection: Reader<readonly string[] | 'all'> = (value, context) => {
@@ -120,32 +128,49 @@ function hashed(key: string): string {
 const NAME = /^[A-Za-z0-9][\w.-]*(\/[A-Za-z0-9][\w.-]*)?$/
 const HUB = /^hf:[\w.-]+\/[\w.-]+/
 
+/** A base model, and the backend that is to serve it where that is not the server's. */
+export interface ConfiguredModel extends ModelSource {
+  readonly backend?: string
+}
+
 /**
- * Base models: `NAME=REF` texts, or a mapping NAME: REF, or a list of {name, path}. REF is a Hugging Face folder, a
- * `.gguf` file or `hf:org/name`; without NAME= the folder's or the Hub's name is the model's name.
+ * Base models: `NAME=REF` texts, or a mapping NAME: REF or NAME: {path, backend}, or a list of {name, path, backend}. REF is
+ * a Hugging Face folder, a `.gguf` file or `hf:org/name`; without NAME= the folder's or the Hub's name is the model's name.
  */
-export const models: Reader<readonly ModelSource[]> = (value, context) => {
+export const models: Reader<readonly ConfiguredModel[]> = (value, context) => {
   const found = modelEntries(value).map((entry) => model(entry, context))
   const twice = found.find((one, index) => found.findIndex((other) => other.name === one.name) !== index)
   return twice ? expected(`every name once; ${twice.name} is there twice`) : found
 }
 
-function modelEntries(value: unknown): { name?: unknown; path: unknown }[] {
-  if (isMapping(value)) return Object.entries(value).map(([name, path]) => ({ name, path }))
-  return listOf(value).map((item) => {
-    if (!isMapping(item)) return fromText(item)
-    const other = Object.keys(item).find((key) => key !== 'name' && key !== 'path')
-    if (other !== undefined) expected(`models with name and path only, not ${other}`)
-    return { name: item.name, path: item.path }
-  })
+interface ModelEntry {
+  readonly name?: unknown
+  readonly path: unknown
+  readonly backend?: unknown
 }
 
-function fromText(item: unknown): { name?: unknown; path: unknown } {
+function modelEntries(value: unknown): ModelEntry[] {
+  if (isMapping(value)) {
+    return Object.entries(value).map(([name, item]) => ({
+      name,
+      ...(isMapping(item) ? fromMapping(item) : { path: item }),
+    }))
+  }
+  return listOf(value).map((item) => (isMapping(item) ? fromMapping(item) : fromText(item)))
+}
+
+function fromMapping(item: Record<string, unknown>): ModelEntry {
+  const other = Object.keys(item).find((key) => !['name', 'path', 'backend'].includes(key))
+  if (other !== undefined) expected(`models with name, path and backend only, not ${other}`)
+  return item as unknown as ModelEntry
+}
+
+function fromText(item: unknown): ModelEntry {
   const match = typeof item === 'string' ? /^([^=]*)=(.*)$/.exec(item) : null
   return match ? { name: match[1], path: match[2] } : { path: item }
 }
 
-function model(entry: { name?: unknown; path: unknown }, context: ReadContext): ModelSource {
+function model(entry: ModelEntry, context: ReadContext): ConfiguredModel {
   if (typeof entry.path !== 'string' || entry.path === '') {
     return expected('NAME=REF, where REF is a Hugging Face folder, a .gguf file or hf:org/name')
   }
@@ -157,7 +182,7 @@ function model(entry: { name?: unknown; path: unknown }, context: ReadContext): 
       `a model name such as org/name (letters, digits, . _ -, at most one /), not ${JSON.stringify(name)}`,
     )
   }
-  return { name, path }
+  return { name, path, ...(entry.backend === undefined ? {} : { backend: backend(entry.backend, context) }) }
 }
 
 function defaultName(path: string): string {

@@ -66,6 +66,17 @@ describe('loadConfig', () => {
     expect(config.backend).toBe(join(folder, 'own.mjs'))
   })
 
+  it('lets a model name its backend among those that modules register', async () => {
+    yaml('backends: [./own.mjs, some-package]\nmodels:\n  org/mine: {path: mine, backend: bigram}\n  org/other: other')
+    const { config } = await loadConfig({ cwd: tmpdir(), file: join(folder, 'twinkle.yaml') })
+    expect(config.backends).toEqual([join(folder, 'own.mjs'), 'some-package'])
+    expect(config.backend).toBe('transformers')
+    expect(config.models).toEqual([
+      { name: 'org/mine', path: join(folder, 'mine'), backend: 'bigram' },
+      { name: 'org/other', path: join(folder, 'other') },
+    ])
+  })
+
   it('adds the models of flags to the others, and lets them replace one of the same name', async () => {
     const flags = { models: ['org/a=./a', 'hf:org/hub@main', 'models/b.gguf', 'twinkle/tiny=other'] }
     const { config } = await loadConfig({ cwd: folder, flags })
@@ -91,7 +102,9 @@ describe('loadConfig', () => {
     ['prot: 8000', /unknown key `prot` \(did you mean port\?\).*The keys are host, port/],
     ['body_limit_bytes: 1TB', /body_limit_bytes in twinkle\.yaml.*KiB, MiB or GiB/],
     ['hold_seconds: 60', /from 1 to 44/],
-    ['backend: megatron', /backend in twinkle\.yaml cannot be "megatron".*transformers, or the path of a module/],
+    ['backend: megatron', /no backend megatron.*transformers, the path of a module/],
+    ['models: {a: {path: x, backend: transfomers}}', /no backend transfomers \(did you mean transformers\?\)/],
+    ['models: {a: {path: x, bakend: transformers}}', /not bakend/],
     ['models: []', /No models are configured/],
     ['models: [{name: a, paht: b}]', /not paht/],
     ['models: [{name: "a/b/c", path: d}]', /a model name such as org\/name.*"a\/b\/c"/],

@@ -4,9 +4,9 @@
 
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
-import { dirname, resolve } from 'node:path'
-import type { ModelSource } from '../backends/backend.ts'
+import { dirname, isAbsolute, resolve } from 'node:path'
 import {
+  BUILT_IN_BACKENDS,
   FIELDS,
   type Field,
   fileKeyOf,
@@ -16,7 +16,7 @@ import {
   type Setting,
   variableOf,
 } from './config-fields.ts'
-import { ConfigError, ExpectedError, isMapping } from './config-values.ts'
+import { ConfigError, type ConfiguredModel, ExpectedError, isMapping } from './config-values.ts'
 import { didYouMean } from './nearest.ts'
 
 export type { LogLevel, ServerConfig } from './config-fields.ts'
@@ -62,13 +62,14 @@ export async function loadConfig(input: ConfigInput = {}): Promise<LoadedConfig>
   }
   const added = input.flags?.models
   if (added !== undefined) {
-    const more = read('models', { value: added, name: '--model', source: '--model', base: cwd }) as ModelSource[]
-    values.models = merged(values.models as readonly ModelSource[], more)
+    const more = read('models', { value: added, name: '--model', source: '--model', base: cwd }) as ConfiguredModel[]
+    values.models = merged(values.models as readonly ConfiguredModel[], more)
     sources.models = sources.models === 'default' ? '--model' : `${sources.models} and --model`
   }
   const config = values as unknown as ServerConfig
   checkModels(config)
   checkEngines(config)
+  checkBackends(config)
   return { config, sources: sources as Record<Setting, string> }
 }
 
@@ -151,7 +152,7 @@ function readText(path: string, shown: string): string {
 }
 
 /** Later models win over earlier ones of the same name. */
-function merged(base: readonly ModelSource[], more: readonly ModelSource[]): readonly ModelSource[] {
+function merged(base: readonly ConfiguredModel[], more: readonly ConfiguredModel[]): readonly ConfiguredModel[] {
   return [...new Map([...base, ...more].map((model) => [model.name, model])).values()]
 }
 
@@ -177,6 +178,19 @@ function checkEngines({ engines, database, models }: ServerConfig): void {
   throw new ConfigError(
     `There is no base model ${unknown} to have an engine for${didYouMean(unknown, names)}.`,
     `Name some of ${names.join(', ')}; or all, or none.`,
+  )
+}
+
+/** What modules register is known only when they have been loaded. */
+function checkBackends({ backend, backends, models }: ServerConfig): void {
+  if (backends.length > 0) return
+  const builtIn: readonly string[] = BUILT_IN_BACKENDS
+  const named = [backend, ...models.flatMap((model) => model.backend ?? [])]
+  const unknown = named.find((name) => !isAbsolute(name) && !builtIn.includes(name))
+  if (unknown === undefined) return
+  throw new ConfigError(
+    `There is no backend ${unknown}${didYouMean(unknown, builtIn)}.`,
+    `Use ${builtIn.join(', ')}, the path of a module such as ./my-backend.mjs, or list modules under backends.`,
   )
 }
 

@@ -196,6 +196,7 @@ export const ERRORS = {
     'The log of the server says how the engine ended. A smaller request may pass.',
   ),
   UNSUPPORTED_BY_ENGINE: user(400, 'The engine of {model} has no loss {loss}.', '{losses~loss}'),
+  UNSUPPORTED_RULE: user(400, 'The engine of {model} has no optimizer {rule}.', '{rules~rule}'),
   CUSTOM_LOSS: user(
     400,
     'This server computes no custom losses: which operations their graphs may hold was never published ({what}).',

@@ -3,15 +3,14 @@
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { isAbsolute } from 'node:path'
 import type { Logger } from 'pino'
-import { getBackend, loadBackend } from '../backends/registry.ts'
 import { adapterHandlers } from './adapters.ts'
 import { createApp } from './app.ts'
 import type { ServerConfig } from './config.ts'
 import { downloadHandlers } from './downloads.ts'
 import { hubHandlers } from './hub/handlers.ts'
 import { MANIFEST } from './manifest.ts'
+import { modelBackends } from './model-backends.ts'
 import { observe } from './observing/observing.ts'
 import { openServices } from './services/services.ts'
 
@@ -28,8 +27,7 @@ export interface RunningServer {
 const KEEP_ALIVE_MS = 75_000
 
 export async function startServer(config: ServerConfig, log: Logger): Promise<RunningServer> {
-  const backend = isAbsolute(config.backend) ? await loadBackend(config.backend, '/') : getBackend(config.backend)
-  const services = await openServices(config, backend, log)
+  const services = await openServices(config, await modelBackends(config), log)
   const observing = observe(services, config, MANIFEST.version)
   const operator = {
     ...observing.handlers,

@@ -2,7 +2,7 @@
 // this server. Where servers share a database, a model's engine may be in another one; what it can do is known here too.
 
 import type { Backend, BackendOptions, Engine, EngineInfo, ModelSource } from '../../backends/backend.ts'
-import { openModelSource } from '../../formats/model-folder.ts'
+import { readTokenizerFiles } from '../../formats/hugging-face-folder.ts'
 import { serviceError } from '../errors.ts'
 import { CLOSED, HostedEngine } from './hosted-engine.ts'
 
@@ -13,15 +13,19 @@ export interface ServedModel {
   readonly engine: Engine | null
 }
 
+/** Which backend serves a base model, by the model's name. */
+export type BackendOf = (model: string) => Backend
+
 interface Entry {
   readonly source: ModelSource
+  readonly backend: Backend
   readonly files: Record<string, Uint8Array>
   info: EngineInfo | null
   hosted: HostedEngine | null
 }
 
 export class BaseModels {
-  readonly #backend: Backend
+  readonly #backendOf: BackendOf
   readonly #options: BackendOptions
   readonly #entries = new Map<string, Entry>()
   readonly #listeners: ((name: string) => void)[] = []
@@ -29,16 +33,17 @@ export class BaseModels {
   readonly #opening = new Map<string, AbortController>()
   #isClosing = false
 
-  constructor(backend: Backend, options: BackendOptions) {
-    this.#backend = backend
+  constructor(backendOf: BackendOf, options: BackendOptions) {
+    this.#backendOf = backendOf
     this.#options = options
   }
 
   /** Throws for files that are no model. */
   load(sources: readonly ModelSource[]): void {
     for (const source of sources) {
-      const files = openModelSource(source.path).tokenizerFiles()
-      this.#entries.set(source.name, { source, files, info: null, hosted: null })
+      const backend = this.#backendOf(source.name)
+      const files = backend.tokenizerFiles?.(source) ?? readTokenizerFiles(source.path)
+      this.#entries.set(source.name, { source, backend, files, info: null, hosted: null })
     }
   }
 
@@ -58,7 +63,7 @@ export class BaseModels {
     this.#opening.set(name, dismissed)
     const hosted = await HostedEngine.open({
       name,
-      open: (signal) => this.#backend.open(entry.source, this.#options, AbortSignal.any([signal, dismissed.signal])),
+      open: (signal) => entry.backend.open(entry.source, this.#options, AbortSignal.any([signal, dismissed.signal])),
       log: this.#options.log,
       onLost: () => {
         for (const listener of this.#listeners) listener(name)

@@ -6,7 +6,9 @@ import type { Journal } from '../store/journal.ts'
 import type { Signals } from '../store/signals.ts'
 import type { BaseModels } from './base-models.ts'
 import type { Draws } from './draws.ts'
+import { staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
+import { isDatabaseTrouble, type Patience } from './patience.ts'
 import type { RunLanes } from './run-lanes.ts'
 import type { Sampling } from './sampling.ts'
 import type { Sessions } from './sessions.ts'
@@ -15,6 +17,7 @@ import type { Tenure } from './tenure.ts'
 export interface EngineHostParts {
   readonly journal: Journal
   readonly futures: Futures
+  readonly patience: Patience
   readonly sessions: Sessions
   readonly signals: Signals
   readonly models: BaseModels
@@ -29,6 +32,8 @@ interface Hosted {
   readonly tenure: Tenure
   /** What is heard is acted on one after the other, in the order in which it became true. */
   intake: Promise<void>
+  /** Nothing is heard any more. */
+  readonly over: AbortController
 }
 
 export class EngineHosts {
@@ -54,7 +59,7 @@ export class EngineHosts {
     const { lanes, draws } = this.#parts
     lanes.begin(baseModel, tenure)
     draws.begin(baseModel, tenure)
-    const host: Hosted = { baseModel, tenure, intake: Promise.resolve() }
+    const host: Hosted = { baseModel, tenure, intake: Promise.resolve(), over: new AbortController() }
     this.#hosted.set(baseModel, host)
     const begun = this.#takeUpAll(host)
     host.intake = begun.catch(() => {})
@@ -66,6 +71,7 @@ export class EngineHosts {
     const { futures, models, lanes, draws } = this.#parts
     const host = this.#hosted.get(baseModel)
     this.#hosted.delete(baseModel)
+    host?.over.abort()
     await models.dismiss(baseModel)
     await host?.intake
     await Promise.all([lanes.end(baseModel), draws.end(baseModel)])
@@ -76,6 +82,7 @@ export class EngineHosts {
   async stopHearing(): Promise<void> {
     const hosts = [...this.#hosted.values()]
     this.#hosted.clear()
+    for (const { over } of hosts) over.abort()
     await Promise.all(hosts.map(({ intake }) => intake))
   }
 
@@ -83,9 +90,15 @@ export class EngineHosts {
     for (const host of this.#hosted.values()) this.#hear(host, act)
   }
 
+  /** A fact is heard once: while the database does not answer, what it means waits. */
   #hear(host: Hosted | undefined, act: (host: Hosted) => Promise<void>): void {
     if (!host) return
-    host.intake = host.intake.then(() => act(host)).catch((cause) => this.#parts.log(cause, null))
+    const { patience, log } = this.#parts
+    const waiting = { id: null, isWorthIt: isDatabaseTrouble, signal: host.over.signal }
+    const acted = host.intake.then(() => patience.outlast(() => act(host), waiting))
+    host.intake = acted.catch((cause) => {
+      if (!staysInJournal(cause)) log(cause, null)
+    })
   }
 
   async #takeUpOne({ baseModel, tenure }: Hosted, id: string): Promise<void> {

@@ -2,14 +2,13 @@
 // the result became durable, or in which this server hears that another one made it so. The only timer is the limit of one
 // held request.
 
-import { setTimeout } from 'node:timers/promises'
 import type { EngineFailure } from '../../backends/backend.ts'
 import type { Reply } from '../calls.ts'
 import { serviceError, toServiceError } from '../errors.ts'
 import type { Finished, Journal, OperationRow } from '../store/journal.ts'
 import type { Signals } from '../store/signals.ts'
 import { encodeReply } from '../wire/reply.ts'
-import { CLOSED } from './hosted-engine.ts'
+import type { Patience } from './patience.ts'
 import { type Tenure, TenureOver } from './tenure.ts'
 import { Watch } from './watch.ts'
 
@@ -18,24 +17,28 @@ export type FutureState =
   | { readonly state: 'done'; readonly type: Reply['type']; readonly bytes: Uint8Array }
   | { readonly state: 'failed'; readonly error: EngineFailure }
 
-const FIRST_PAUSE_MS = 250
-const LONGEST_PAUSE_MS = 30_000
-
 type Also = Parameters<Journal['finish']>[1]
+
+/** An operation that this server is to end. */
+interface Open {
+  /** The time within which it may. */
+  readonly tenure: Tenure
+  /** It was carried out, or is. */
+  isStarted: boolean
+}
 
 export class Futures {
   readonly #journal: Journal
-  /** Operations that this server is to end, and the time within which it may. */
-  readonly #open = new Map<string, Tenure>()
+  readonly #open = new Map<string, Open>()
   /** Whoever waits for an operation, whichever server ends it. */
   readonly #watches = new Map<string, Set<Watch>>()
   readonly #enders: ((id: string) => void)[] = []
-  readonly #stop = new AbortController()
+  readonly #patience: Patience
   readonly #log: (cause: unknown, id: string) => void
   #isEnding = false
-  #late = 0
-  constructor(journal: Journal, signals: Signals, log: (cause: unknown, id: string) => void) {
+  constructor(journal: Journal, signals: Signals, patience: Patience, log: (cause: unknown, id: string) => void) {
     this.#journal = journal
+    this.#patience = patience
     this.#log = log
     signals.on('ended', (id, isOwn) => isOwn || this.#tell(id))
     signals.onGap(() => this.#wakeAll())
@@ -47,7 +50,7 @@ export class Futures {
 
   /** Starts and ends of operations that could not be written down yet. */
   get late(): number {
-    return this.#late
+    return this.#patience.late
   }
 
   /** Requests that are held. */
@@ -65,7 +68,7 @@ export class Futures {
   /** This server takes up an acknowledged operation. False when it has done so already. */
   open(id: string, tenure: Tenure): boolean {
     if (this.#open.has(id)) return false
-    this.#open.set(id, tenure)
+    this.#open.set(id, { tenure, isStarted: false })
     return true
   }
 
@@ -76,7 +79,7 @@ export class Futures {
 
   /** What has not ended is another server's to end. */
   abandon(tenure: Tenure): void {
-    for (const [id, of] of this.#open) if (of === tenure) this.#open.delete(id)
+    for (const [id, open] of this.#open) if (open.tenure === tenure) this.#open.delete(id)
   }
 
   async resolve(id: string, reply: Reply, plan?: unknown, also?: Also): Promise<void> {
@@ -91,7 +94,7 @@ export class Futures {
 
   /** The server closes: what could not be written down until now is done again at its next start. */
   stopRecording(): void {
-    this.#stop.abort()
+    this.#patience.end()
   }
 
   /**
@@ -99,10 +102,11 @@ export class Futures {
    * disk fails, whoever waits goes on waiting.
    */
   async #settle(finished: Finished, also?: Also): Promise<void> {
-    const tenure = this.#open.get(finished.id)
-    if (!tenure) return
+    const open = this.#open.get(finished.id)
+    if (!open) return
+    const { tenure, isStarted } = open
     try {
-      await this.#recorded(finished.id, () => this.#journal.finish(finished, also, tenure))
+      await this.#recorded(finished.id, () => this.#journal.finish({ ...finished, isStarted }, also, tenure))
     } catch {
       return
     }
@@ -115,28 +119,18 @@ export class Futures {
    * fail because the disk does: it waits. Throws TenureOver, and ENGINE_CLOSED when the server closes meanwhile.
    */
   async start(ids: readonly string[], tenure: Tenure): Promise<string[]> {
-    return ids.length ? this.#recorded(ids[0] as string, () => this.#journal.start(ids, tenure)) : []
+    if (!ids.length) return []
+    const started = await this.#recorded(ids[0] as string, () => this.#journal.start(ids, tenure))
+    for (const id of started) {
+      const open = this.#open.get(id)
+      if (open) open.isStarted = true
+    }
+    return started
   }
 
   /** Tries until it is written. Throws TenureOver, and ENGINE_CLOSED when the server closes. */
-  async #recorded<T>(id: string, write: () => Promise<T>): Promise<T> {
-    let isLate = false
-    try {
-      for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(LONGEST_PAUSE_MS, 2 * pauseMs)) {
-        try {
-          return await write()
-        } catch (cause) {
-          if (cause instanceof TenureOver) throw cause
-          this.#log(cause, id)
-          if (this.#stop.signal.aborted) throw CLOSED
-        }
-        if (!isLate) this.#late++
-        isLate = true
-        await setTimeout(pauseMs, undefined, { ref: false, signal: this.#stop.signal }).catch(() => {})
-      }
-    } finally {
-      if (isLate) this.#late--
-    }
+  #recorded<T>(id: string, write: () => Promise<T>): Promise<T> {
+    return this.#patience.outlast(write, { id, isWorthIt: (cause) => !(cause instanceof TenureOver), isRecord: true })
   }
 
   #tell(id: string): void {

@@ -1,7 +1,7 @@
 // From a row of the journal back to the work that it stands for, as it was when its submission was acknowledged. What is
 // written here must be readable by later versions: the payloads are training.ts's.
 
-import type { OptimSettings } from '../../backends/backend.ts'
+import type { ClipSettings, OptimSettings } from '../../backends/backend.ts'
 import { resolveLoss } from '../../backends/losses.ts'
 import type { OperationRow } from '../store/journal.ts'
 import { decodeTraining } from '../wire/training.ts'
@@ -19,6 +19,10 @@ export function journalledWork(row: Pick<OperationRow, 'id' | 'kind' | 'subject'
     case 'forward':
     case 'forward_backward':
       return trainingWork(row.id, adapter, payload)
+    case 'clip_gradients':
+      return { kind: 'clip_gradients', clip: json<ClipSettings>(payload) }
+    case 'zero_grad':
+      return { kind: 'zero_grad' }
     case 'optim_step':
       return {
         kind: 'optim_step',

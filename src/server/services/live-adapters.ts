@@ -3,7 +3,14 @@
 // brought back before somebody needs it, and what nobody has used for longest gives its place to what is needed. Knows
 // engines and the journal; answers nobody. Who goes, adapter-room.ts says.
 
-import { type Engine, EngineError, type OptimStep, type TrainingItem } from '../../backends/backend.ts'
+import {
+  type ClipResult,
+  type ClipSettings,
+  type Engine,
+  EngineError,
+  type OptimStep,
+  type TrainingItem,
+} from '../../backends/backend.ts'
 import { serviceError, toServiceError } from '../errors.ts'
 import type { Journal, OperationRow } from '../store/journal.ts'
 import { AdapterRoom, type LiveAdapter, type RoomSize } from './adapter-room.ts'
@@ -192,7 +199,7 @@ export class LiveAdapters {
     for (const row of rows) {
       await this.#repeat(engine, row)
       live.changedBy = row.id
-      live.hasGradient = row.kind === 'forward_backward' || (live.hasGradient && row.state === 'failed')
+      live.hasGradient = hasGradientAfter(row, live.hasGradient)
     }
     log(`brought ${run.id} back by ${rows.length} operations`)
   }
@@ -207,6 +214,8 @@ export class LiveAdapters {
       const plan = row.plan === null ? {} : { plan: JSON.parse(row.plan) as NonNullable<TrainingItem['plan']> }
       await this.#train(engine, { ...work.item, ...plan })
     } else if (work.kind === 'optim_step') await step(engine, work.step, row.state === 'failed')
+    else if (work.kind === 'clip_gradients') await clipped(engine, row.subject ?? '', work.clip)
+    else if (work.kind === 'zero_grad') await engine.discardGradients(row.subject ?? '')
     else if (work.kind === 'load_weights') await this.load(engine, row.subject ?? '', work.from)
   }
 
@@ -241,6 +250,12 @@ export class LiveAdapters {
   }
 }
 
+/** A pass leaves one; a clipping, or a step that was refused, leaves it if there was one. */
+function hasGradientAfter({ kind, state }: OperationRow, before: boolean): boolean {
+  if (kind === 'forward_backward') return true
+  return before && (kind === 'clip_gradients' || state === 'failed')
+}
+
 /** The run stays as it is: the files may come back, and other runs are not concerned. */
 const notRestorable = (id: string, what: string, cause: unknown) =>
   serviceError('NOT_RESTORABLE', { id, what }, { cause })
@@ -250,4 +265,12 @@ async function step(engine: Engine, request: OptimStep, mayFail: boolean): Promi
   for (const outcome of await engine.optimStep([request])) {
     if ('error' in outcome && !mayFail) throw new EngineError(outcome.error)
   }
+}
+
+/** The engine's clipping of one adapter. Throws what the outcome says. */
+export async function clipped(engine: Engine, adapter: string, clip: ClipSettings): Promise<ClipResult> {
+  const [outcome] = await engine.clipGradients([{ ...clip, operation: 'clip', adapter }])
+  if (!outcome) throw new Error('the engine gave no outcome of a clipping')
+  if ('error' in outcome) throw new EngineError(outcome.error)
+  return outcome.result
 }

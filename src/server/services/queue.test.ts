@@ -32,7 +32,7 @@ async function start(limits: Partial<TenantLimits> = {}): Promise<void> {
   backend = fakeBackend()
   const models = config.models.filter((m) => m.name === 'tiny')
   const all = { ...config, models, limits: { ...config.limits, ...limits } }
-  services = await openServices(all, backend, pino({ level: 'silent' }))
+  services = await openServices(all, () => backend, pino({ level: 'silent' }))
 }
 const engine = () => backend.engines.at(-1) as FakeBackend['engines'][number]
 

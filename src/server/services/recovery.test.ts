@@ -13,6 +13,7 @@ import { type FakeBackend, fakeBackend } from '../../backends/testing/fake-backe
 import { FakeEngine, type FakeOp } from '../../backends/testing/fake-engine.ts'
 import type { SampleCall, TrainingCall } from '../calls.ts'
 import { loadConfig } from '../config.ts'
+import { serviceError } from '../errors.ts'
 import { Compaction } from '../store/compaction.ts'
 import { openDatabase } from '../store/database.ts'
 import { DEFAULT_POLICY } from '../store/policy.ts'
@@ -62,7 +63,7 @@ async function openHouse(folder: string, model = 'tiny'): Promise<House> {
   const { config } = await loadConfig({ flags: { ...place, models: [`${model}=${CHECKPOINT}`] } })
   const backend = fakeBackend()
   const models = config.models.filter((m) => m.name === model)
-  const opened = { services: await openServices({ ...config, models }, backend, silent), backend }
+  const opened = { services: await openServices({ ...config, models }, () => backend, silent), backend }
   open.push(opened)
   return opened
 }
@@ -480,5 +481,83 @@ describe('restart points', () => {
     await outcome(house, requestId)
     await house.services.lanes.drain()
     expect(readdirSync(folder)).toEqual([])
+  })
+})
+
+describe('a database that dies', () => {
+  /** What was recorded lazily is lost with it; the server and its engine go on. */
+  const forgetStarts = () =>
+    house.services.db
+      .updateTable('operations')
+      .set({ state: 'queued', position: null, started_at: null })
+      .where('state', '=', 'running')
+      .execute()
+  const look = async (at: House, modelId: string, seq: number) =>
+    outcome(at, (await at.services.training.train('anna', pass(modelId, seq, { forwardOnly: true }))).requestId)
+  const away = () => serviceError('DATABASE_AWAY')
+
+  it('and forgets what was being carried out takes nothing from what a run is brought back by', async () => {
+    const { training } = house.services
+    const { modelId } = await training.createModel('anna', newRun())
+    for (const [op, seq] of [
+      ['train', 1],
+      ['optimStep', 3],
+    ] as const) {
+      const gate = engine().block(op)
+      if (op === 'train') await training.train('anna', pass(modelId, seq))
+      const { requestId } =
+        op === 'train'
+          ? await training.train('anna', pass(modelId, seq + 1))
+          : await training.optimStep('anna', modelId, seq, ADAMW)
+      await gate.entered
+      await forgetStarts()
+      gate.open()
+      expect(await outcome(house, requestId)).toHaveProperty('metrics')
+    }
+    const { requestId } = await training.train('anna', pass(modelId, 4))
+    await outcome(house, requestId)
+    const after = await killed()
+    expect(await look(after, modelId, 5)).toEqual(await look(house, modelId, 5))
+  })
+
+  it('while an adapter is to come back makes its operations wait, and fail none', async () => {
+    const { modelId } = await house.services.training.createModel('anna', newRun())
+    const { requestId } = await house.services.training.train('anna', pass(modelId, 1))
+    await outcome(house, requestId)
+    const after = await killed()
+    const reads = sinon.stub(after.services.journal, 'effectsAfter').rejects(away())
+    const next = await after.services.training.optimStep('anna', modelId, 2, ADAMW)
+    await expect.poll(() => reads.callCount).toBe(2)
+    reads.restore()
+    expect(await outcome(after, next.requestId)).toMatchObject({ metrics: { optimizer_step: 1, applied: 1 } })
+  })
+
+  it.each(['save', 'load', 'create'] as const)('while a %s needs it makes that wait', async (what) => {
+    const { training, checkpoints, runs } = house.services
+    const { modelId } = await training.createModel('anna', newRun())
+    await training.train('anna', pass(modelId, 1))
+    await training.optimStep('anna', modelId, 2, ADAMW)
+    await outcome(house, (await training.saveWeights('anna', modelId, 3, weights('a'))).requestId)
+    await look(house, modelId, 4)
+    const path = `tinker://${modelId}/weights/a`
+    const stub =
+      what === 'save'
+        ? sinon.stub(checkpoints, 'checkFree').onFirstCall().rejects(away())
+        : sinon.stub(runs, 'restartFolder').onFirstCall().rejects(away())
+    stub.callThrough()
+    const submit = {
+      save: () => training.saveWeights('anna', modelId, 5, weights('b')),
+      load: () => training.loadWeights('anna', modelId, 5, { path, optimizer: true }),
+      create: () =>
+        training.resume('anna', { sessionId: session, modelSeqId: 1, path, optimizer: true, userMetadata: {} }),
+    }
+    const { requestId } = await submit[what]()
+    expect(await outcome(house, requestId)).toHaveProperty('type')
+    expect(stub.callCount).toBeGreaterThan(1)
+    stub.restore()
+    const seq = what === 'create' ? 5 : 6
+    await training.train('anna', pass(modelId, seq))
+    const { requestId: last } = await training.optimStep('anna', modelId, seq + 1, ADAMW)
+    expect(await outcome(house, last)).toMatchObject({ metrics: { optimizer_step: 2 } })
   })
 })

@@ -12,6 +12,7 @@ import type { Futures } from './futures.ts'
 import type { LimitsOf } from './limits.ts'
 import type { LiveAdapters } from './live-adapters.ts'
 import type { Onlookers } from './onlookers.ts'
+import { isDatabaseTrouble, type Patience } from './patience.ts'
 import type { Quotas } from './quotas.ts'
 import type { RestartPoints } from './restart-points.ts'
 import type { RunOperation, RunWork } from './run-operation.ts'
@@ -26,6 +27,7 @@ export interface ExecutorParts {
   readonly tenure: Tenure
   readonly db: Kysely<Database>
   readonly futures: Futures
+  readonly patience: Patience
   readonly runs: Runs
   readonly checkpoints: Checkpoints
   readonly survival: Survival
@@ -72,7 +74,7 @@ export class RunExecutor {
       if (!lost) return
       for (const operation of [...open]) {
         const alone = new Set([operation])
-        const again = survival.carry(first.run.base_model, (engine) => this.#carry(engine, alone), lost)
+        const again = survival.carry(first.run.base_model, (engine) => this.#outlast(engine, alone), lost)
         await again.catch((cause) => this.#reject(operation, cause))
       }
     } catch (cause) {
@@ -95,7 +97,7 @@ export class RunExecutor {
   /** The engine, if it was lost on the way: then each of what is left goes by itself. */
   async #unlessLost(engine: Engine, open: Set<RunOperation>): Promise<Engine | null> {
     try {
-      await this.#carry(engine, open)
+      await this.#outlast(engine, open)
       return null
     } catch (cause) {
       if (isEngineLoss(cause)) return engine
@@ -103,7 +105,14 @@ export class RunExecutor {
     }
   }
 
-  /** Takes out of `open` what is settled. */
+  /** What needs something of the database, to come back or to be saved, waits for it. */
+  async #outlast(engine: Engine, open: Set<RunOperation>): Promise<void> {
+    const [first] = open
+    const waiting = { id: first?.id ?? null, isWorthIt: isDatabaseTrouble }
+    await this.#parts.patience.outlast(() => this.#carry(engine, open), waiting)
+  }
+
+  /** Takes out of `open` what is settled. After trouble with the database it may be called again with what is left. */
   async #carry(engine: Engine, open: Set<RunOperation>): Promise<void> {
     const { adapters, restartPoints } = this.#parts
     const [first] = open
@@ -213,10 +222,11 @@ export class RunExecutor {
       done = await this.#singles.carry(engine, operation)
     } catch (cause) {
       if (isEngineLoss(cause)) throw cause
-      open.delete(operation)
       const failedToStart = kind === 'create_model'
       // Of what was half done nothing stays in the engine; the journal brings back what was before.
       if (failedToStart || kind === 'load_weights') await this.#parts.adapters.release(engine, operation.run.id)
+      if (isDatabaseTrouble(cause)) throw cause
+      open.delete(operation)
       await this.#reject(
         operation,
         cause,

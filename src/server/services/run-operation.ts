@@ -1,6 +1,6 @@
 // One acknowledged operation on a training run, decoded and on its way to the engine. Data only.
 
-import type { OptimStep, TrainingItem } from '../../backends/backend.ts'
+import type { ClipSettings, OptimStep, TrainingItem } from '../../backends/backend.ts'
 import type { BatchClass, Schedulable } from '../scheduler/tenant.ts'
 import type { Checkpoint, NewCheckpoint } from './checkpoints.ts'
 import type { Run } from './runs.ts'
@@ -8,6 +8,8 @@ import type { Run } from './runs.ts'
 export type RunWork =
   | { readonly kind: 'create_model'; readonly from?: Restore }
   | { readonly kind: 'train'; readonly item: TrainingItem; readonly matrix: readonly boolean[] }
+  | { readonly kind: 'clip_gradients'; readonly clip: ClipSettings }
+  | { readonly kind: 'zero_grad' }
   | { readonly kind: 'optim_step'; readonly step: OptimStep }
   | { readonly kind: 'save'; readonly checkpoint: NewCheckpoint }
   /** Weights for a sampling session without a name. In flight: the session goes on to weights that are saved so later. */

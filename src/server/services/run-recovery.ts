@@ -2,10 +2,11 @@
 // gets its queue back, with the numbers that had their turn and the operations that had not ended, in their order. Adapters
 // come later, when they are needed.
 
-import { serviceError } from '../errors.ts'
+import { ServiceError, serviceError } from '../errors.ts'
 import type { Journal, OperationRow } from '../store/journal.ts'
 import type { Futures } from './futures.ts'
 import { journalledWork } from './journalled-work.ts'
+import { isDatabaseTrouble } from './patience.ts'
 import type { RunLanes } from './run-lanes.ts'
 import type { Run, Runs } from './runs.ts'
 import type { Sessions } from './sessions.ts'
@@ -51,7 +52,7 @@ async function takeUp(parts: Parts, run: Run, tenure: Tenure, rows: readonly Ope
   if (await isSessionOver(parts, run)) lanes.release(run)
 }
 
-/** Work of a live run, from its row in the journal. */
+/** Work of a live run, from its row in the journal. Throws what the database throws. */
 export async function takeUpOne(
   { journal, futures, lanes }: Pick<Parts, 'journal' | 'futures' | 'lanes'>,
   run: Run,
@@ -62,6 +63,7 @@ export async function takeUpOne(
     const work = journalledWork(row, await journal.payloadOf(row))
     await lanes.take(row.id, run, work, row.position === null ? Number(row.seq ?? 0) : 0)
   } catch (cause) {
+    if (isDatabaseTrouble(cause)) throw cause
     if (futures.open(row.id, tenure)) await futures.reject(row.id, cause)
     // Its turn is over: later numbers do not wait for it.
     lanes.skip(run, Number(row.seq ?? 0))
@@ -69,10 +71,15 @@ export async function takeUpOne(
 }
 
 async function isSessionOver({ sessions }: Parts, run: Run): Promise<boolean> {
-  return sessions.require(run.tenant, run.session).then(
-    () => false,
-    () => true,
-  )
+  try {
+    await sessions.require(run.tenant, run.session)
+    return false
+  } catch (cause) {
+    // Whatever else it may be, a run is not given up for it.
+    if (cause instanceof ServiceError && OVER.has(cause.code)) return true
+    throw cause
+  }
 }
+const OVER: ReadonlySet<string> = new Set(['SESSION_OVER', 'UNKNOWN_SESSION'])
 
 const gone = (id: string) => serviceError('MODEL_GONE', { id, reason: 'it was unloaded or its session is over' })

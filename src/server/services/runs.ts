@@ -1,6 +1,6 @@
 // Training runs: rows about adapters, their owners and their state. Knows the table; lanes do the work.
 
-import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
+import type { Kysely, Selectable, Transaction } from 'kysely'
 import type { LoraConfig } from '../../backends/backend.ts'
 import { serviceError } from '../errors.ts'
 import type { Database, RunTable } from '../store/schema.ts'
@@ -63,21 +63,26 @@ export class Runs {
     return run
   }
 
-  /** Its adapter can be brought back from `folder`, which holds what all operations up to this one have made. */
+  /**
+   * Its adapter can be brought back from `folder`, which holds what all operations up to this one have made. One that has not
+   * ended would be carried out again, on top of what it made: then this throws.
+   */
   async setRestartPoint(
     id: string,
     folder: string,
     operation: string,
     trx: Kysely<Database> = this.#db,
   ): Promise<void> {
+    const { position } = await trx
+      .selectFrom('operations')
+      .select('position')
+      .where('id', '=', operation)
+      .where('finished_at', 'is not', null)
+      .where('position', 'is not', null)
+      .executeTakeFirstOrThrow(() => new Error(`operation ${operation} has not ended: no restart point can name it`))
     await trx
       .updateTable('runs')
-      .set(({ selectFrom }) => ({
-        restart_folder: folder,
-        restart_position: selectFrom('operations')
-          .select(({ fn }) => fn.coalesce('position', sql<number>`0`).as('position'))
-          .where('operations.id', '=', operation),
-      }))
+      .set({ restart_folder: folder, restart_position: Number(position) })
       .where('id', '=', id)
       .execute()
   }

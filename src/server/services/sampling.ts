@@ -15,6 +15,7 @@ import type { Draw, Draws, Payer } from './draws.ts'
 import type { Futures } from './futures.ts'
 import { generationRequest } from './generation.ts'
 import type { Intake } from './intake.ts'
+import { isDatabaseTrouble } from './patience.ts'
 import type { Sessions } from './sessions.ts'
 import type { Tenure } from './tenure.ts'
 
@@ -175,7 +176,10 @@ export class Sampling {
     for (const { folder } of rows) await this.#parts.checkpoints.removeUnused(folder as string)
   }
 
-  /** Takes up what was acknowledged and not done, for a model whose engine is here: the same seeds, so the same tokens. */
+  /**
+   * Takes up what was acknowledged and not done, for a model whose engine is here: the same seeds, so the same tokens. Throws
+   * what the database throws.
+   */
   async takeUp(baseModel: string, tenure: Tenure, rows: readonly OperationRow[]): Promise<void> {
     const { journal, futures, models, draws } = this.#parts
     const { info } = models.get(baseModel)
@@ -189,6 +193,7 @@ export class Sampling {
         if (source.base_model !== baseModel) continue
         draws.take(drawOf(row.id, row, source, call, generationRequest(call, info)))
       } catch (cause) {
+        if (isDatabaseTrouble(cause)) throw cause
         if (futures.open(row.id, tenure)) await futures.reject(row.id, cause)
       }
     }

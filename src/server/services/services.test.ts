@@ -42,7 +42,7 @@ async function start() {
   const { config } = await loadConfig({ flags: { stateDir, database: database.url, models: [`tiny=${CHECKPOINT}`] } })
   backend = fakeBackend()
   const models = config.models.filter((m) => m.name === 'tiny')
-  services = await openServices({ ...config, models }, backend, silent)
+  services = await openServices({ ...config, models }, () => backend, silent)
 }
 const engine = () => backend.engines.at(-1) as FakeBackend['engines'][number]
 

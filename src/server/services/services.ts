@@ -5,7 +5,6 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
 import type { Logger } from 'pino'
-import type { Backend } from '../../backends/backend.ts'
 import { checkReach, type ServerConfig } from '../config.ts'
 import { toServiceError } from '../errors.ts'
 import { Compaction } from '../store/compaction.ts'
@@ -18,7 +17,7 @@ import { lockStateDir } from '../store/state-lock.ts'
 import { AdapterFolders } from './adapter-folders.ts'
 import { AdapterTasks } from './adapter-tasks.ts'
 import { Audit } from './audit.ts'
-import { BaseModels } from './base-models.ts'
+import { type BackendOf, BaseModels } from './base-models.ts'
 import { Capacity } from './capacity.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
@@ -36,6 +35,7 @@ import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
 import { Onlookers } from './onlookers.ts'
+import { Patience } from './patience.ts'
 import { Queue } from './queue.ts'
 import { Quotas } from './quotas.ts'
 import { RestartPoints } from './restart-points.ts'
@@ -100,7 +100,7 @@ export interface Services {
   close(): Promise<void>
 }
 
-export async function openServices(config: ServerConfig, backend: Backend, log: Logger): Promise<Services> {
+export async function openServices(config: ServerConfig, backendOf: BackendOf, log: Logger): Promise<Services> {
   const { stateDir } = config
   mkdirSync(stateDir, { recursive: true })
   const isShared = config.database !== 'sqlite'
@@ -123,7 +123,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const tokens = new Tokens(secret)
   const keyring = new Keyring(db, (cause) => logFailure(cause, null))
   const tenants = new Tenants(config.keys, config.limits, keyring, tokens)
-  const models = new BaseModels(backend, {
+  const models = new BaseModels(backendOf, {
     cacheDir: join(stateDir, 'cache'),
     threads: config.threads,
     log: (line) => log.info(line),
@@ -138,7 +138,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
     lock?.release()
     throw cause
   }
-  const futures = new Futures(journal, signals, logFailure)
+  const patience = new Patience(logFailure)
+  const futures = new Futures(journal, signals, patience, logFailure)
   const sessions = new Sessions(db, signals, config.sessionTimeoutSeconds * 1000, (cause) => logFailure(cause, null))
   const checkpoints = new Checkpoints(db, stateDir)
   const addresses = new SignedAddresses(secret)
@@ -148,7 +149,8 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
   const quotas = new Quotas(db, limitsOf)
   const intake = new Intake({ journal, futures, signals, limitsOf })
   await intake.restore()
-  const parts = { db, signals, quotas, intake, journal, futures, sessions, models, checkpoints, runs, log: logFailure }
+  const base = { db, signals, patience, journal, futures, sessions, runs, log: logFailure }
+  const parts = { ...base, quotas, intake, models, checkpoints }
   const survival = new Survival(models)
   const restartPoints = new RestartPoints(runs, checkpoints)
   const room = { adapters: config.liveAdapters, bytes: config.adapterMemory }
@@ -189,7 +191,7 @@ export async function openServices(config: ServerConfig, backend: Backend, log: 
       log.warn('the rest of the acknowledged work waits for the next start')
     lanes.stop()
     draws.stop()
-    futures.stopRecording()
+    patience.end()
     await models.close()
     await engines.release()
     await journal.writeDelivered().catch((cause) => logFailure(cause, null))

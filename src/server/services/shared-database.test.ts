@@ -6,10 +6,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Kysely, sql } from 'kysely'
 import { pino } from 'pino'
+import sinon from 'sinon'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type FakeBackend, fakeBackend } from '../../backends/testing/fake-backend.ts'
 import type { SampleCall, TrainingCall } from '../calls.ts'
 import { loadConfig } from '../config.ts'
+import { serviceError } from '../errors.ts'
 import { openDatabase } from '../store/database.ts'
 import type { Database } from '../store/schema.ts'
 import { newDatabase, type TestDatabase } from '../store/testing/databases.ts'
@@ -57,7 +59,7 @@ async function newServer(changes: { leaseSeconds?: number; engines?: 'none' } = 
   const { config } = await loadConfig({ flags, env: {} })
   const backend = fakeBackend()
   const models = config.models.filter(({ name }) => name === MODEL)
-  const server = { services: await openServices({ ...config, models }, backend, silent), backend }
+  const server = { services: await openServices({ ...config, models }, () => backend, silent), backend }
   open.push(server)
   return server
 }
@@ -234,6 +236,46 @@ describe('signals that are lost', () => {
     await deafen()
     await other.services.sessions.finish(TENANT, session, 'completed', null)
     await expect.poll(async () => (await engineOf(owner).status()).adapters, { timeout: 20_000 }).toBe(0)
+  })
+})
+
+describe('a database that does not answer when it is asked what signals were lost', () => {
+  it('is asked again, and nothing is given up or forgotten meanwhile', async () => {
+    const { modelId, ids } = await trained(1)
+    await Promise.all(ids.map((id) => outcome(other, id)))
+    const { journal, sessions, runs } = owner.services
+    for (const stub of [
+      () => sinon.stub(journal, 'unfinished'),
+      () => sinon.stub(runs, 'live'),
+      () => sinon.stub(sessions, 'require'),
+    ]) {
+      const stubbed = stub().callThrough()
+      stubbed.onFirstCall().rejects(serviceError('DATABASE_AWAY'))
+      await deafen()
+      await expect.poll(() => stubbed.callCount, { timeout: 20_000 }).toBeGreaterThan(1)
+      stubbed.restore()
+    }
+    const { requestId } = await other.services.training.train(TENANT, pass(modelId, 3))
+    expect(await outcome(other, requestId)).toHaveProperty('metrics')
+    expect(await owner.services.runs.find(TENANT, modelId)).toMatchObject({ state: 'ready' })
+  })
+
+  it('fails no work that another server has acknowledged', async () => {
+    const { modelId, ids } = await trained(1)
+    await Promise.all(ids.map((id) => outcome(other, id)))
+    const stubbed = sinon.stub(owner.services.journal, 'open').callThrough()
+    stubbed.onFirstCall().rejects(serviceError('DATABASE_AWAY'))
+    const { requestId } = await other.services.training.train(TENANT, pass(modelId, 3))
+    expect(await outcome(other, requestId)).toHaveProperty('metrics')
+    expect(stubbed.callCount).toBe(2)
+    const sampler = { sessionId: session, seqId: 0, baseModel: MODEL }
+    const samplingSessionId = await other.services.sampling.open(TENANT, sampler)
+    const found = sinon.stub(owner.services.sampling, 'find').callThrough()
+    found.onFirstCall().rejects(serviceError('DATABASE_AWAY'))
+    const { baseModel: _, ...call } = sample()
+    const drawn = await other.services.sampling.sample(TENANT, { ...call, samplingSessionId, seqId: '0' })
+    expect(await outcome(other, drawn.requestId)).toHaveProperty('sequences')
+    expect(found.callCount).toBe(2)
   })
 })
 

@@ -1,4 +1,4 @@
-// What is done to one run alone: its adapter is made, replaced, saved and given back. Does the engine's part of it, and says
+// What is done to one run alone: its adapter is made, replaced, saved and given back, its gradient clipped or dropped. Does the engine's part of it, and says
 // what is answered and what is written with the answer. Knows engines, files and rows; settles nothing.
 
 import { rm } from 'node:fs/promises'
@@ -9,7 +9,7 @@ import { serviceError } from '../errors.ts'
 import type { Database } from '../store/schema.ts'
 import { type Checkpoints, tinkerPath } from './checkpoints.ts'
 import type { Futures } from './futures.ts'
-import type { LiveAdapters } from './live-adapters.ts'
+import { clipped, type LiveAdapters } from './live-adapters.ts'
 import type { Quotas } from './quotas.ts'
 import type { RestartPoints, Transact } from './restart-points.ts'
 import type { RunOperation, RunWork } from './run-operation.ts'
@@ -101,6 +101,16 @@ export class SingleOperations {
           await point?.removeOlder()
         },
       }
+    },
+    clip_gradients: async (engine, { id, run }, { clip }) => {
+      const { applied, gradientNorm } = await clipped(engine, run.id, clip)
+      this.#parts.adapters.noteChange(engine, run.id, id, applied)
+      return { reply: json({ applied, grad_norm: gradientNorm, type: 'clip_gradients' }) }
+    },
+    zero_grad: async (engine, { id, run }) => {
+      await engine.discardGradients(run.id)
+      this.#parts.adapters.noteChange(engine, run.id, id, false)
+      return { reply: json({ type: 'zero_grad' }) }
     },
     save: async (engine, { run }, { checkpoint }) => {
       const { checkpoints } = this.#parts

@@ -1,9 +1,10 @@
 // Training runs from the outside: submissions are checked and journalled, then carried out by run-lanes.ts; the answer
 // comes through the future. Everything that can be refused is refused here, before anything is written.
 
-import type { OptimSettings } from '../../backends/backend.ts'
+import type { ClipSettings, OptimSettings } from '../../backends/backend.ts'
 import { checkDatums } from '../../backends/datum-check.ts'
 import { resolveLoss } from '../../backends/losses.ts'
+import { checkClip } from '../../backends/optimizer-check.ts'
 import type { TrainingCall } from '../calls.ts'
 import { isFinal, serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
@@ -120,10 +121,36 @@ export class Training {
   }
 
   async optimStep(tenant: string, modelId: string, seqId: number, step: OptimSettings): Promise<Submitted> {
-    return this.#inOrder(tenant, modelId, seqId, async (run) => ({
-      kind: 'optim_step',
-      payload: jsonBytes(step),
-      work: (operation) => ({ kind: 'optim_step', step: { ...step, operation, adapter: run.id } }),
+    return this.#inOrder(tenant, modelId, seqId, async (run) => {
+      const { optimizers } = this.#parts.models.get(run.base_model).info
+      if (!optimizers.includes(step.rule)) {
+        throw serviceError('UNSUPPORTED_RULE', { rule: step.rule, model: run.base_model, rules: optimizers })
+      }
+      return {
+        kind: 'optim_step',
+        payload: jsonBytes(step),
+        work: (operation) => ({ kind: 'optim_step', step: { ...step, operation, adapter: run.id } }),
+      }
+    })
+  }
+
+  /**
+   * Divides the gradient gathered so far and clips it: order matters, as to passes and steps. Native to Twinkle's protocol.
+   * The result is `{ applied, grad_norm }`: the norm between the two, 0 where there was no gradient.
+   */
+  async clipGradients(tenant: string, modelId: string, seqId: number, clip: ClipSettings): Promise<Submitted> {
+    return this.#inOrder(tenant, modelId, seqId, async () => {
+      checkClip(clip)
+      return { kind: 'clip_gradients', payload: jsonBytes(clip), work: () => ({ kind: 'clip_gradients', clip }) }
+    })
+  }
+
+  /** Drops the gradient gathered so far. */
+  async zeroGrad(tenant: string, modelId: string, seqId: number): Promise<Submitted> {
+    return this.#inOrder(tenant, modelId, seqId, async () => ({
+      kind: 'zero_grad',
+      payload: jsonBytes({ modelId }),
+      work: () => ({ kind: 'zero_grad' }),
     }))
   }
 

@@ -12,6 +12,7 @@ import type { Database } from '../store/schema.ts'
 import { openSqlite } from '../store/sqlite.ts'
 import { SignalBus } from '../testing/signal-bus.ts'
 import { Futures } from './futures.ts'
+import { Patience } from './patience.ts'
 import { SampleEvents } from './sample-events.ts'
 import { Sessions } from './sessions.ts'
 import { FOR_EVER } from './tenure.ts'
@@ -34,7 +35,7 @@ function newServer() {
     throw cause
   }
   const journal = new Journal(db, stateDir, signals)
-  const futures = new Futures(journal, signals, fail)
+  const futures = new Futures(journal, signals, new Patience(fail), fail)
   const sessions = new Sessions(db, signals, TIMEOUT, fail)
   return { journal, futures, sessions, events: new SampleEvents(db, futures, sessions, signals) }
 }

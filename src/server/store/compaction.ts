@@ -5,6 +5,7 @@
 import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Kysely, sql } from 'kysely'
+import { EFFECTS } from './effects.ts'
 import { dropOldRowsOfLiveRuns } from './live-rows.ts'
 import { DEFAULT_POLICY, ORPHAN_MS, type Policy } from './policy.ts'
 import type { Database } from './schema.ts'
@@ -56,7 +57,7 @@ export class Compaction {
       )
       .where(({ or, eb, ref }) =>
         or([
-          eb('o.kind', 'not in', ['forward_backward', 'optim_step', 'load_weights']),
+          eb('o.kind', 'not in', EFFECTS),
           eb('o.position', 'is', null),
           eb('r.id', 'is', null),
           eb('r.state', 'in', ['failed', 'unloaded']),

@@ -38,6 +38,13 @@ async function open() {
   db = await openDatabase({ database: database.url, stateDir })
   journal = new Journal(db, stateDir)
 }
+/** Starts need not be on the disk at once: as after a crash of the database. */
+const forget = (...ids: readonly string[]) =>
+  db
+    .updateTable('operations')
+    .set({ state: 'queued', position: null, started_at: null })
+    .where('id', 'in', ids)
+    .execute()
 async function reopen() {
   await db.destroy()
   await open()
@@ -124,12 +131,38 @@ describe('Journal', () => {
     const refused = await run('optim_step', { error: 'user' })
     await run('optim_step', { error: 'server' })
     await run('save_weights')
+    const clip = await run('clip_gradients')
+    await run('clip_gradients', { error: 'user' })
+    const zero = await run('zero_grad')
     const step = await run('optim_step')
     const effects = await journal.effectsAfter('s:train:0', 0)
-    expect(effects.map(({ id }) => id)).toEqual([pass, refused, step])
+    expect(effects.map(({ id }) => id)).toEqual([pass, refused, clip, zero, step])
     expect(new TextDecoder().decode(await journal.payloadOf(effects[0] as never))).toBe('forward_backward')
     const later = await journal.effectsAfter('s:train:0', Number(effects[1]?.position))
-    expect(later.map(({ id }) => id)).toEqual([step])
+    expect(later.map(({ id }) => id)).toEqual([clip, zero, step])
+  })
+
+  it('gives what a database that crashed forgot the start of its place when it ends, and what never started none', async () => {
+    const ids: string[] = []
+    for (const kind of ['forward_backward', 'forward_backward', 'optim_step', 'optim_step'] as const)
+      ids.push((await journal.append(operation({ identity: null, kind }))).id)
+    const [first, second, step, refused] = ids as [string, string, string, string]
+    await journal.start([first, second])
+    await forget(first, second)
+    const other = await journal.append(operation({ identity: null, subject: 's:train:1' }))
+    await journal.start([other.id])
+    let placed: number | null | undefined
+    for (const id of [first, second])
+      await journal.finish({ id, isStarted: true }, async (trx) => {
+        placed = (await trx.selectFrom('operations').select('position').where('id', '=', id).executeTakeFirst())
+          ?.position
+      })
+    await journal.start([step])
+    await journal.finish({ id: step, isStarted: true })
+    await journal.finish({ id: refused, isStarted: false, error: { code: 'X', category: 'user', message: 'x' } })
+    const effects = await journal.effectsAfter('s:train:0', 0)
+    expect(effects.map(({ id }) => id)).toEqual([first, second, step])
+    expect(placed).toBe(effects[1]?.position)
   })
 
   it('remembers which numbers of a run are used, refused ones too', async () => {

@@ -6,6 +6,7 @@ import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import { serviceError } from '../errors.ts'
 import { Blobs, type Stored, TornBlob } from './blobs.ts'
 import { isPostgres } from './dialect.ts'
+import { EFFECTS } from './effects.ts'
 import { isAway } from './postgres-driver.ts'
 import { newRequestId } from './request-ids.ts'
 import type { Database, OperationKind, OperationTable } from './schema.ts'
@@ -34,6 +35,8 @@ export interface NewOperation {
 
 export interface Finished {
   readonly id: string
+  /** It was carried out, and so has a place in the order; not so what is refused before its turn. */
+  readonly isStarted?: boolean
   readonly result?: { readonly type: 'json' | 'training' | 'sample'; readonly bytes: Uint8Array }
   readonly error?: { readonly code: string; readonly category: 'user' | 'server'; readonly message: string }
   readonly plan?: unknown
@@ -165,7 +168,8 @@ export class Journal {
       }
       return started
     }
-    // What is forgotten in a crash is started again; what ended is on the disk, and this before it.
+    // What is forgotten in a crash of the server is started again, in one of the database `finish` makes up for it; what
+    // ended is on the disk, and this before it.
     const started = await transact(this.#db, write, { isRepeatable: true, isLazy: true })
     for (const watcher of this.#watchers) watcher.started(started)
     return started.map(({ id }) => id)
@@ -180,7 +184,7 @@ export class Journal {
     const stored = finished.result ? await this.#blobs.put(finished.result.bytes) : { inline: null, file: null }
     const write = async (trx: Transaction<Database>) => {
       await fence.check(trx)
-      const { numUpdatedRows } = await trx
+      const row = await trx
         .updateTable('operations')
         .set({
           state: finished.error ? 'failed' : 'done',
@@ -196,13 +200,28 @@ export class Journal {
         .where('id', '=', finished.id)
         // An answer that was given stays, and so does what belongs to it.
         .where('state', 'in', ['queued', 'running'])
+        .returning('position')
         .executeTakeFirst()
-      if (numUpdatedRows === 0n) return
+      if (!row) return
+      if (finished.isStarted && row.position === null) await this.#place(trx, finished.id)
       await also?.(trx)
       await this.#signals.send(trx, 'ended', finished.id)
     }
     await this.#written(stored, write)
     for (const watcher of this.#watchers) watcher.finished(finished)
+  }
+
+  /**
+   * A database that crashed may have forgotten the start of what this server was carrying out. Without a place no replay would
+   * find it. All that its run had done before has ended, with places before this one.
+   */
+  async #place(trx: Transaction<Database>, id: string): Promise<void> {
+    const [position] = await nextPositions(trx, 1)
+    await trx
+      .updateTable('operations')
+      .set({ position: position as number })
+      .where('id', '=', id)
+      .execute()
   }
 
   /** A row that could not be written leaves no file: while the disk is full, attempt after attempt would fill it further. */
@@ -320,7 +339,7 @@ export class Journal {
       .where('position', '>', position)
       .where(({ or, and, eb }) =>
         or([
-          and([eb('kind', 'in', ['forward_backward', 'optim_step', 'load_weights']), eb('state', '=', 'done')]),
+          and([eb('kind', 'in', EFFECTS), eb('state', '=', 'done')]),
           // A step that was refused for its numbers has used up the gradient.
           and([eb('kind', '=', 'optim_step'), eb('state', '=', 'failed'), eb('error_category', '=', 'user')]),
         ]),

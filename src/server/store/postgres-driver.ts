@@ -96,9 +96,14 @@ class LastingConnection implements DatabaseConnection {
     return this.#client
   }
 
-  /** A broken one leaves the pool. */
   release(): void {
     this.#client?.release()
+    this.#client = null
+  }
+
+  /** It is broken, and leaves the pool, though it may not have noticed yet. */
+  #drop(): void {
+    this.#client?.release(true)
     this.#client = null
   }
 
@@ -109,6 +114,7 @@ class LastingConnection implements DatabaseConnection {
 
   async end(words: 'commit' | 'rollback'): Promise<void> {
     this.#inTransaction = false
+    if (!this.#client) throw serviceError('DATABASE_AWAY')
     await this.#send(CompiledQuery.raw(words), false)
   }
 
@@ -116,17 +122,23 @@ class LastingConnection implements DatabaseConnection {
     return this.#send<R>(query, query.query.kind === 'SelectQueryNode' && !this.#inTransaction)
   }
 
-  /** What is repeatable is done a second time where the first connection broke. */
+  /**
+   * What is repeatable is done again where the connection broke: at once, for a restart breaks all that the pool has, and the
+   * next one may not have heard of it.
+   */
   async #send<R>({ sql, parameters }: CompiledQuery, isRepeatable: boolean): Promise<QueryResult<R>> {
+    // A transaction ends with its connection: what is left of it must not go to another one.
+    if (this.#inTransaction && !this.#client) throw serviceError('DATABASE_AWAY')
     const values = parameters.map(storable)
-    try {
-      return resultOf<R>(await (await this.connect()).query(sql, values))
-    } catch (cause) {
-      if (!isConnectionLoss(cause)) throw cause
-      if (!isRepeatable) throw serviceError('DATABASE_AWAY', {}, { cause })
+    for (const end = Date.now() + PATIENCE_MS; ; ) {
+      try {
+        return resultOf<R>(await (await this.connect()).query(sql, values))
+      } catch (cause) {
+        if (!isConnectionLoss(cause)) throw cause
+        this.#drop()
+        if (!isRepeatable || Date.now() > end) throw serviceError('DATABASE_AWAY', {}, { cause })
+      }
     }
-    this.release()
-    return this.#send({ sql, parameters } as CompiledQuery, false)
   }
 
   streamQuery(): AsyncIterableIterator<QueryResult<never>> {

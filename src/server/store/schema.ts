@@ -74,6 +74,8 @@ export type OperationKind =
   | 'unload_model'
   | 'forward'
   | 'forward_backward'
+  | 'clip_gradients'
+  | 'zero_grad'
   | 'optim_step'
   | 'save_weights'
   | 'save_weights_for_sampler'

@@ -95,5 +95,5 @@ export class House {
 async function serve(stateDir: string, { url }: TestDatabase, backend: Backend): Promise<Services> {
   const { config } = await loadConfig({ flags: { stateDir, database: url, models: [`tiny=${CHECKPOINT}`] } })
   const models = config.models.filter(({ name }) => name === 'tiny')
-  return openServices({ ...config, models }, backend, SILENT)
+  return openServices({ ...config, models }, () => backend, SILENT)
 }
