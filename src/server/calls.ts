@@ -9,6 +9,8 @@ export interface TrainingCall {
   /** From 1; 0 = none given: the order of arrival counts. */
   readonly seqId: number
   readonly forwardOnly: boolean
+  /** Whose catalogue the loss is of; absent: the Tinker wire's. Twinkle's comes resolved, its configuration complete. */
+  readonly family?: 'twinkle'
   readonly lossName: string
   readonly lossConfig: Readonly<Record<string, number | string>>
   readonly datums: readonly TrainingDatum[]
@@ -51,6 +53,8 @@ export interface SampleCall {
   readonly targetPromptLogprobs?: TargetTensor
   /** How many tokens to draw for each position of the prompt after the first; absent: none. */
   readonly promptAltTokens?: number
+  /** Whoever asked waits on an open connection and has no id to come back with: a server that starts anew drops it. */
+  readonly isHeld?: true
 }
 
 /**

@@ -141,7 +141,7 @@ export const ERRORS = {
     'The body is not a valid {message}: {problem}.',
     'Compare it with openapi/tinker_public.proto.',
   ),
-  INVALID_BODY: user(400, 'The body does not fit {operation}: {problem}.', 'See its schema in openapi/tinker.yaml.'),
+  INVALID_BODY: user(400, 'The body does not fit {operation}: {problem}.', 'See its schema in openapi/.'),
   INVALID_ARGUMENTS: user(
     422,
     'The request does not fit {operation}: {problem}.',
@@ -153,8 +153,8 @@ export const ERRORS = {
     'The header {header} is {value}, which cannot be the owner of an adapter.',
     'Send 1 to 128 letters, digits, "_", "." and "-", or leave the header out.',
   ),
-  INVALID_QUERY: user(400, 'The query does not fit {operation}: {problem}.', 'See openapi/tinker.yaml.'),
-  INVALID_PATH: user(400, 'The path does not fit {operation}: {problem}.', 'See openapi/tinker.yaml.'),
+  INVALID_QUERY: user(400, 'The query does not fit {operation}: {problem}.', 'See openapi/.'),
+  INVALID_PATH: user(400, 'The path does not fit {operation}: {problem}.', 'See openapi/.'),
 
   // Sessions, models, futures
   UNKNOWN_SESSION: user(404, 'There is no session {id}.', 'Start one with create_session.'),
@@ -268,6 +268,36 @@ export const ERRORS = {
     'Choose one of these and leave the field out; in the cookbook: loss_fn=importance_sampling.',
   ),
   UNSUPPORTED_FIELD: user(400, 'The field {field} of {operation} is not supported yet.', 'Leave it out.'),
+
+  // OpenAI's routes
+  UNKNOWN_MODEL: user(
+    404,
+    'There is no model {model} for this key.',
+    'It is a base model or a tinker:// path. {models~model}',
+  ),
+  UNSERVED_FIELD: user(400, 'The field {field} of {operation} is not served.', 'Leave it out. {fields~field}'),
+  UNSERVED_VALUE: user(400, '{field} = {value} is not served.', 'It may be {expected}.'),
+  INVALID_MESSAGE: user(400, '{field} {problem}.', 'Send {expected}.'),
+  TEMPLATE_REFUSED: user(
+    400,
+    'The chat template of {model} refuses these messages: {problem}.',
+    'Send them as the template wants them, or render the prompt yourself and call completions.',
+  ),
+  NO_CHAT_TEMPLATE: user(
+    400,
+    'The model {model} has no chat template.',
+    'Render the prompt yourself and call completions.',
+  ),
+  NO_TOOL_TEMPLATE: user(
+    400,
+    'The chat template of {model} has no place for tools.',
+    'Describe them in a message, or use a model whose template has one.',
+  ),
+  CONTEXT_TOO_LONG: user(
+    400,
+    'The prompt has {prompt} tokens and {asked} more are asked for; the context of {model} has {context}.',
+    'Send a shorter prompt, or ask for fewer tokens.',
+  ),
 
   // Limits of a tenant
   ADAPTERS_FULL: user(
@@ -473,6 +503,12 @@ export function toServiceError(thrown: unknown): ServiceError {
 export function isFinal(thrown: unknown): boolean {
   const { status } = toServiceError(thrown)
   return status < 500 && status !== 429 && status !== 408
+}
+
+/** A failure that was written down, as the error that it was when it was thrown. */
+export function failedWith(failure: EngineFailure): ServiceError {
+  const known: ErrorKind | undefined = (ERRORS as Readonly<Record<string, ErrorKind>>)[failure.code]
+  return new ServiceError({ ...failure, status: known?.status ?? engineStatus(failure), next: '' })
 }
 
 /** A failed future, as every SDK reads it. */

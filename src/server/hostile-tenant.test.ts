@@ -17,7 +17,9 @@ interface Ids extends Omit<Owned, 'key' | 'paths' | 'futures' | 'spare'> {
 
 type Attack = (ids: Ids) => Sent
 /** Null: the operation takes no id and tells nothing of tenants. */
-type Attacks = { readonly [K in RoutedOperationId<'tinker' | 'adapters' | 'twinkle'>]: readonly Attack[] | null }
+type Attacks = {
+  readonly [K in RoutedOperationId<'tinker' | 'adapters' | 'twinkle' | 'openai'>]: readonly Attack[] | null
+}
 
 const of =
   (body: (ids: Ids) => unknown): Attack =>
@@ -46,7 +48,22 @@ const CUSTOM_LOSS = {
   graph: { format: 1, nodes: [] },
 }
 
+const messages = [{ role: 'user', content: 'hi' }]
+const completion = { prompt: [1, 2], max_tokens: 1 }
+
 const ATTACKS: Attacks = {
+  createChatCompletion: [
+    of(({ path }) => ({ model: path, messages, max_tokens: 1 })),
+    of(({ path }) => ({ model: path.replace('tinker:', 'twinkle:'), messages, max_tokens: 1 })),
+    of(({ path }) => ({ model: 'org/tiny', adapter_uri: path, messages, max_tokens: 1 })),
+  ],
+  createCompletion: [
+    of(({ path }) => ({ model: path, ...completion })),
+    of(({ run }) => ({ model: run, ...completion })),
+    of(({ path }) => ({ model: 'org/tiny', adapter_uri: path, ...completion })),
+  ],
+  listModels: [() => ({})],
+  retrieveModel: [({ path }) => ({ params: { model: path } })],
   twinkleHealthz: null,
   twinkleDeepHealth: null,
   modelHealthz: null,

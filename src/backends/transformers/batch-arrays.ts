@@ -1,8 +1,8 @@
 // Between datums and the arrays of a run: the inputs of a micro-batch but for the adapter stacks, and the log-probabilities
 // among its outputs. Knows the names of `trainingGraph`; knows nothing of sessions or gradients.
 
+import { hasSlope, LOSS_NUMBERS, type LossNumbers } from '../../catalogue/losses/numbers.ts'
 import type { TrainingDatum } from '../backend.ts'
-import { hasSlope, LOSS_NUMBERS, type LossNumbers } from '../losses.ts'
 import type { FloatType } from './autodiff.ts'
 import { type Batch, type BatchShape, datumsOf, type Part, type Place, targetNumbers } from './batch.ts'
 import type { Feed } from './runner.ts'
@@ -178,20 +178,34 @@ class Rows {
   }
 }
 
+type Outputs = Readonly<Record<string, ArrayLike<number>>>
+
 /** Log-probabilities [N, width] of each of a part's datums, from the outputs of the run. */
-export function partLogprobs(
+export const partLogprobs = (part: Part, shape: BatchShape, outputs: Outputs): Float64Array[] =>
+  partRows(part, shape, outputs, 'logprobs', shape.width, (datum) => datum.width)
+
+/** Entropies [N] of each of a part's datums; the run was one with entropies. */
+export const partEntropies = (part: Part, shape: BatchShape, outputs: Outputs): Float64Array[] =>
+  partRows(part, shape, outputs, 'entropies', 1, () => 1)
+
+/** The first `columnsOf` of the `width` columns of each position's row, wherever in the outputs the row lies. */
+function partRows(
   part: Part,
-  { backward, width }: BatchShape,
-  outputs: Readonly<Record<string, ArrayLike<number>>>,
+  { backward }: BatchShape,
+  outputs: Outputs,
+  name: 'logprobs' | 'entropies',
+  width: number,
+  columnsOf: (datum: TrainingDatum) => number,
 ): Float64Array[] {
   let { graded, scored } = part.place
   return datumsOf(part).map((datum, at) => {
-    const result = new Float64Array(datum.tokens.length * datum.width)
+    const columns = columnsOf(datum)
+    const result = new Float64Array(datum.tokens.length * columns)
     for (let i = 0; i < datum.tokens.length; i++) {
       const isGraded = backward && targetNumbers(part.work, part.place.first + at, i).some(hasSlope)
-      const values = outputs[isGraded ? 'graded.logprobs' : 'scored.logprobs'] as ArrayLike<number>
+      const values = outputs[`${isGraded ? 'graded' : 'scored'}.${name}`] as ArrayLike<number>
       const row = isGraded ? graded++ : scored++
-      for (let k = 0; k < datum.width; k++) result[i * datum.width + k] = values[row * width + k] as number
+      for (let k = 0; k < columns; k++) result[i * columns + k] = values[row * width + k] as number
     }
     return result
   })

@@ -1,8 +1,9 @@
 // A micro-batch: datums of several operations packed one after another. Knows where each one's tokens, rows and adapter
 // columns are; knows nothing of arrays (batch-arrays.ts) or of why these operations were put together (plan.ts).
 
+import { hasSlope, type LossNumbers, scaled, slopeNumbers } from '../../catalogue/losses/numbers.ts'
 import type { LossSpec, TrainingDatum } from '../backend.ts'
-import { hasSlope, LOSSES, type LossNumbers, slopeNumbers } from '../losses.ts'
+import { entropyWeightOf, lossOf, type TargetInputs } from '../losses.ts'
 import { type AdapterLayout, PROJECTIONS, type Projection } from './adapter-layout.ts'
 import type { GraphKey } from './training-graph.ts'
 import type { Floats } from './training-stacks.ts'
@@ -13,6 +14,8 @@ export interface BatchWork {
   readonly loss: LossSpec
   /** Per datum d(-loss)/d(logprob) of each target, where they are known before the pass: those of a joint loss. */
   readonly slopes?: readonly Float64Array[] | undefined
+  /** Per datum [N] the share of each position in the loss, for a loss that has shares. */
+  readonly shares?: readonly Float64Array[] | undefined
   readonly weights: { readonly layout: AdapterLayout; readonly params: Floats; readonly alpha: number }
 }
 
@@ -34,6 +37,8 @@ export interface Part<W extends BatchWork = BatchWork> {
 export interface BatchShape {
   readonly projections: readonly Projection[]
   readonly backward: boolean
+  /** Entropies come back as well, and have gradients. */
+  readonly entropy?: boolean
   readonly tokens: number
   readonly columns: number
   /** Rows of the head with and without a gradient; at least one each. */
@@ -50,33 +55,48 @@ export interface Batch<W extends BatchWork = BatchWork> {
   readonly parts: readonly Part<W>[]
 }
 
-export const graphKeyOf = ({ projections, backward }: BatchShape): GraphKey => ({ projections, backward })
+export const graphKeyOf = ({ projections, backward, entropy = false }: BatchShape): GraphKey => ({
+  projections,
+  backward,
+  entropy,
+})
 
 /** What the loss says of one position's targets; the position has a gradient if any of them has. */
-export function targetNumbers({ datums, loss, slopes }: BatchWork, index: number, position: number): LossNumbers[] {
-  const datum = datums[index] as TrainingDatum
-  const rule = LOSSES[loss.name]
+export function targetNumbers(work: BatchWork, index: number, position: number): LossNumbers[] {
+  const { loss, slopes, shares } = work
+  const datum = work.datums[index] as TrainingDatum
+  const rule = lossOf(loss.name)
+  const share = shares?.[index]?.[position]
+  const entropy = share === undefined ? 0 : share * entropyWeightOf(loss)
   return Array.from({ length: datum.width }, (_, k) => {
-    if (rule.kind === 'token') return rule.numbers(targetInputs(datum, position, k), loss.config)
-    return slopeNumbers(slopes?.[index]?.[position * datum.width + k] ?? 0)
+    const numbers =
+      rule.kind === 'token'
+        ? rule.numbers(targetInputs(datum, position, k), loss.config)
+        : slopeNumbers(slopes?.[index]?.[position * datum.width + k] ?? 0)
+    // Slopes of joint losses have their shares in them. The entropy is the row's: the first target stands for it.
+    const own = share === undefined || rule.kind !== 'token' ? numbers : scaled(numbers, share)
+    return entropy === 0 || k > 0 ? own : { ...own, entropy }
   })
 }
 
-export function targetInputs(datum: TrainingDatum, position: number, k: number) {
+export function targetInputs(datum: TrainingDatum, position: number, k: number): TargetInputs {
   return {
     weight: datum.weights?.[position * datum.width + k] ?? 1,
     old: datum.logprobs?.[position] ?? 0,
     advantage: datum.advantages?.[position] ?? 0,
+    reference: datum.ref_logps?.[position] ?? 0,
+    isOnPolicy: datum.logprobs === undefined,
   }
 }
 
 export const datumsOf = <W extends BatchWork>({ work, place }: Part<W>) =>
   work.datums.slice(place.first, place.first + place.count)
 
-/** Packs datum ranges in the given order. `backward` applies to all of them. */
+/** Packs datum ranges in the given order, all of them for the same pass. */
 export function packBatch<W extends BatchWork>(
   ranges: readonly { readonly work: W; readonly first: number; readonly count: number }[],
   backward: boolean,
+  entropy = false,
 ): Batch<W> {
   const parts: Part<W>[] = []
   const lengths: number[] = []
@@ -97,6 +117,7 @@ export function packBatch<W extends BatchWork>(
   const shape: BatchShape = {
     projections: PROJECTIONS.filter((p) => adapted.has(p)),
     backward,
+    ...(entropy && { entropy }),
     tokens: token,
     columns: column,
     graded: Math.max(1, graded),

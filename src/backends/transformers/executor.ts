@@ -59,9 +59,9 @@ export class Executor {
   }
 
   /** Makes the session of a graph and runs it once: one token of nobody. */
-  async warm({ projections, backward }: GraphKey): Promise<void> {
+  async warm({ projections, backward, entropy = false }: GraphKey): Promise<void> {
     const sizes = { tokens: 1, columns: 1, graded: 1, scored: 1, width: 1, spans: [0], span: 1 }
-    await this.run({ shape: { projections, backward, ...sizes }, parts: [] })
+    await this.run({ shape: { projections, backward, entropy, ...sizes }, parts: [] })
   }
 
   #session(key: GraphKey): Promise<Runner> {

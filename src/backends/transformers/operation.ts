@@ -6,10 +6,10 @@ import type { EngineFailure, LossSpec, Outcome, TrainingDatum, TrainingItem, Tra
 import { checkDatums, type DatumLimits } from '../datum-check.ts'
 import { engineError, toFailure } from '../engine-errors.ts'
 import type { Share } from '../fair-queue.ts'
-import { LOSSES, type TokenLoss } from '../losses.ts'
+import { entropyWeightOf, lossOf, type TokenLoss } from '../losses.ts'
 import type { Adapter } from './adapter.ts'
 import { type Batch, type Part, targetInputs } from './batch.ts'
-import { partLogprobs } from './batch-arrays.ts'
+import { partEntropies, partLogprobs } from './batch-arrays.ts'
 import { type BatchRecord, batchRecord, checkPlan, PLAN_VERSION, type PlannedWork, recordedBatch } from './plan.ts'
 import { addGradient, type Floats } from './training-stacks.ts'
 
@@ -19,6 +19,10 @@ export class Operation implements PlannedWork {
   readonly weights: Adapter
   next = 0
   slopes: readonly Float64Array[] | undefined
+  /** Whether its loss rewards entropy. */
+  readonly entropy: boolean
+  /** Null before anybody asked. */
+  #shares: readonly Float64Array[] | undefined | null = null
   /** The passes over the datums: whether each computes a gradient. */
   readonly #passes: readonly boolean[]
   #pass = 0
@@ -29,6 +33,8 @@ export class Operation implements PlannedWork {
   #gradient: Float32Array | null = null
   /** Of the first pass, in the graph's precision. */
   readonly #logprobs: Float64Array[] = []
+  /** Of the first pass; stays empty where the loss has no use for them. */
+  readonly #entropies: Float64Array[] = []
   readonly #records: BatchRecord[] = []
   #lossSum = 0
 
@@ -36,7 +42,8 @@ export class Operation implements PlannedWork {
     this.#item = item
     this.datums = item.datums
     this.loss = item.loss
-    this.#passes = item.backward && LOSSES[item.loss.name].kind !== 'token' ? [false, true] : [item.backward]
+    this.#passes = item.backward && lossOf(item.loss.name).kind !== 'token' ? [false, true] : [item.backward]
+    this.entropy = entropyWeightOf(item.loss) > 0
     this.weights = adapter
     this.#runtime = runtime
   }
@@ -50,6 +57,11 @@ export class Operation implements PlannedWork {
   /** Work that comes without a share is nobody's but its adapter's. */
   get share(): Share {
     return this.#item.share ?? { party: `adapter ${this.adapter}`, weight: 1 }
+  }
+  /** Of all its datums, as means are taken over the whole operation. */
+  get shares(): readonly Float64Array[] | undefined {
+    if (this.#shares === null) this.#shares = lossOf(this.loss.name).shares?.(this.datums, this.loss.config)
+    return this.#shares
   }
   get backward(): boolean {
     return this.#passes[this.#pass] ?? false
@@ -97,7 +109,10 @@ export class Operation implements PlannedWork {
   /** Takes in the outputs of a run, all of which are finite. */
   take({ shape }: Batch<Operation>, part: Part<Operation>, outputs: Readonly<Record<string, Floats>>): void {
     const { place } = part
-    if (this.#pass === 0) this.#logprobs.push(...partLogprobs(part, shape, outputs))
+    if (this.#pass === 0) {
+      this.#logprobs.push(...partLogprobs(part, shape, outputs))
+      if (shape.entropy) this.#entropies.push(...partEntropies(part, shape, outputs))
+    }
     if (shape.backward) {
       this.#gradient ??= new Float32Array(this.weights.layout.size)
       addGradient(this.#gradient, outputs, shape.columns, { weights: this.weights, column: place.column })
@@ -116,18 +131,29 @@ export class Operation implements PlannedWork {
   /** The loss of all datums, and the slopes that the next pass takes backward. */
   #evaluate(): void {
     const { config, name } = this.loss
-    const rule = LOSSES[name]
+    const rule = lossOf(name)
+    const bonus = this.#entropyBonus()
     if (rule.kind === 'token') {
       this.datums.forEach((datum, i) => {
-        this.#lossSum += tokenLossSum(datum, this.#logprobs[i] as Float64Array, rule, config)
+        this.#lossSum += tokenLossSum(datum, this.#logprobs[i] as Float64Array, rule, config, this.shares?.[i])
       })
+      this.#lossSum -= bonus
       return
     }
     const { loss, slopes } = rule.joint(this.datums, this.#logprobs, config)
-    this.#lossSum = loss
+    this.#lossSum = loss - bonus
     this.slopes = slopes
     const areFinite = slopes.every((row) => row.every(Number.isFinite))
     if (!areFinite) this.poison(0, this.datums.length)
+  }
+
+  #entropyBonus(): number {
+    const weight = entropyWeightOf(this.loss)
+    if (weight === 0) return 0
+    const bonuses = this.#entropies.map((row, i) =>
+      row.reduce((sum, h, at) => sum + h * (this.shares?.[i]?.[at] ?? 0), 0),
+    )
+    return weight * bonuses.reduce((a, b) => a + b, 0)
   }
 
   /** Ends the operation: its gradient is the adapter's from now on, or nothing happened. */
@@ -137,8 +163,9 @@ export class Operation implements PlannedWork {
     if (this.#failure) return { operation, error: this.#failure }
     if (this.#gradient) this.weights.addGradient(this.#gradient)
     const plan = { version: PLAN_VERSION, runtime: this.#runtime, batches: this.#records }
-    const logprobs = this.#logprobs.map((p) => Float32Array.from(p))
-    return { operation, result: { logprobs, loss: this.#lossSum, plan } }
+    const [logprobs, entropies] = [this.#logprobs, this.#entropies].map((rows) => rows.map((r) => Float32Array.from(r)))
+    const result = { logprobs: logprobs as Float32Array[], loss: this.#lossSum, plan }
+    return { operation, result: this.entropy ? { ...result, entropies: entropies as Float32Array[] } : result }
   }
 }
 
@@ -148,11 +175,14 @@ function tokenLossSum(
   logprobs: Float64Array,
   rule: TokenLoss,
   config: LossSpec['config'],
+  shares: Float64Array | undefined,
 ): number {
   let sum = 0
   for (let i = 0; i < logprobs.length; i++) {
-    const inputs = targetInputs(datum, Math.floor(i / datum.width), i % datum.width)
-    sum += rule.value(logprobs[i] as number, inputs, config)
+    const position = Math.floor(i / datum.width)
+    const share = shares ? (shares[position] as number) : 1
+    if (share === 0) continue
+    sum += share * rule.value(logprobs[i] as number, targetInputs(datum, position, i % datum.width), config)
   }
   return sum
 }

@@ -15,10 +15,12 @@ export interface GraphKey {
   /** Projections with a low-rank term, in the order of PROJECTIONS. */
   readonly projections: readonly Projection[]
   readonly backward: boolean
+  /** Entropies are outputs and have gradients. Most losses have no use for them, and they take time. */
+  readonly entropy?: boolean
 }
 
-export function graphKeyText({ projections, backward }: GraphKey): string {
-  return `${backward ? 'backward' : 'forward'} ${projections.join(',')}`
+export function graphKeyText({ projections, backward, entropy }: GraphKey): string {
+  return `${backward ? 'backward' : 'forward'}${entropy ? ' entropy' : ''} ${projections.join(',')}`
 }
 
 /** Layers up to which all graphs are made in a blink. */
@@ -37,8 +39,9 @@ export function graphOrder(layers: number): readonly [GraphKey, GraphKey] {
 /**
  * Inputs: ids, place [T], layout, first, positions [B, S], cos, sin [P, D/2], share [T, C], per
  * projection p.A [layers, C, in] and p.B [layers, C, out], scored [F], scored.targets [F, K]; for backward also
- * graded [R], graded.targets [R, K], loss [8, R, K].
- * Outputs: scored.logprobs [F, K], graded.logprobs [R, K], p.A.grad and p.B.grad shaped as their inputs.
+ * graded [R], graded.targets [R, K], loss [numbers, R, K].
+ * Outputs: scored.logprobs [F, K], graded.logprobs [R, K], p.A.grad and p.B.grad shaped as their inputs; with entropies also
+ * scored.entropies [F, 1] and graded.entropies [R, 1].
  */
 export function trainingGraph(
   config: DecoderConfig,
@@ -64,7 +67,8 @@ export function trainingGraph(
   let x = ad.op('Gather', [weights.use(graph, 'model.embed_tokens.weight', [vocabulary, hidden]), ids])
   for (let layer = 0; layer < config.layers; layer++) x = decoderLayer(context, layer, x)
   const h = ad.rmsNorm(x, weights.use(graph, 'model.norm.weight', [hidden]), config.rmsEpsilon)
-  const head: HeadContext = { ad, config, weights, vocabularyBlock, pair: stacks.pair('unembed', 0) }
+  const pair = stacks.pair('unembed', 0)
+  const head: HeadContext = { ad, config, weights, vocabularyBlock, pair, entropy: key.entropy ?? false }
 
   score(head, h, share, 'scored', 'F')
   if (key.backward) {
@@ -98,6 +102,9 @@ function score(head: HeadContext, h: Value, share: ColumnShare, name: 'scored' |
   const rowShare = { scale: ad.op('Gather', [share.scale, index]), mine: ad.op('Gather', [share.mine, index]) }
   const forward = targetLogprobs(head, rows, targets, rowShare)
   graph.output(graph.alias(forward.logprobs, `${name}.logprobs`), ad.type, [axis, 'K'])
+  if (forward.entropy !== undefined) {
+    graph.output(graph.alias(forward.entropy, `${name}.entropies`), ad.type, [axis, 1])
+  }
   return { rows, share: rowShare, forward }
 }
 

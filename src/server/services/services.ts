@@ -29,11 +29,13 @@ import { Survival } from './engine-loss.ts'
 import { EngineShare, type EngineShareParts } from './engine-share.ts'
 import { OwnEngines } from './engines.ts'
 import { Futures } from './futures.ts'
+import { HeldSamples } from './held-samples.ts'
 import { Housekeeping } from './housekeeping.ts'
 import { Intake } from './intake.ts'
 import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
+import { ModelTexts } from './model-texts.ts'
 import { Onlookers } from './onlookers.ts'
 import { Patience } from './patience.ts'
 import { Queue } from './queue.ts'
@@ -83,6 +85,10 @@ export interface Services {
   readonly adapterFolders: AdapterFolders
   readonly training: Training
   readonly sampling: Sampling
+  /** Samples for those who wait on an open connection. */
+  readonly held: HeldSamples
+  /** Tokenizers and chat templates. */
+  readonly texts: ModelTexts
   readonly lanes: RunLanes
   readonly draws: Draws
   /** What waits and why. */
@@ -226,6 +232,8 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     weightCopies: new WeightCopies(db, checkpoints, sessions, quotas),
     training,
     sampling,
+    held: new HeldSamples(sampling, futures, logFailure),
+    texts: new ModelTexts(models),
     lanes,
     draws,
     queue: new Queue([lanes, draws]),

@@ -3,7 +3,7 @@
 
 import type { ClipSettings, OptimSettings } from '../../backends/backend.ts'
 import { checkDatums } from '../../backends/datum-check.ts'
-import { resolveLoss } from '../../backends/losses.ts'
+import { supports } from '../../backends/losses.ts'
 import { checkClip } from '../../backends/optimizer-check.ts'
 import type { TrainingCall } from '../calls.ts'
 import { isFinal, serviceError } from '../errors.ts'
@@ -13,6 +13,7 @@ import { encodeTrainingCall } from '../wire/training.ts'
 import type { BaseModels } from './base-models.ts'
 import { type Checkpoint, type Checkpoints, checkName, checkTtl, type NewCheckpoint } from './checkpoints.ts'
 import type { Intake } from './intake.ts'
+import { lossOfCall } from './journalled-work.ts'
 import { type NewRun, newRun, type ResumedRun, resumedRun } from './new-run.ts'
 import type { Quotas } from './quotas.ts'
 import type { RunLanes } from './run-lanes.ts'
@@ -100,9 +101,9 @@ export class Training {
   async train(tenant: string, call: TrainingCall): Promise<Submitted> {
     return this.#inOrder(tenant, call.modelId, call.seqId, async (run) => {
       const { info } = this.#parts.models.get(run.base_model)
-      const loss = resolveLoss(call.lossName, call.lossConfig)
+      const loss = lossOfCall(call)
       // The catalogue's losses are not every engine's.
-      if (!info.losses.includes(loss.name)) {
+      if (!supports(info, loss)) {
         const { losses } = info
         throw serviceError('UNSUPPORTED_BY_ENGINE', { loss: loss.name, model: run.base_model, losses })
       }
