@@ -23,6 +23,8 @@ export interface ProcessorParts {
   readonly memory: MemoryBounds
   /** Objects of one tenant. */
   readonly limit: number
+  /** Other servers may use the same state directory. */
+  readonly isShared: boolean
   readonly log: (cause: unknown) => void
 }
 
@@ -66,8 +68,8 @@ export class Processors {
   }
 
   async start(): Promise<void> {
-    await this.#parts.recipes.removeOrphans()
-    this.#alarm.at(Date.now() + LOOK_EVERY_MS)
+    if (!this.#parts.isShared) await this.#parts.recipes.removeOrphans()
+    this.#alarm.at(await this.#look())
   }
 
   /** Gives the id of the new object. Throws CatalogueError, PROCESSORS_FULL, and what reading data throws. */

@@ -5,6 +5,7 @@ import type { RoutedOperationId } from '../../generated/operations.ts'
 import type { Handlers } from '../http/router.ts'
 import type { Services } from '../services/services.ts'
 import { notGone } from './not-gone.ts'
+import { processorHandlers } from './processors.ts'
 import { runHandlers } from './runs.ts'
 import { seedAnswers } from './seed-answers.ts'
 import { serviceHandlers } from './service.ts'
@@ -15,6 +16,7 @@ export function twinkleHandlers(services: Services): TwinkleHandlers {
   const handlers: TwinkleHandlers = {
     ...serviceHandlers(services),
     ...runHandlers(services),
+    ...processorHandlers(services),
   }
   return notGone(seedAnswers(handlers))
 }
