@@ -6,23 +6,12 @@
 import { EngineError, type EngineFailure } from '../backends/backend.ts'
 import { ENGINE_ERRORS, type EngineErrorCode } from '../backends/engine-errors.ts'
 import { CatalogueError } from '../catalogue/catalogue-error.ts'
+import { type ErrorCategory, type ErrorKind, server, user } from './error-kinds.ts'
 import { nearest } from './nearest.ts'
 import { storageProblem } from './storage-problems.ts'
+import { TWINKLE_ERRORS } from './twinkle/twinkle-errors.ts'
 
-export type ErrorCategory = 'user' | 'server'
-
-interface ErrorKind {
-  /** Never 409: the SDK retries it for five minutes, whatever it means. */
-  readonly status: number
-  readonly category: ErrorCategory
-  readonly message: string
-  readonly next: string
-}
-
-const user = <const M extends string, const N extends string>(status: number, message: M, next: N) =>
-  ({ status, category: 'user', message, next }) as const
-const server = <const M extends string, const N extends string>(status: number, message: M, next: N) =>
-  ({ status, category: 'server', message, next }) as const
+export type { ErrorCategory } from './error-kinds.ts'
 
 export const ERRORS = {
   // The door
@@ -146,12 +135,6 @@ export const ERRORS = {
     422,
     'The request does not fit {operation}: {problem}.',
     'See its schema in openapi/twinkle.yaml.',
-  ),
-  ADMINS_ONLY: user(403, 'Only an admin may see {what}.', "Leave that out, or send an admin's key."),
-  INVALID_OWNER: user(
-    400,
-    'The header {header} is {value}, which cannot be the owner of an adapter.',
-    'Send 1 to 128 letters, digits, "_", "." and "-", or leave the header out.',
   ),
   INVALID_QUERY: user(400, 'The query does not fit {operation}: {problem}.', 'See openapi/.'),
   INVALID_PATH: user(400, 'The path does not fit {operation}: {problem}.', 'See openapi/.'),
@@ -429,6 +412,8 @@ export const ERRORS = {
     'ttl_seconds = {ttl} is not possible.',
     'It must be a whole number of seconds from {min} to {max}.',
   ),
+
+  ...TWINKLE_ERRORS,
 } as const satisfies Record<string, ErrorKind>
 
 export type ErrorCode = keyof typeof ERRORS

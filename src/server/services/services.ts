@@ -16,6 +16,7 @@ import type { Database } from '../store/schema.ts'
 import { ALONE } from '../store/signals.ts'
 import { lockStateDir } from '../store/state-lock.ts'
 import { AdapterFolders } from './adapter-folders.ts'
+import { AdapterStates } from './adapter-states.ts'
 import { AdapterTasks } from './adapter-tasks.ts'
 import { Audit } from './audit.ts'
 import { type BackendOf, BaseModels } from './base-models.ts'
@@ -33,6 +34,7 @@ import { OwnEngines } from './engines.ts'
 import { Futures } from './futures.ts'
 import { HeldSamples } from './held-samples.ts'
 import { Housekeeping } from './housekeeping.ts'
+import { Inquiries } from './inquiries.ts'
 import { Intake } from './intake.ts'
 import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
@@ -59,7 +61,10 @@ import { Tenants } from './tenants.ts'
 import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
 import { Training } from './training.ts'
+import { TwinkleAdapters } from './twinkle-adapters.ts'
 import { TwinkleOwners } from './twinkle-owners.ts'
+import { TwinkleSaves } from './twinkle-saves.ts'
+import { TwinkleTraining } from './twinkle-training.ts'
 import { Ledger } from './usage.ts'
 import { WeightCopies } from './weight-copies.ts'
 import { WeightsAccess } from './weights-access.ts'
@@ -81,6 +86,10 @@ export interface Services {
   readonly catalog: Catalog
   readonly capacity: Capacity
   readonly twinkleOwners: TwinkleOwners
+  readonly twinkleAdapters: TwinkleAdapters
+  readonly twinkleTraining: TwinkleTraining
+  readonly twinkleSaves: TwinkleSaves
+  readonly adapterStates: AdapterStates
   readonly audit: Audit
   readonly ledger: Ledger
   readonly retention: Retention
@@ -102,8 +111,10 @@ export interface Services {
   readonly processors: Processors
   readonly lanes: RunLanes
   readonly draws: Draws
-  /** What waits and why. */
+  /** What waits here and why. */
   readonly queue: Queue
+  /** The same of one operation, wherever it waits. */
+  readonly inquiries: Inquiries
   /** For those who look on while the others work (observing/). */
   readonly onlookers: Onlookers
   readonly journal: Journal
@@ -173,20 +184,23 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   const room = { adapters: config.liveAdapters, bytes: config.adapterMemory }
   const adapters = new LiveAdapters({ ...parts, restartPoints, room, log: (line) => log.info(line) })
   const onlookers = new Onlookers()
-  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints, limitsOf, onlookers })
+  const states = new AdapterStates(db)
+  const lanes = new RunLanes({ ...parts, states, survival, adapters, restartPoints, limitsOf, onlookers })
   const draws = new Draws({ ...parts, survival, limitsOf, onlookers })
   tenants.onLimits(() => {
     lanes.reconsider()
     draws.reconsider()
   })
+  const queue = new Queue([lanes, draws])
   const training = new Training({ ...parts, lanes })
   const sampling = new Sampling({ ...parts, draws })
+  const owners = new TwinkleOwners(db, sessions)
+  const adaptersByName = new TwinkleAdapters({ ...parts, states, owners, training, lanes })
   const tasks = new AdapterTasks()
   const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
   const texts = new ModelTexts(models)
   const templates = new ModelTemplates(texts)
-  const owners = new TwinkleOwners(db, sessions)
   const processors = new Processors({
     recipes: new ProcessorRecipes(db, stateDir),
     owners,
@@ -249,6 +263,10 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     twinkleOwners: owners,
     templates,
     processors,
+    twinkleAdapters: adaptersByName,
+    twinkleTraining: new TwinkleTraining({ ...parts, states, adapters: adaptersByName, training, sampling }),
+    twinkleSaves: new TwinkleSaves({ ...parts, states, adapters: adaptersByName, training, retention }),
+    adapterStates: states,
     audit: new Audit(db),
     ledger: new Ledger(db),
     retention,
@@ -264,7 +282,8 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     texts,
     lanes,
     draws,
-    queue: new Queue([lanes, draws]),
+    queue,
+    inquiries: new Inquiries({ ...parts, queue }),
     onlookers,
     journal,
     db,

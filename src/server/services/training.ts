@@ -1,6 +1,7 @@
 // Training runs from the outside: submissions are checked and journalled, then carried out by run-lanes.ts; the answer
 // comes through the future. Everything that can be refused is refused here, before anything is written.
 
+import type { Transaction } from 'kysely'
 import type { ClipSettings, OptimSettings } from '../../backends/backend.ts'
 import { checkDatums } from '../../backends/datum-check.ts'
 import { supports } from '../../backends/losses.ts'
@@ -8,7 +9,7 @@ import { checkClip } from '../../backends/optimizer-check.ts'
 import type { TrainingCall } from '../calls.ts'
 import { isFinal, serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
-import type { OperationKind } from '../store/schema.ts'
+import type { Database, OperationKind } from '../store/schema.ts'
 import { encodeTrainingCall } from '../wire/training.ts'
 import type { BaseModels } from './base-models.ts'
 import { type Checkpoint, type Checkpoints, checkName, checkTtl, type NewCheckpoint } from './checkpoints.ts'
@@ -76,7 +77,17 @@ export class Training {
     return this.#submitRun(resumedRun(tenant, call, checkpoint), { kind: 'create_model', from }, same)
   }
 
-  async #submitRun(run: Run, work: RunWork, call: unknown): Promise<Submitted> {
+  /** A run whose row is made already, and what `also` writes with it. */
+  async createRun(run: Run, also: (trx: Transaction<Database>) => Promise<void>): Promise<Submitted> {
+    return this.#submitRun(run, { kind: 'create_model' }, { id: run.id }, also)
+  }
+
+  async #submitRun(
+    run: Run,
+    work: RunWork,
+    call: unknown,
+    also?: (trx: Transaction<Database>) => Promise<void>,
+  ): Promise<Submitted> {
     const payload = jsonBytes({ call, run, ...(work.kind === 'create_model' && { from: work.from }) })
     const { id, isNew } = await this.#parts.intake.append(
       {
@@ -92,6 +103,7 @@ export class Training {
       async (trx) => {
         await this.#parts.quotas.checkAdapters(trx, run.tenant)
         await this.#parts.runs.insert(trx, run)
+        await also?.(trx)
       },
     )
     if (isNew) await this.#parts.lanes.accept(id, run, work, 0)

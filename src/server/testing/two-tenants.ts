@@ -16,6 +16,8 @@ export interface Owned {
   readonly object: string
   /** Request ids of every kind. */
   readonly futures: readonly string[]
+  /** Of Twinkle's protocol: a session with the adapter `default`. */
+  readonly owner: string
   /** A word that stands in everything that belongs to the tenant and nowhere else. */
   readonly project: string
   /** Another session and run, to attack from. */
@@ -75,7 +77,10 @@ export async function populate(server: TestServer, key: string, secret: string):
   await server.call('processorCall', { key, body: saving })
   const params = { run, kind: 'weights', name: 'a' }
   await server.call('setCheckpointTtl', { key, params, body: { ttl_seconds: 7200 } })
+  const { session_id: owner } = await server.call('twinkleCreateSession', { key, body: { metadata: { secret } } })
+  const adapter = { params: { base: 'org/tiny' }, headers: { 'x-twinkle-session-id': owner } }
+  await server.call('modelAddAdapter', { key, ...adapter, body: { adapter_name: 'default' } })
   const spareSession = await server.newSession({}, key)
   const spare = { session: spareSession, run: await server.newModel(spareSession, {}, key) }
-  return { key, session, run, paths, sampler, object, futures, project: secret, spare }
+  return { key, session, run, paths, sampler, object, futures, owner, project: secret, spare }
 }

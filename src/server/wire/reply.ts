@@ -32,6 +32,13 @@ export function encodeReply(reply: Reply): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(reply.value))
 }
 
+/** Kept bytes as what was kept. */
+export function replyOf(type: Reply['type'], bytes: Uint8Array): Reply {
+  if (type === 'training') return { type, value: decodeTrainingReply(bytes) }
+  if (type === 'sample') return { type, value: decodeSampleReply(bytes) }
+  return { type, value: JSON.parse(new TextDecoder().decode(bytes)) }
+}
+
 /** The JSON form of kept bytes. */
 export function replyJson(type: Reply['type'], bytes: Uint8Array): Json {
   if (type === 'training') return trainingReplyJson(decodeTrainingReply(bytes))
