@@ -29,11 +29,13 @@ export class MortalServer {
   /** Settles when it answers; a new one after each death of the API process. */
   #ready: Promise<string> = Promise.reject(new Error('it was not started'))
 
+  readonly #last = () => void this.#child?.kill('SIGKILL')
+
   /** `args` follow `twinkle serve`. */
   constructor(args: readonly string[]) {
     this.#args = args
     this.#ready.catch(() => {})
-    process.once('exit', () => this.#child?.kill('SIGKILL'))
+    process.once('exit', this.#last)
   }
 
   /** Where it answers, once it does. Rejects with the server's words when it does not start. */
@@ -108,6 +110,7 @@ export class MortalServer {
 
   /** For good, if it is still there. */
   async destroy(): Promise<void> {
+    process.off('exit', this.#last)
     const child = this.#child
     if (!child || child.exitCode !== null || child.signalCode !== null) return
     const gone = once(child, 'exit')

@@ -58,17 +58,19 @@ export interface Life {
 export const victimsOn = (database: Trial['database']): readonly Victim[] =>
   database === 'postgres' ? [...TARGETS, 'database'] : TARGETS
 
-export async function runTrial({
-  rounds,
-  seed,
-  log,
-  database,
-  victims = victimsOn(database),
-}: Trial): Promise<Verdict> {
+/** The same work without a death: what trials of as many rounds on the same database are compared with. */
+export async function undisturbed({ rounds, database, log }: Pick<Trial, 'rounds' | 'database' | 'log'>) {
+  log('the undisturbed run')
+  return onDatabase(database, (ground) => livedThrough(rounds, ground, async () => {}))
+}
+
+export type Undisturbed = Awaited<ReturnType<typeof undisturbed>>
+
+export async function runTrial(trial: Trial, known?: Undisturbed): Promise<Verdict> {
+  const { rounds, seed, log, database, victims = victimsOn(database) } = trial
   const random = randomFrom(seed)
   const kills = { api: 0, engine: 0, both: 0, database: 0 }
-  log('the undisturbed run')
-  const calm = await onDatabase(database, (ground) => livedThrough(rounds, ground, async () => {}))
+  const calm = known ?? (await undisturbed(trial))
   const disturb: Disturb = async (kill, round) => {
     const victim = victims[Math.floor(random() * victims.length)] as Victim
     const delay = Math.round(random() * calm.life.roundMs)
