@@ -63,7 +63,7 @@ export class MortalServer {
       child.stdout.resume()
       return address[1] as string
     }
-    throw new Error(`the server did not start: ${this.#words.join('').trim() || 'it said nothing'}`)
+    throw new Error(`the server did not start; it said: ${this.words}`)
   }
 
   #hear(line: string): void {
@@ -71,9 +71,17 @@ export class MortalServer {
     else if (MOVES.test(line)) this.#moves.push(line)
   }
 
-  /** What was said, over all its lives, of how the adapter of a run came and went. */
+  /** Warnings and errors of the process that is there now, or was last. */
+  get words(): string {
+    return this.#words.join('').trim() || 'nothing'
+  }
+
+  /** What was said, and when, over all its lives, of how the adapter of a run came and went. */
   said(run: string): string[] {
-    return this.#moves.filter((line) => line.includes(run))
+    const lines = this.#moves.filter((line) => line.includes(run))
+    return lines
+      .map((line) => JSON.parse(line) as { time: string; msg: string })
+      .map(({ time, msg }) => `${time} ${msg}`)
   }
 
   /** Kills without warning. The API process is started again; an engine is the server's own affair. */
@@ -125,7 +133,7 @@ export class MortalServer {
     const gone = once(child, 'exit')
     child.kill('SIGTERM')
     const [code] = await gone
-    if (code !== 0) throw new Error(`the server ended with code ${code}: ${this.#words.join('').trim()}`)
+    if (code !== 0) throw new Error(`the server ended with code ${code}: ${this.words}`)
   }
 }
 
