@@ -14,6 +14,7 @@ const documentFiles = {
   operator: 'operations.yaml',
   adapters: 'adapters.yaml',
   twinkle: 'twinkle.yaml',
+  openai: 'openai.yaml',
 } as const
 const ajv = createAjv()
 const compiled = new Map<string, ValidateFunction | undefined>()

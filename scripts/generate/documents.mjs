@@ -13,6 +13,7 @@ const sources = [
   { name: 'operator', file: 'openapi/operations.yaml' },
   { name: 'adapters', file: 'openapi/adapters.yaml' },
   { name: 'twinkle', file: 'openapi/twinkle.yaml' },
+  { name: 'openai', file: 'openapi/openai.yaml' },
 ]
 
 const methods = ['get', 'head', 'post', 'put', 'patch', 'delete']

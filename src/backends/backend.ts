@@ -3,6 +3,7 @@
 // process, in a child process or on other machines (see remote-engine.ts and frames.ts).
 // `backend.conformance.ts` is the executable half of this contract.
 
+import type { CatalogueLossName } from '../catalogue/losses/catalogue.ts'
 import type { OptimizerRule, OptimizerSpec } from '../catalogue/optimizers/spec.ts'
 import type { Share } from './fair-queue.ts'
 
@@ -30,25 +31,37 @@ export interface LoraConfig {
   readonly trainUnembed: boolean
 }
 
-export type LossName = 'cross_entropy' | 'importance_sampling' | 'ppo' | 'cispo' | 'dro' | 'gspo'
+/** As the Tinker wire spells them. */
+export type TinkerLossName = 'cross_entropy' | 'importance_sampling' | 'ppo' | 'cispo' | 'dro' | 'gspo'
+
+/** Either family: class names are those of Twinkle's catalogue (src/catalogue/losses). */
+export type LossName = TinkerLossName | CatalogueLossName
 
 /**
  * What an engine must do for a loss. `token`: one pass, each target's gradient follows from its own log-probability.
- * `sequence`: two passes, as sums over a sequence come before any gradient (see `JointLoss` in losses.ts).
+ * `sequence`: two passes, as sums over a sequence come before any gradient (see `JointLoss` in losses.ts). `pair`: the same
+ * over an operation's datums two by two. `entropy`, beside one of the others: the entropy of each position's distribution and
+ * its gradient. `embedding`: the last hidden state, after its norm, of one position a datum, and its gradient.
  */
-export type LossKind = 'token' | 'sequence'
+export type LossKind = 'token' | 'sequence' | 'pair' | 'entropy' | 'embedding'
 
-/** A loss whose configuration is complete: defaults are filled in by `resolveLoss` (losses.ts), never by an engine. */
+/**
+ * A loss whose configuration is complete: defaults are filled in by `resolveLoss` (losses.ts) or `resolveCatalogueLoss`,
+ * never by an engine.
+ */
 export interface LossSpec {
   readonly name: LossName
-  readonly config: Readonly<Record<string, number>>
+  readonly config: Readonly<Record<string, number | string>>
 }
 
-/** One training example of N tokens. `targets` and `weights` are [N, width], row-major; the others are [N]. */
+/**
+ * One training example of N tokens. `targets`, `weights` and `teacher_topk_logprobs` are [N, width], row-major; the others are
+ * [N]. The last four are read by losses of Twinkle's catalogue alone.
+ */
 export interface TrainingDatum {
   readonly tokens: Int32Array
   readonly targets: Int32Array
-  /** K: how many targets a position has. 1 for all losses but cross_entropy. */
+  /** K: how many targets a position has. 1 for all losses but cross_entropy and GKDLoss. */
   readonly width: number
   readonly weights?: Float32Array
   /** Log-probabilities under the policy that sampled the tokens. */
@@ -56,6 +69,11 @@ export interface TrainingDatum {
   readonly advantages?: Float32Array
   /** Not 0 at the positions that the ratio of the whole sequence is taken over; named as on the wire, as errors name it. */
   readonly sequence_ratio_mask?: Float32Array
+  /** 1 at the positions whose target counts, 0 at the others. */
+  readonly mask?: Float32Array
+  /** Log-probabilities of the targets under the frozen reference model. */
+  readonly ref_logps?: Float32Array
+  readonly teacher_topk_logprobs?: Float32Array
 }
 
 /** One forward or forward_backward operation. It is a transaction: it adds its whole gradient, or nothing. */
@@ -81,10 +99,16 @@ export interface TrainingItem {
 export type TrainingPlan = { readonly version: number; readonly runtime: string; readonly batches: readonly unknown[] }
 
 export interface TrainingResult {
-  /** Per datum, [N, width]: log p(target | tokens up to here) at every position, weighted or not. */
+  /** Per datum, [N, width]: log p(target | tokens up to here) at every position, weighted or not. [0] beside embeddings. */
   readonly logprobs: readonly Float32Array[]
-  /** Sum of the loss over all tokens and datums, computed in float64. */
+  /** The loss of all tokens and datums, computed in float64: their sum, or what a loss of the catalogue makes of them. */
   readonly loss: number
+  /** How many of the targets that their mask lets count were the likeliest token; where each position has one target. */
+  readonly likeliest?: number
+  /** Per datum [N]: the entropy in nats of what the model expects at each position. For losses that reward it. */
+  readonly entropies?: readonly Float32Array[]
+  /** Per datum [hidden], of length 1. For losses of embeddings. */
+  readonly embeddings?: readonly Float32Array[]
   readonly plan: TrainingPlan
 }
 
@@ -255,7 +279,8 @@ export interface EngineInfo {
   readonly vocabulary: number
   readonly maxContext: number
   readonly endTokens: readonly number[]
-  readonly losses: readonly LossName[]
+  /** Those of the Tinker wire; losses of the catalogue go by their kinds. */
+  readonly losses: readonly TinkerLossName[]
   /** Kinds of losses that it can compute; each of `losses` is of one of them. */
   readonly lossKinds: readonly LossKind[]
   readonly optimizers: readonly OptimizerRule[]

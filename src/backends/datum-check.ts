@@ -1,9 +1,11 @@
 // Refuses training data that cannot be computed, in sentences that name the datum, the tensor and both sizes. The server
 // asks before anything is journalled, engines ask again. Knows sizes and limits; knows nothing of graphs.
 
+import { isCatalogueLoss } from '../catalogue/losses/catalogue.ts'
+import { WIRE_NAMES } from '../catalogue/losses/loss.ts'
 import type { EngineInfo, LossSpec, TrainingDatum } from './backend.ts'
 import { engineError } from './engine-errors.ts'
-import { LOSSES, type LossInput } from './losses.ts'
+import { type LossInput, lossOf } from './losses.ts'
 
 export type DatumLimits = Pick<EngineInfo, 'vocabulary' | 'maxContext'>
 
@@ -13,6 +15,8 @@ export function checkDatums(datums: readonly TrainingDatum[], loss: LossSpec, li
   datums.forEach((datum, index) => {
     checkDatum(datum, index, loss, limits)
   })
+  const problem = lossOf(loss.name).problemOfAll?.(datums, loss.config)
+  if (problem) throw engineError('INVALID_INPUT', `loss ${loss.name}: ${problem}`)
 }
 
 /** The same for one datum; `index` is for messages. */
@@ -29,7 +33,7 @@ function checkDatum(datum: TrainingDatum, index: number, loss: LossSpec, limits:
   if (badToken >= 0) {
     refuse(`token ${tokens[badToken]} at position ${badToken} is not in the vocabulary of ${vocabulary}`)
   }
-  const rule = LOSSES[loss.name]
+  const rule = lossOf(loss.name)
   if (!Number.isInteger(width) || width < 1) refuse(`target_tokens has ${width} targets a position; give at least 1`)
   if (width > 1 && !rule.soft) {
     refuse(`target_tokens has ${width} targets a position, but loss ${loss.name} takes one (shape [${length}])`)
@@ -43,22 +47,41 @@ function checkDatum(datum: TrainingDatum, index: number, loss: LossSpec, limits:
   }
   for (const name of [...rule.required, ...rule.optional]) {
     const values = datum[name]
-    if (values) checkNumbers(refuse, name, values, name === 'weights' ? length * width : length, shape)
+    const ofTargets = name === 'weights' || name === 'teacher_topk_logprobs'
+    if (values) checkNumbers(refuse, { input: name, loss, values, length: ofTargets ? length * width : length, shape })
     else if (rule.required.includes(name)) refuse(missing(name, loss, shape))
   }
-  const problem = rule.kind === 'token' ? undefined : rule.problem(datum)
+  const problem = rule.problem?.(datum, loss.config)
   if (problem) refuse(problem)
 }
 
 type Refuse = (sentence: string) => never
 
-const missing = (name: LossInput, loss: LossSpec, shape: string) =>
-  `${name} is missing; loss ${loss.name} needs target_tokens, ${LOSSES[loss.name].required.join(', ')}, each of shape ${shape}`
+/** What the client that the loss belongs to calls an input. */
+const wireName = (name: LossInput, loss: LossSpec): string =>
+  isCatalogueLoss(loss.name) && Object.hasOwn(WIRE_NAMES, name) ? WIRE_NAMES[name as keyof typeof WIRE_NAMES] : name
 
-function checkNumbers(refuse: Refuse, name: LossInput, values: Float32Array, length: number, shape: string): void {
+const missing = (name: LossInput, loss: LossSpec, shape: string) => {
+  const required = lossOf(loss.name).required.map((other) => wireName(other, loss))
+  return `${wireName(name, loss)} is missing; loss ${loss.name} needs target_tokens, ${required.join(', ')}, each of shape ${shape}`
+}
+
+/** A tensor from outside, and what it must be like. */
+interface Numbers {
+  readonly input: LossInput
+  readonly loss: LossSpec
+  readonly values: Float32Array
+  readonly length: number
+  readonly shape: string
+}
+
+function checkNumbers(refuse: Refuse, { input, loss, values, length, shape }: Numbers): void {
+  const name = wireName(input, loss)
   checkLength(refuse, name, values.length, length, shape)
   const bad = values.findIndex((v) => !Number.isFinite(v))
   if (bad >= 0) refuse(`${name} has ${values[bad]} at element ${bad}; only finite numbers can be trained on`)
+  const between = input === 'mask' ? values.findIndex((v) => v !== 0 && v !== 1) : -1
+  if (between >= 0) refuse(`mask has ${values[between]} at element ${between}; a position counts (1) or does not (0)`)
 }
 
 function checkLength(refuse: Refuse, name: string, found: number, wanted: number, shape: string): void {

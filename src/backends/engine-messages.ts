@@ -9,7 +9,7 @@
 import type { Engine, EngineFailure, EngineInfo, ModelSource } from './backend.ts'
 
 /** Raised whenever a message or a signature of `Engine` changes; both sides must have the same. */
-export const PROTOCOL_VERSION = 4
+export const PROTOCOL_VERSION = 5
 
 export type EngineMethod = Exclude<keyof Engine, 'info' | 'closed' | 'close'>
 

@@ -1,39 +1,45 @@
-// The catalogue of losses. All are sums over targets, never means. With p the current log-probability of a target, q that
-// of the policy that sampled it, A its advantage, w its weight and r = exp(p - q), a token loss is a value and a derivative
-// of p alone; the formulas are those of the Tinker documentation. Losses that look at more than one target at once stand in
-// sequence-losses.ts. Knows numbers; knows nothing of tokens, graphs or tensors.
+// The catalogue of losses, in two families. Those of the Tinker documentation stand here: sums over targets, never means. With
+// p the current log-probability of a target, q that of the policy that sampled it, A its advantage, w its weight and
+// r = exp(p - q), a token loss is a value and a derivative of p alone. Losses that look at more than one target at once stand in
+// sequence-losses.ts. Those of Twinkle's catalogue come from src/catalogue/losses and bring their own means. Knows numbers;
+// knows nothing of tokens, graphs or tensors.
 
-import type { LossKind, LossName, LossSpec, TrainingDatum } from './backend.ts'
+import { catalogueLoss, isCatalogueLoss } from '../catalogue/losses/catalogue.ts'
+import type { CatalogueInput } from '../catalogue/losses/loss.ts'
+import { clamp, finiteExp, type LossNumbers, NEUTRAL } from '../catalogue/losses/numbers.ts'
+import type { EngineInfo, LossKind, LossName, LossSpec, TinkerLossName, TrainingDatum } from './backend.ts'
 import { engineError } from './engine-errors.ts'
-import { clamp, clipLimits, finiteExp } from './ratios.ts'
+import { clipLimits } from './ratios.ts'
 import { SEQUENCE_LOSSES, type SequenceLossName } from './sequence-losses.ts'
 
 /** The tensors, besides the targets, that a loss may read. */
-export type LossInput = 'weights' | 'logprobs' | 'advantages' | 'sequence_ratio_mask'
+export type LossInput = 'weights' | 'logprobs' | 'advantages' | 'sequence_ratio_mask' | CatalogueInput
 
 /** What a loss knows of one target. Inputs that the loss does not read are not looked at. */
-interface TargetInputs {
+export interface TargetInputs {
   readonly weight: number
   readonly old: number
   readonly advantage: number
+  /** Log-probability under the reference model. */
+  readonly reference?: number
+  /** The datum has no sampling policy but the one being trained. */
+  readonly isOnPolicy?: boolean
 }
 
-/**
- * A loss at one target as numbers, the way engines compute gradients without knowing losses:
- * d(-loss)/dp = linear + ratio * clamp(r, low, high) * [gateLow <= r <= gateHigh] - pull * (p - old).
- */
-export const LOSS_NUMBERS = ['old', 'linear', 'ratio', 'low', 'high', 'gateLow', 'gateHigh', 'pull'] as const
-export type LossNumbers = Readonly<Record<(typeof LOSS_NUMBERS)[number], number>>
-
+/** What engines need to know of a loss of either family. */
 interface LossTraits {
-  readonly name: LossName
-  readonly kind: LossKind
   readonly required: readonly LossInput[]
   readonly optional: readonly LossInput[]
   /** Targets may be (N, K): several per position. */
   readonly soft: boolean
-  /** Configuration keys with their defaults; null = must be given. */
-  readonly config: Readonly<Record<string, number | null>>
+  /** What is wrong with a datum beyond sizes and missing tensors: a sentence, or undefined. */
+  problem?(datum: TrainingDatum, config: LossSpec['config']): string | undefined
+  /** The same of all datums of an operation together. */
+  problemOfAll?(datums: readonly TrainingDatum[], config: LossSpec['config']): string | undefined
+  /** Per datum [N]: what the terms of each position are multiplied by. Absent: 1, and the loss is a plain sum. */
+  shares?(datums: readonly TrainingDatum[], config: LossSpec['config']): readonly Float64Array[]
+  /** How much of the entropy of a position's distribution its term is lowered by. Absent: none. */
+  entropyWeight?(config: LossSpec['config']): number
 }
 
 export interface TokenLoss extends LossTraits {
@@ -46,12 +52,14 @@ export interface TokenLoss extends LossTraits {
 /**
  * A loss that needs the log-probabilities of many targets before the gradient of any: the operation is scored as a whole,
  * then `joint` says loss and slopes in float64, then the slopes go backward. However an operation was cut into batches,
- * `joint` sees all of its datums.
+ * `joint` sees all of its datums. What it says of them has their shares in it already, but no entropy.
  */
 export interface JointLoss extends LossTraits {
-  readonly kind: 'sequence'
-  /** What is wrong with a datum beyond sizes and missing tensors: a sentence, or undefined. */
-  problem(datum: TrainingDatum): string | undefined
+  /**
+   * `pair`: the number of datums is even, they alternate between the preferred answer and the other. `embedding`: `joint` gets
+   * the hidden state at the position that each datum's mask marks, [hidden], in place of log-probabilities.
+   */
+  readonly kind: 'sequence' | 'pair' | 'embedding'
   joint(datums: readonly TrainingDatum[], logprobs: readonly Float64Array[], config: LossSpec['config']): JointResult
 }
 
@@ -62,17 +70,20 @@ export interface JointResult {
 }
 
 export type Loss = TokenLoss | JointLoss
-type TokenLossName = Exclude<LossName, SequenceLossName>
 
-/** Stands for infinity where a product with 0 must be 0. A finite float32. */
-const HUGE = 3e38
-
-const NEUTRAL: LossNumbers = { old: 0, linear: 0, ratio: 0, low: 0, high: HUGE, gateLow: 0, gateHigh: HUGE, pull: 0 }
+/** What a client of the Tinker wire names and sets. */
+interface Named {
+  readonly name: TinkerLossName
+  /** Configuration keys with their defaults; null = must be given. */
+  readonly config: Readonly<Record<string, number | null>>
+}
+export type TinkerLoss = Loss & Named
+type TokenLossName = Exclude<TinkerLossName, SequenceLossName>
 
 const ratio = (p: number, q: number) => finiteExp(p - q)
 const POLICY = { kind: 'token', required: ['logprobs', 'advantages'], optional: [], soft: false } as const
 
-export const TOKEN_LOSSES: Readonly<Record<TokenLossName, TokenLoss>> = {
+export const TOKEN_LOSSES: Readonly<Record<TokenLossName, TokenLoss & Named>> = {
   cross_entropy: {
     name: 'cross_entropy',
     kind: 'token',
@@ -125,34 +136,39 @@ export const TOKEN_LOSSES: Readonly<Record<TokenLossName, TokenLoss>> = {
   },
 }
 
-export const LOSSES: Readonly<Record<LossName, Loss>> = { ...TOKEN_LOSSES, ...SEQUENCE_LOSSES }
+/** Those that the Tinker wire may name. */
+export const LOSSES: Readonly<Record<TinkerLossName, TinkerLoss>> = { ...TOKEN_LOSSES, ...SEQUENCE_LOSSES }
 
-/** Names of the losses of these kinds. */
-export const lossesOf = (kinds: readonly LossKind[]): LossName[] =>
+/** The loss of a spec, of either family. */
+export const lossOf = (name: LossName): Loss => (isCatalogueLoss(name) ? catalogueLoss(name) : LOSSES[name])
+
+/** What an engine must be able to do for it. */
+export function needsOf({ name, config }: LossSpec): LossKind[] {
+  const { kind } = lossOf(name)
+  return entropyWeightOf({ name, config }) > 0 ? [kind, 'entropy'] : [kind]
+}
+
+/** Whether an engine computes it. Of the Tinker wire's losses engines have lists, of the catalogue's they know kinds. */
+export const supports = (info: Pick<EngineInfo, 'losses' | 'lossKinds'>, loss: LossSpec): boolean =>
+  isCatalogueLoss(loss.name)
+    ? needsOf(loss).every((kind) => info.lossKinds.includes(kind))
+    : info.losses.includes(loss.name)
+
+/** The weight of each position's entropy before its share; 0 where the loss has none. */
+export const entropyWeightOf = ({ name, config }: LossSpec): number => lossOf(name).entropyWeight?.(config) ?? 0
+
+/** Names of the losses of these kinds on the Tinker wire. */
+export const lossesOf = (kinds: readonly LossKind[]): TinkerLossName[] =>
   Object.values(LOSSES)
     .filter((loss) => kinds.includes(loss.kind))
     .map((loss) => loss.name)
 
-/** The numbers of a target whose slope is known already. */
-export const slopeNumbers = (slope: number): LossNumbers => ({ ...NEUTRAL, linear: slope })
-
-/** d(-loss)/dp at one target, from the numbers that the graph gets. */
-export function lossSlope(p: number, n: LossNumbers): number {
-  const delta = p - n.old
-  const r = Math.exp(delta)
-  const gated = r >= n.gateLow && r <= n.gateHigh ? clamp(r, n.low, n.high) : 0
-  return n.linear + n.ratio * gated - n.pull * delta
-}
-
-/** False when the target has no gradient whatever its probability. */
-export const hasSlope = (n: LossNumbers): boolean => n.linear !== 0 || n.ratio !== 0 || n.pull !== 0
-
 /**
- * A loss by its name with its configuration completed by defaults. Throws EngineError UNSUPPORTED_LOSS for an unknown
+ * A loss of the Tinker wire by its name with its configuration completed by defaults. Throws EngineError UNSUPPORTED_LOSS for an unknown
  * name, INVALID_INPUT for a configuration it cannot take.
  */
 export function resolveLoss(name: string, config: Readonly<Record<string, unknown>> = {}): LossSpec {
-  const loss = Object.hasOwn(LOSSES, name) ? LOSSES[name as LossName] : undefined
+  const loss = Object.hasOwn(LOSSES, name) ? LOSSES[name as TinkerLossName] : undefined
   if (!loss) {
     throw engineError(
       'UNSUPPORTED_LOSS',

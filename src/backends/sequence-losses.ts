@@ -2,19 +2,21 @@
 // Optimization", arXiv 2507.18071) in its token form: the ratio s is that of the sequence, the advantage may differ from token
 // to token. Pure numbers in float64, one datum at a time.
 
-import type { LossName, TrainingDatum } from './backend.ts'
-import type { JointLoss } from './losses.ts'
-import { clamp, clipLimits, finiteExp } from './ratios.ts'
+import { clamp, finiteExp } from '../catalogue/losses/numbers.ts'
+import type { TinkerLossName, TrainingDatum } from './backend.ts'
+import type { JointLoss, TinkerLoss } from './losses.ts'
+import { clipLimits } from './ratios.ts'
 
-export type SequenceLossName = Extract<LossName, 'gspo'>
+export type SequenceLossName = Extract<TinkerLossName, 'gspo'>
 
 /**
  * Whether a position belongs to what the sampling policy drew. Where no mask says so: a prompt's positions have neither a
  * sampling log-probability nor an advantage.
  */
-export function isSampled({ sequence_ratio_mask: mask, logprobs, advantages }: TrainingDatum, at: number): boolean {
+export function isSampled(datum: TrainingDatum, at: number): boolean {
+  const mask = datum.sequence_ratio_mask ?? datum.mask
   if (mask) return mask[at] !== 0
-  return (logprobs?.[at] ?? 0) !== 0 || (advantages?.[at] ?? 0) !== 0
+  return (datum.logprobs?.[at] ?? 0) !== 0 || (datum.advantages?.[at] ?? 0) !== 0
 }
 
 /** s = exp(mean of p - q over the sampled positions): how much likelier a token of the sequence has become on average. */
@@ -29,7 +31,7 @@ export function sequenceRatio(datum: TrainingDatum, logprobs: ArrayLike<number>)
 }
 
 /** Minus the sum of min(s A, clip(s) A). The derivative of s by a token's own p is taken as s: see the paper's section 4.3. */
-const gspo: JointLoss = {
+const gspo: JointLoss & TinkerLoss = {
   name: 'gspo',
   kind: 'sequence',
   required: ['logprobs', 'advantages'],
@@ -59,4 +61,4 @@ const gspo: JointLoss = {
   },
 }
 
-export const SEQUENCE_LOSSES: Readonly<Record<SequenceLossName, JointLoss>> = { gspo }
+export const SEQUENCE_LOSSES: Readonly<Record<SequenceLossName, JointLoss & TinkerLoss>> = { gspo }

@@ -48,7 +48,8 @@ function writtenAs(token: unknown): string | undefined {
   return typeof content === 'string' ? content : undefined
 }
 
-function textOf(tokenizer: Tokenizer, id: number): string {
+/** A token as it is written; bytes that are no text of their own as `\\xe2`. */
+export function textOf(tokenizer: Pick<Tokenizer, 'tokenBytes'>, id: number): string {
   const bytes = tokenizer.tokenBytes(id)
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)

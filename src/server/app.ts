@@ -3,17 +3,20 @@
 import Koa from 'koa'
 import type { Logger } from 'pino'
 import type { Registry } from 'prom-client'
-import { operations, type RoutedOperationId } from '../generated/operations.ts'
+import { type Operation, operations, type RoutedOperationId } from '../generated/operations.ts'
 import type { ServerConfig } from './config.ts'
 import { serviceError } from './errors.ts'
 import { accessLog } from './http/access-log.ts'
 import { BodyBudget } from './http/body-budget.ts'
-import { errorBoundary } from './http/error-boundary.ts'
+import { lettingIn } from './http/crowd.ts'
+import { type ErrorShape, errorBoundary } from './http/error-boundary.ts'
 import { httpMetrics } from './http/metrics.ts'
 import { requestId } from './http/request-id.ts'
 import { createRouter, type Handlers } from './http/router.ts'
 import { httpSpans } from './http/spans.ts'
 import type { RequestState } from './http/state.ts'
+import { openAiError } from './openai/errors.ts'
+import { openAiHandlers } from './openai/handlers.ts'
 import type { Services } from './services/services.ts'
 import { tinkerHandlers } from './tinker/handlers.ts'
 import { checkReader } from './tinker/readers.ts'
@@ -41,7 +44,8 @@ export function createApp({ config, services, operator, registry, log, isClosing
   app.use(accessLog(log))
   app.use(httpSpans())
   app.use(httpMetrics(registry, budget))
-  app.use(errorBoundary())
+  app.use(lettingIn())
+  app.use(errorBoundary(errorShapeOf))
   app.use(async function refuseWhenClosing(_, next) {
     if (isClosing()) throw serviceError('SHUTTING_DOWN')
     await next()
@@ -49,7 +53,7 @@ export function createApp({ config, services, operator, registry, log, isClosing
   app.use(
     createRouter(
       operations,
-      { ...tinkerHandlers(services), ...twinkleHandlers(services), ...operator },
+      { ...tinkerHandlers(services), ...twinkleHandlers(services), ...openAiHandlers(services), ...operator },
       {
         authenticate: async (key) => (await services.weightsAccess.bearer(key)) ?? services.tenants.authenticate(key),
         authorize: checkReader,
@@ -63,6 +67,12 @@ export function createApp({ config, services, operator, registry, log, isClosing
   // Clients that went away; what goes wrong here is the error boundary's.
   app.on('error', (err) => log.debug({ err }, 'an answer could not be sent'))
   return app
+}
+
+/** Clients of OpenAI read errors in a form of their own. */
+function errorShapeOf(operation: string): ErrorShape | undefined {
+  const table: Readonly<Record<string, Operation>> = operations
+  return table[operation]?.document === 'openai' ? openAiError : undefined
 }
 
 /** Half of it for one tenant; whatever that is, one body of the largest size must fit, which takes twice its bytes. */

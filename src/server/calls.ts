@@ -9,6 +9,8 @@ export interface TrainingCall {
   /** From 1; 0 = none given: the order of arrival counts. */
   readonly seqId: number
   readonly forwardOnly: boolean
+  /** Whose catalogue the loss is of; absent: the Tinker wire's. Twinkle's comes resolved, its configuration complete. */
+  readonly family?: 'twinkle'
   readonly lossName: string
   readonly lossConfig: Readonly<Record<string, number | string>>
   readonly datums: readonly TrainingDatum[]
@@ -19,6 +21,9 @@ export interface TrainingCall {
 export interface TrainingReply {
   /** Per datum [N, width] as the targets were; `matrix` says whether the client sent (N, K) targets and so gets (N, K) back. */
   readonly logprobs: readonly { readonly values: Float32Array; readonly width: number; readonly matrix: boolean }[]
+  /** Per datum, for losses of Twinkle's catalogue: [N], or [hidden]. The Tinker wire has no words for them. */
+  readonly entropies?: readonly Float32Array[]
+  readonly embeddings?: readonly Float32Array[]
   /** Keys are `name:reduction`, one colon. */
   readonly metrics: Readonly<Record<string, number>>
 }
@@ -51,6 +56,8 @@ export interface SampleCall {
   readonly targetPromptLogprobs?: TargetTensor
   /** How many tokens to draw for each position of the prompt after the first; absent: none. */
   readonly promptAltTokens?: number
+  /** Whoever asked waits on an open connection and has no id to come back with: a server that starts anew drops it. */
+  readonly isHeld?: true
 }
 
 /**

@@ -6,23 +6,12 @@
 import { EngineError, type EngineFailure } from '../backends/backend.ts'
 import { ENGINE_ERRORS, type EngineErrorCode } from '../backends/engine-errors.ts'
 import { CatalogueError } from '../catalogue/catalogue-error.ts'
+import { type ErrorCategory, type ErrorKind, server, user } from './error-kinds.ts'
 import { nearest } from './nearest.ts'
 import { storageProblem } from './storage-problems.ts'
+import { TWINKLE_ERRORS } from './twinkle/twinkle-errors.ts'
 
-export type ErrorCategory = 'user' | 'server'
-
-interface ErrorKind {
-  /** Never 409: the SDK retries it for five minutes, whatever it means. */
-  readonly status: number
-  readonly category: ErrorCategory
-  readonly message: string
-  readonly next: string
-}
-
-const user = <const M extends string, const N extends string>(status: number, message: M, next: N) =>
-  ({ status, category: 'user', message, next }) as const
-const server = <const M extends string, const N extends string>(status: number, message: M, next: N) =>
-  ({ status, category: 'server', message, next }) as const
+export type { ErrorCategory } from './error-kinds.ts'
 
 export const ERRORS = {
   // The door
@@ -141,20 +130,14 @@ export const ERRORS = {
     'The body is not a valid {message}: {problem}.',
     'Compare it with openapi/tinker_public.proto.',
   ),
-  INVALID_BODY: user(400, 'The body does not fit {operation}: {problem}.', 'See its schema in openapi/tinker.yaml.'),
+  INVALID_BODY: user(400, 'The body does not fit {operation}: {problem}.', 'See its schema in openapi/.'),
   INVALID_ARGUMENTS: user(
     422,
     'The request does not fit {operation}: {problem}.',
     'See its schema in openapi/twinkle.yaml.',
   ),
-  ADMINS_ONLY: user(403, 'Only an admin may see {what}.', "Leave that out, or send an admin's key."),
-  INVALID_OWNER: user(
-    400,
-    'The header {header} is {value}, which cannot be the owner of an adapter.',
-    'Send 1 to 128 letters, digits, "_", "." and "-", or leave the header out.',
-  ),
-  INVALID_QUERY: user(400, 'The query does not fit {operation}: {problem}.', 'See openapi/tinker.yaml.'),
-  INVALID_PATH: user(400, 'The path does not fit {operation}: {problem}.', 'See openapi/tinker.yaml.'),
+  INVALID_QUERY: user(400, 'The query does not fit {operation}: {problem}.', 'See openapi/.'),
+  INVALID_PATH: user(400, 'The path does not fit {operation}: {problem}.', 'See openapi/.'),
 
   // Sessions, models, futures
   UNKNOWN_SESSION: user(404, 'There is no session {id}.', 'Start one with create_session.'),
@@ -269,6 +252,36 @@ export const ERRORS = {
   ),
   UNSUPPORTED_FIELD: user(400, 'The field {field} of {operation} is not supported yet.', 'Leave it out.'),
 
+  // OpenAI's routes
+  UNKNOWN_MODEL: user(
+    404,
+    'There is no model {model} for this key.',
+    'It is a base model or a tinker:// path. {models~model}',
+  ),
+  UNSERVED_FIELD: user(400, 'The field {field} of {operation} is not served.', 'Leave it out. {fields~field}'),
+  UNSERVED_VALUE: user(400, '{field} = {value} is not served.', 'It may be {expected}.'),
+  INVALID_MESSAGE: user(400, '{field} {problem}.', 'Send {expected}.'),
+  TEMPLATE_REFUSED: user(
+    400,
+    'The chat template of {model} refuses these messages: {problem}.',
+    'Send them as the template wants them, or render the prompt yourself and call completions.',
+  ),
+  NO_CHAT_TEMPLATE: user(
+    400,
+    'The model {model} has no chat template.',
+    'Render the prompt yourself and call completions.',
+  ),
+  NO_TOOL_TEMPLATE: user(
+    400,
+    'The chat template of {model} has no place for tools.',
+    'Describe them in a message, or use a model whose template has one.',
+  ),
+  CONTEXT_TOO_LONG: user(
+    400,
+    'The prompt has {prompt} tokens and {asked} more are asked for; the context of {model} has {context}.',
+    'Send a shorter prompt, or ask for fewer tokens.',
+  ),
+
   // Limits of a tenant
   ADAPTERS_FULL: user(
     403,
@@ -347,11 +360,60 @@ export const ERRORS = {
     'The save {name} has a name and kind = inflight, but what has a name never changes.',
     'Leave the name out (sampling_session_seq_id), or use kind = snapshot.',
   ),
+  // Objects of Twinkle's processor routes, and data sets by name
+  UNKNOWN_PROCESSOR: user(
+    404,
+    'There is no object {id}.',
+    'Create it: objects end half an hour after the session that made them.',
+  ),
+  ITERATOR_EXHAUSTED: user(410, 'The iteration of {id} is over.', 'Begin it anew with __iter__.'),
+  PROCESSORS_FULL: user(
+    403,
+    'This tenant has {count} objects (data sets, loaders and the like), and may have {limit}.',
+    'End the sessions that made those that are done; half an hour later they are gone.',
+  ),
+  PROCESSOR_MEMORY: user(
+    413,
+    'The data sets of this tenant would take more than {limit} bytes of memory.',
+    'Take a smaller data_slice, drop columns with remove_columns, or use a LazyDataset or an IterableDataset.',
+  ),
+  PROCESSORS_BUSY: server(
+    429,
+    'The data sets that are being worked on take all of the memory that the server has for them ({limit} bytes).',
+    'Send the request again after a second.',
+  ),
+  NO_TEMPLATE_MODEL: user(
+    400,
+    'The template {template} needs the name of a model, whose tokenizer and chat template it uses.',
+    'Send model_id with the name of a model that is served here.',
+  ),
+  UNKNOWN_DATASET: user(
+    404,
+    'There is no data set {id} here: data sets are not fetched from hubs.',
+    'Send its rows along (DatasetMeta data), or have the operator put a file of that name ({formats}) into data_dir.',
+  ),
+  INVALID_DATASET_PATH: user(
+    400,
+    'The name {path} is not possible for data.',
+    'Use letters, digits, ".", "_" and "-", in up to 8 parts with "/" between them, none of which begins with ".".',
+  ),
+  DATASET_TOO_LARGE: user(
+    413,
+    'The data set {id} takes more than {limit} bytes, which is the most for its format.',
+    'Use JSON lines, or several files.',
+  ),
+  SAVED_DATA_FULL: user(
+    413,
+    'The files that this tenant saved take {used} bytes; together with this one they would take over {limit}.',
+    'Save under a name that is there already: its file is replaced.',
+  ),
   INVALID_TTL: user(
     400,
     'ttl_seconds = {ttl} is not possible.',
     'It must be a whole number of seconds from {min} to {max}.',
   ),
+
+  ...TWINKLE_ERRORS,
 } as const satisfies Record<string, ErrorKind>
 
 export type ErrorCode = keyof typeof ERRORS
@@ -426,6 +488,12 @@ export function toServiceError(thrown: unknown): ServiceError {
 export function isFinal(thrown: unknown): boolean {
   const { status } = toServiceError(thrown)
   return status < 500 && status !== 429 && status !== 408
+}
+
+/** A failure that was written down, as the error that it was when it was thrown. */
+export function failedWith(failure: EngineFailure): ServiceError {
+  const known: ErrorKind | undefined = (ERRORS as Readonly<Record<string, ErrorKind>>)[failure.code]
+  return new ServiceError({ ...failure, status: known?.status ?? engineStatus(failure), next: '' })
 }
 
 /** A failed future, as every SDK reads it. */

@@ -13,11 +13,14 @@ interface Ids extends Omit<Owned, 'key' | 'paths' | 'futures' | 'spare'> {
   readonly future: string
   readonly ownSession: string
   readonly ownRun: string
+  readonly ownOwner: string
 }
 
 type Attack = (ids: Ids) => Sent
 /** Null: the operation takes no id and tells nothing of tenants. */
-type Attacks = { readonly [K in RoutedOperationId<'tinker' | 'adapters' | 'twinkle'>]: readonly Attack[] | null }
+type Attacks = {
+  readonly [K in RoutedOperationId<'tinker' | 'adapters' | 'twinkle' | 'openai'>]: readonly Attack[] | null
+}
 
 const of =
   (body: (ids: Ids) => unknown): Attack =>
@@ -30,6 +33,19 @@ const twinkleCheckpoint: Attack = (ids) => {
   const { run, ...rest } = checkpoint(ids).params as { run: string; kind: string; name: string }
   return { params: { run_id: run, ...rest } }
 }
+/** A call about the victim's adapter, as its own client would make it. */
+const adapter =
+  (body: (ids: Ids) => object = () => ({})): Attack =>
+  (ids) => ({
+    params: { base: 'org/tiny' },
+    headers: { 'x-twinkle-session-id': ids.owner },
+    body: { adapter_name: 'default', ...body(ids) },
+  })
+/** One about an adapter of one's own. */
+const ownAdapter =
+  (body: (ids: Ids) => object): Attack =>
+  (ids) => ({ ...adapter(body)(ids), headers: { 'x-twinkle-session-id': ids.ownOwner } })
+const row = { input_ids: [1, 2], labels: [2, 3] }
 const scopes: readonly Attack[] = [
   ({ run, session }) => ({ params: { run, session_id: session }, query: { access_scope: 'owned' } }),
   ({ run, session }) => ({ params: { run, session_id: session }, query: { access_scope: 'accessible' } }),
@@ -46,7 +62,65 @@ const CUSTOM_LOSS = {
   graph: { format: 1, nodes: [] },
 }
 
+const messages = [{ role: 'user', content: 'hi' }]
+const completion = { prompt: [1, 2], max_tokens: 1 }
+
 const ATTACKS: Attacks = {
+  modelCreate: null,
+  modelAddAdapter: [adapter()],
+  modelSetProcessor: [adapter(() => ({ processor_cls: 'InputProcessor' }))],
+  modelSetLoss: [adapter(() => ({ loss_cls: 'CrossEntropyLoss' }))],
+  modelSetOptimizer: [adapter(() => ({ optimizer_cls: 'SGD' }))],
+  // It knows no adapter.
+  modelApplyPatch: null,
+  modelForward: [adapter(() => ({ inputs: [row] }))],
+  modelForwardOnly: [adapter(() => ({ inputs: [row] }))],
+  modelForwardBackward: [adapter(() => ({ inputs: [row], gradient_accumulation_steps: 7 }))],
+  modelCalculateLoss: [adapter()],
+  modelBackward: [adapter()],
+  modelClipGradNorm: [adapter()],
+  modelStep: [adapter()],
+  modelZeroGrad: [adapter()],
+  modelClipGradAndStep: [adapter()],
+  modelLrStep: [adapter()],
+  modelSetLrScheduler: [adapter(() => ({ scheduler_cls: 'StepLR', step_size: 1 }))],
+  modelGetTrainConfigs: [adapter()],
+  modelGetStateDict: [adapter()],
+  modelHeartbeat: [adapter()],
+  modelSave: [adapter(() => ({ name: 'stolen' }))],
+  modelLoad: [adapter(({ path }) => ({ name: path })), ownAdapter(({ path }) => ({ name: path }))],
+  modelResumeFromCheckpoint: [
+    adapter(({ path }) => ({ name: path })),
+    ownAdapter(({ path }) => ({ name: path, resume_only_model: true })),
+  ],
+  modelUploadToHub: [ownAdapter(({ path }) => ({ checkpoint_dir: path, hub_model_id: 'a/stolen' }))],
+  modelUploadStatus: [({ future }) => ({ params: { base: 'org/tiny', request_id: future } })],
+  createChatCompletion: [
+    of(({ path }) => ({ model: path, messages, max_tokens: 1 })),
+    of(({ path }) => ({ model: path.replace('tinker:', 'twinkle:'), messages, max_tokens: 1 })),
+    of(({ path }) => ({ model: 'org/tiny', adapter_uri: path, messages, max_tokens: 1 })),
+  ],
+  createCompletion: [
+    of(({ path }) => ({ model: path, ...completion })),
+    of(({ run }) => ({ model: run, ...completion })),
+    of(({ path }) => ({ model: 'org/tiny', adapter_uri: path, ...completion })),
+  ],
+  listModels: [() => ({})],
+  retrieveModel: [({ path }) => ({ params: { model: path } })],
+  processorCreate: [
+    of(({ object }) => ({ processor_type: 'dataloader', class_type: 'DataLoader', dataset: object, batch_size: 1 })),
+    of(({ object }) => ({
+      ...{ processor_type: 'dataset', class_type: 'Dataset' },
+      dataset_meta: { dataset_id: `${object.replace('pid:', '')}.jsonl` },
+    })),
+  ],
+  processorCall: [
+    of(({ object }) => ({ processor_id: object, function: '__getitem__', idx: 0 })),
+    of(({ object }) => ({ processor_id: object, function: '__next__' })),
+    of(({ object }) => ({ processor_id: object, function: 'add_dataset', dataset_meta: { data: [{ stolen: 1 }] } })),
+    of(({ object }) => ({ processor_id: object, function: 'save_as', output_path: 'stolen.jsonl' })),
+  ],
+  processorHeartbeat: [of(({ object }) => ({ processor_id: object }))],
   twinkleHealthz: null,
   twinkleDeepHealth: null,
   modelHealthz: null,
@@ -198,7 +272,7 @@ async function stateOf({ key, session, run }: Owned): Promise<Json> {
 /** The ids of a victim: once with each of its checkpoints, and once with each of its futures. */
 function targets(victim: Owned, attacker: Owned): Ids[] {
   const { key: _, spare: __, paths, futures, ...ids } = victim
-  const own = { ownSession: attacker.spare.session, ownRun: attacker.spare.run }
+  const own = { ownSession: attacker.spare.session, ownRun: attacker.spare.run, ownOwner: attacker.owner }
   const of = (path: string, future: string) => ({ ...ids, ...own, path, future })
   return [
     ...paths.map((path) => of(path, futures[0] as string)),

@@ -25,7 +25,7 @@ import type {
 } from '../backend.ts'
 import { checkDatums } from '../datum-check.ts'
 import { engineError, toFailure } from '../engine-errors.ts'
-import { lossesOf } from '../losses.ts'
+import { lossesOf, lossOf, supports } from '../losses.ts'
 import { checkClip, checkSettings, OPTIMIZER_RULES } from '../optimizer-check.ts'
 import { checkGeneration } from '../transformers/generation-check.ts'
 import { Turns } from '../turns.ts'
@@ -166,13 +166,23 @@ export class FakeEngine implements Engine {
     if (item.plan && item.plan.runtime !== this.info.runtime) {
       throw engineError('PLAN_MISMATCH', `the plan is of ${item.plan.runtime}, this is ${this.info.runtime}`)
     }
-    const scored = item.datums.map((d) => scoreDatum(this.info.vocabulary, adapter.weights, item.loss, d, gradient))
+    if (!supports(this.info, item.loss)) {
+      throw engineError('UNSUPPORTED_LOSS', `the fake engine computes no loss ${item.loss.name}`)
+    }
+    const shares = lossOf(item.loss.name).shares?.(item.datums, item.loss.config)
+    const { vocabulary } = this.info
+    const scored = item.datums.map((d, i) =>
+      scoreDatum(vocabulary, adapter.weights, item.loss, d, gradient, shares?.[i]),
+    )
     const loss = scored.reduce((sum, s) => sum + s.loss, 0)
     if (!Number.isFinite(loss)) throw engineError('NON_FINITE', `the loss of adapter ${item.adapter} is ${loss}`)
     if (gradient) adapter.gradient = addTable(adapter.gradient ?? new Map(), gradient)
     this.#trainedTokens += item.datums.reduce((sum, d) => sum + d.tokens.length, 0)
     return {
       logprobs: scored.map((s) => s.logprobs),
+      ...(item.datums.every(({ mask, width }) => mask && width === 1) && {
+        likeliest: scored.reduce((sum, s) => sum + s.likeliest, 0),
+      }),
       loss,
       plan: { version: 1, runtime: this.info.runtime, batches: [] },
     }

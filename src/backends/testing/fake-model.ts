@@ -1,9 +1,10 @@
 // The mathematics of the fake engine: a table of next-token logits for each last token ("bigram"), plus an adapter's own
 // table on top. Small enough to compute by hand, true enough that losses fall, gradients add up and samples follow training.
 
+import { lossSlope, scaled } from '../../catalogue/losses/numbers.ts'
 import type { LossSpec, OptimizerRule, OptimizerSpec, TrainingDatum } from '../backend.ts'
 import { engineError } from '../engine-errors.ts'
-import { LOSSES, lossSlope } from '../losses.ts'
+import { lossOf } from '../losses.ts'
 import { moved } from '../transformers/optimizer.ts'
 
 /** Rows of an adapter's table, or of its gradient, by last token; an absent row is zeros. */
@@ -51,32 +52,37 @@ export function scoreDatum(
   loss: LossSpec,
   datum: TrainingDatum,
   gradient: Table | null,
-): { logprobs: Float32Array; loss: number } {
+  shares?: Float64Array,
+): { logprobs: Float32Array; loss: number; likeliest: number } {
   const { tokens, targets, width } = datum
-  const rule = LOSSES[loss.name]
+  const rule = lossOf(loss.name)
   if (rule.kind !== 'token') throw engineError('UNSUPPORTED_LOSS', `the fake engine computes no loss ${loss.name}`)
   const { value, numbers } = rule
   const logprobs = new Float32Array(tokens.length * width)
-  let total = 0
+  let [total, likeliest] = [0, 0]
   for (let n = 0; n < tokens.length; n++) {
     const last = tokens[n]!
     const p = logSoftmax(vocabulary, table, last)
     for (let i = n * width; i < (n + 1) * width; i++) {
       const target = targets[i]!
       logprobs[i] = p[target]!
+      if (datum.mask?.[n] && p[target]! >= Math.max(...p)) likeliest++
       const inputs = {
         weight: datum.weights?.[i] ?? 1,
         old: datum.logprobs?.[n] ?? 0,
         advantage: datum.advantages?.[n] ?? 0,
+        reference: datum.ref_logps?.[n] ?? 0,
+        isOnPolicy: datum.logprobs === undefined,
       }
-      total += value(p[target]!, inputs, loss.config)
-      const pull = lossSlope(p[target]!, numbers(inputs, loss.config))
+      const share = shares ? shares[n]! : 1
+      total += share * value(p[target]!, inputs, loss.config)
+      const pull = lossSlope(p[target]!, scaled(numbers(inputs, loss.config), share))
       if (!gradient || pull === 0) continue
       const row = rowOf(gradient, last, vocabulary)
       for (let v = 0; v < vocabulary; v++) row[v]! += GAIN * pull * (Math.exp(p[v]!) - (v === target ? 1 : 0))
     }
   }
-  return { logprobs, loss: total }
+  return { logprobs, loss: total, likeliest }
 }
 
 /** Adds `from` to `into` and returns `into`. */

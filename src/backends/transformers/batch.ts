@@ -1,10 +1,11 @@
 // A micro-batch: datums of several operations packed one after another. Knows where each one's tokens, rows and adapter
 // columns are; knows nothing of arrays (batch-arrays.ts) or of why these operations were put together (plan.ts).
 
+import { hasSlope, type LossNumbers, scaled, slopeNumbers } from '../../catalogue/losses/numbers.ts'
 import type { LossSpec, TrainingDatum } from '../backend.ts'
-import { hasSlope, LOSSES, type LossNumbers, slopeNumbers } from '../losses.ts'
+import { entropyWeightOf, lossOf, type TargetInputs } from '../losses.ts'
 import { type AdapterLayout, PROJECTIONS, type Projection } from './adapter-layout.ts'
-import type { GraphKey } from './training-graph.ts'
+import type { GraphKey, HeadExtra } from './training-graph.ts'
 import type { Floats } from './training-stacks.ts'
 
 /** What a batch needs of an operation. */
@@ -13,6 +14,8 @@ export interface BatchWork {
   readonly loss: LossSpec
   /** Per datum d(-loss)/d(logprob) of each target, where they are known before the pass: those of a joint loss. */
   readonly slopes?: readonly Float64Array[] | undefined
+  /** Per datum [N] the share of each position in the loss, for a loss that has shares. */
+  readonly shares?: readonly Float64Array[] | undefined
   readonly weights: { readonly layout: AdapterLayout; readonly params: Floats; readonly alpha: number }
 }
 
@@ -34,6 +37,7 @@ export interface Part<W extends BatchWork = BatchWork> {
 export interface BatchShape {
   readonly projections: readonly Projection[]
   readonly backward: boolean
+  readonly head?: HeadExtra
   readonly tokens: number
   readonly columns: number
   /** Rows of the head with and without a gradient; at least one each. */
@@ -50,33 +54,48 @@ export interface Batch<W extends BatchWork = BatchWork> {
   readonly parts: readonly Part<W>[]
 }
 
-export const graphKeyOf = ({ projections, backward }: BatchShape): GraphKey => ({ projections, backward })
+export const graphKeyOf = ({ projections, backward, head }: BatchShape): GraphKey => ({
+  projections,
+  backward,
+  ...(head && { head }),
+})
 
 /** What the loss says of one position's targets; the position has a gradient if any of them has. */
-export function targetNumbers({ datums, loss, slopes }: BatchWork, index: number, position: number): LossNumbers[] {
-  const datum = datums[index] as TrainingDatum
-  const rule = LOSSES[loss.name]
+export function targetNumbers(work: BatchWork, index: number, position: number): LossNumbers[] {
+  const { loss, slopes, shares } = work
+  const datum = work.datums[index] as TrainingDatum
+  const rule = lossOf(loss.name)
+  const share = shares?.[index]?.[position]
+  const entropy = share === undefined ? 0 : share * entropyWeightOf(loss)
   return Array.from({ length: datum.width }, (_, k) => {
-    if (rule.kind === 'token') return rule.numbers(targetInputs(datum, position, k), loss.config)
-    return slopeNumbers(slopes?.[index]?.[position * datum.width + k] ?? 0)
+    const numbers =
+      rule.kind === 'token'
+        ? rule.numbers(targetInputs(datum, position, k), loss.config)
+        : slopeNumbers(slopes?.[index]?.[position * datum.width + k] ?? 0)
+    // Slopes of joint losses have their shares in them. The entropy is the row's: the first target stands for it.
+    const own = share === undefined || rule.kind !== 'token' ? numbers : scaled(numbers, share)
+    return entropy === 0 || k > 0 ? own : { ...own, entropy }
   })
 }
 
-export function targetInputs(datum: TrainingDatum, position: number, k: number) {
+export function targetInputs(datum: TrainingDatum, position: number, k: number): TargetInputs {
   return {
     weight: datum.weights?.[position * datum.width + k] ?? 1,
     old: datum.logprobs?.[position] ?? 0,
     advantage: datum.advantages?.[position] ?? 0,
+    reference: datum.ref_logps?.[position] ?? 0,
+    isOnPolicy: datum.logprobs === undefined,
   }
 }
 
 export const datumsOf = <W extends BatchWork>({ work, place }: Part<W>) =>
   work.datums.slice(place.first, place.first + place.count)
 
-/** Packs datum ranges in the given order. `backward` applies to all of them. */
+/** Packs datum ranges in the given order, all of them for the same pass. */
 export function packBatch<W extends BatchWork>(
   ranges: readonly { readonly work: W; readonly first: number; readonly count: number }[],
   backward: boolean,
+  head?: HeadExtra,
 ): Batch<W> {
   const parts: Part<W>[] = []
   const lengths: number[] = []
@@ -84,19 +103,22 @@ export function packBatch<W extends BatchWork>(
   for (const { work, first, count } of ranges) {
     parts.push({ work, place: { first, count, token, graded, scored, column } })
     for (const [i, datum] of work.datums.slice(first, first + count).entries()) {
-      const withSlope = backward ? gradedPositions(work, first + i) : 0
+      // An embedding is one row, with a gradient or without.
+      const withSlope = head === 'embeddings' ? 1 : backward ? gradedPositions(work, first + i) : 0
       lengths.push(datum.tokens.length)
       token += datum.tokens.length
       graded += withSlope
-      scored += datum.tokens.length - withSlope
+      if (head !== 'embeddings') scored += datum.tokens.length - withSlope
       width = Math.max(width, datum.width)
     }
     column += work.weights.layout.rank
   }
   const adapted = new Set(ranges.flatMap(({ work }) => work.weights.layout.sections.map((s) => s.projection)))
   const shape: BatchShape = {
-    projections: PROJECTIONS.filter((p) => adapted.has(p)),
+    // Embeddings do not go through the output projection.
+    projections: PROJECTIONS.filter((p) => adapted.has(p) && !(head === 'embeddings' && p === 'unembed')),
     backward,
+    ...(head && { head }),
     tokens: token,
     columns: column,
     graded: Math.max(1, graded),

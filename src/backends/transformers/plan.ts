@@ -7,6 +7,7 @@ import type { TrainingPlan } from '../backend.ts'
 import { engineError } from '../engine-errors.ts'
 import { PROJECTIONS } from './adapter-layout.ts'
 import { type Batch, type BatchShape, type BatchWork, type Place, packBatch } from './batch.ts'
+import type { HeadExtra } from './training-graph.ts'
 
 export const PLAN_VERSION = 1
 
@@ -22,6 +23,7 @@ export interface Budget {
 export interface PlannedWork extends BatchWork {
   /** Whether the present pass over the datums computes a gradient. */
   readonly backward: boolean
+  readonly head?: HeadExtra | undefined
   /** Datums that this pass has done or under way. */
   readonly next: number
   /** Its batches hold nobody else's datums. */
@@ -44,10 +46,10 @@ export function nextBatch<W extends PlannedWork>(
   for (const work of works) {
     if (leader === undefined) {
       leader = work
-      size = { ...size, backward: work.backward }
+      size = { ...size, backward: work.backward, ...(work.head && { head: work.head }) }
     } else {
       if (leader.alone || work.alone) break
-      if (work.backward !== leader.backward) passedOver.add(work.weights)
+      if (!isOfOneGraph(work, leader)) passedOver.add(work.weights)
       if (passedOver.has(work.weights)) continue
     }
     const columns = size.columns + work.weights.layout.rank
@@ -70,8 +72,11 @@ export function nextBatch<W extends PlannedWork>(
     if (work.next + count < work.datums.length) break
   }
   if (!leader) throw new RangeError('no work to plan')
-  return packBatch(ranges, leader.backward)
+  return packBatch(ranges, leader.backward, leader.head)
 }
+
+type Pass = Pick<PlannedWork, 'backward' | 'head'>
+const isOfOneGraph = (a: Pass, b: Pass) => a.backward === b.backward && a.head === b.head
 
 export interface BatchSize {
   readonly tokens: number
@@ -79,12 +84,17 @@ export interface BatchSize {
   readonly columns: number
   readonly width: number
   readonly backward: boolean
+  readonly head?: HeadExtra
 }
+
+/** In the order of their numbers in records. */
+const HEADS: readonly (HeadExtra | undefined)[] = [undefined, 'entropies', 'embeddings']
 
 /** A batch and one operation's place in it, as compact JSON. */
 export type BatchRecord = readonly [
   projections: number,
-  backward: 0 | 1,
+  /** Bit 0: with gradients. From bit 1 on: the place of its head in HEADS. */
+  graph: number,
   sizes: readonly [tokens: number, columns: number, graded: number, scored: number, width: number, span: number],
   spans: readonly number[],
   place: readonly [first: number, count: number, token: number, graded: number, scored: number, column: number],
@@ -94,7 +104,7 @@ export function batchRecord(shape: BatchShape, place: Place): BatchRecord {
   const mask = shape.projections.reduce((bits, p) => bits | (1 << PROJECTIONS.indexOf(p)), 0)
   return [
     mask,
-    shape.backward ? 1 : 0,
+    (shape.backward ? 1 : 0) | (HEADS.indexOf(shape.head) << 1),
     [shape.tokens, shape.columns, shape.graded, shape.scored, shape.width, shape.span],
     shape.spans,
     [place.first, place.count, place.token, place.graded, place.scored, place.column],
@@ -106,19 +116,22 @@ const areNumbers = (values: unknown, length?: number) =>
 
 function isBatchRecord(record: unknown): record is BatchRecord {
   if (!Array.isArray(record) || record.length !== 5) return false
-  const [mask, backward, sizes, spans, place] = record
-  return areNumbers([mask, backward]) && areNumbers(sizes, 6) && areNumbers(spans) && areNumbers(place, 6)
+  const [mask, graph, sizes, spans, place] = record
+  if (!(graph >= 0 && graph < 2 * HEADS.length)) return false
+  return areNumbers([mask, graph]) && areNumbers(sizes, 6) && areNumbers(spans) && areNumbers(place, 6)
 }
 
 /** The batch of a record with one operation in its place and nobody else. */
 export function recordedBatch<W extends BatchWork>(record: BatchRecord, work: W): Batch<W> {
-  const [mask, backward, sizes, spans, at] = record
+  const [mask, graph, sizes, spans, at] = record
   const [tokens, columns, graded, scored, width, span] = sizes
+  const head = HEADS[graph >> 1]
   const [first, count, token, gradedAt, scoredAt, column] = at
   return {
     shape: {
       projections: PROJECTIONS.filter((_, i) => mask & (1 << i)),
-      backward: backward === 1,
+      backward: (graph & 1) === 1,
+      ...(head && { head }),
       tokens,
       columns,
       graded,
@@ -135,7 +148,12 @@ export function recordedBatch<W extends BatchWork>(record: BatchRecord, work: W)
  * Throws EngineError PLAN_MISMATCH when `plan` is not of this runtime or not of this operation, whose passes over its
  * datums compute a gradient or not, as in `passes`.
  */
-export function checkPlan(plan: TrainingPlan, runtime: string, work: BatchWork, passes: readonly boolean[]): void {
+export function checkPlan(
+  plan: TrainingPlan,
+  runtime: string,
+  work: Pick<PlannedWork, 'datums' | 'weights' | 'loss' | 'head'>,
+  passes: readonly boolean[],
+): void {
   const refuse: (reason: string) => never = (reason) => {
     throw engineError('PLAN_MISMATCH', `the recorded plan cannot be repeated bit for bit: ${reason}`)
   }
@@ -148,7 +166,8 @@ export function checkPlan(plan: TrainingPlan, runtime: string, work: BatchWork, 
     const { first = -1, count = 0, token = 0, column = 0 } = parts[0]?.place ?? {}
     const length = work.datums.slice(first, first + count).reduce((sum, d) => sum + d.tokens.length, 0)
     const fits = token + length <= shape.tokens && column + work.weights.layout.rank <= shape.columns
-    if (first !== next || !fits || shape.backward !== passes[pass]) refuse('it is of another operation')
+    const isSameGraph = isOfOneGraph(shape, { backward: passes[pass] ?? false, head: work.head })
+    if (first !== next || !fits || !isSameGraph || pass >= passes.length) refuse('it is of another operation')
     next = first + count
     if (next === work.datums.length) [next, pass] = [0, pass + 1]
   }

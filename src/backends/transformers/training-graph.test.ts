@@ -2,12 +2,13 @@
 // attention spans and blocks of the vocabulary, all in one run. Then float32 against float64.
 
 import { describe, expect, it } from 'vitest'
+import { lossSlope } from '../../catalogue/losses/numbers.ts'
 import type { TrainingDatum } from '../backend.ts'
-import { LOSSES, lossSlope, resolveLoss, type TokenLoss } from '../losses.ts'
+import { lossOf, resolveLoss, type TokenLoss } from '../losses.ts'
 import { type AdapterLayout, adapterLayout, PROJECTIONS, type Projection } from './adapter-layout.ts'
 import { type Batch, type BatchWork, packBatch, targetInputs } from './batch.ts'
-import { partLogprobs } from './batch-arrays.ts'
 import { Executor, type TrainableModel } from './executor.ts'
+import { partLogprobs } from './head-rows.ts'
 import { relativeDeviation } from './testing/goldens.ts'
 import { noise, ODD_MODEL, randomWeights } from './testing/random-model.ts'
 import { addGradient, type Floats, floats } from './training-stacks.ts'
@@ -101,7 +102,7 @@ function objective(batch: Batch, outputs: Record<string, Floats>, start: Record<
     const now = partLogprobs(part, batch.shape, outputs)
     const then = partLogprobs(part, batch.shape, start)
     return datums.reduce((sum, d, i) => {
-      const { value, numbers } = LOSSES[loss.name] as TokenLoss
+      const { value, numbers } = lossOf(loss.name) as TokenLoss
       return (now[i] as Float64Array).reduce((s, p, at) => {
         const x = targetInputs(d, Math.floor(at / d.width), at % d.width)
         if (loss.name !== 'cispo') return s + value(p, x, loss.config)

@@ -161,3 +161,7 @@ export interface LoraOptions {
 
 /** What the server knows of an adapter; asked for once, when its client is made. */
 export type TrainingInfo = Camelized<Schemas['GetInfoResponse']>
+
+/** Records of RestClient. */
+export type TrainingRun = Camelized<Schemas['TrainingRun']>
+export type Checkpoint = Camelized<Schemas['Checkpoint']>

@@ -13,7 +13,7 @@ import type { BaseModels } from './base-models.ts'
 import { type Checkpoints, unreadable } from './checkpoints.ts'
 import { type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
-import { collect } from './generation.ts'
+import { collect, type NewTokens } from './generation.ts'
 import type { LimitsOf } from './limits.ts'
 import type { Onlookers } from './onlookers.ts'
 import { inWords, type QueueLine, type QueueSource, type Standing } from './queue.ts'
@@ -33,6 +33,8 @@ export interface Draw {
   readonly folder: string | null
   readonly call: SampleCall
   readonly request: GenerationRequest
+  /** Told of tokens as they are drawn, where the engine is in this server; after the loss of an engine from the start again. */
+  readonly onTokens?: (tokens: NewTokens) => void
 }
 
 /** Timers cannot be set for longer than about 24 days. */
@@ -161,7 +163,7 @@ export class Draws implements QueueSource {
 
   /** Gives the tokens that it took of the engine. Never throws. */
   async #run({ draw, open: { tenure }, cancel: { signal } }: Job): Promise<number> {
-    const { id, payer, baseModel, folder, call, request } = draw
+    const { id, payer, baseModel, folder, call, request, onTokens } = draw
     if (tenure.isOver) return 0
     try {
       signal.throwIfAborted()
@@ -171,8 +173,8 @@ export class Draws implements QueueSource {
         return 0
       }
       const value = await this.#parts.survival.carry(baseModel, (engine) => {
-        const scope = { prefixScope: payer.tenant }
-        const draw = (snapshot: SnapshotId | null) => collect(engine, { ...request, ...scope, snapshot }, call, signal)
+        const asked = { ...request, prefixScope: payer.tenant, ...(onTokens && { stream: true }) }
+        const draw = (snapshot: SnapshotId | null) => collect(engine, { ...asked, snapshot }, call, signal, onTokens)
         return folder === null ? draw(null) : this.#frozen(engine, folder, draw)
       })
       const drawn = value.sequences.reduce((sum, sequence) => sum + sequence.tokens.length, 0)

@@ -1,10 +1,12 @@
 // From a row of the journal back to the work that it stands for, as it was when its submission was acknowledged. What is
 // written here must be readable by later versions: the payloads are training.ts's.
 
-import type { ClipSettings, OptimSettings } from '../../backends/backend.ts'
+import type { ClipSettings, LossSpec, OptimSettings } from '../../backends/backend.ts'
 import { resolveLoss } from '../../backends/losses.ts'
+import { isCatalogueLoss } from '../../catalogue/losses/catalogue.ts'
+import type { TrainingCall } from '../calls.ts'
 import type { OperationRow } from '../store/journal.ts'
-import { decodeTraining } from '../wire/training.ts'
+import { decodeJournalledTraining } from '../wire/training.ts'
 import type { NewCheckpoint } from './checkpoints.ts'
 import type { Restore, RunWork } from './run-operation.ts'
 
@@ -42,13 +44,21 @@ export function journalledWork(row: Pick<OperationRow, 'id' | 'kind' | 'subject'
 }
 
 function trainingWork(operation: string, adapter: string, payload: Uint8Array): RunWork {
-  const call = decodeTraining(payload)
-  const loss = resolveLoss(call.lossName, call.lossConfig)
+  const call = decodeJournalledTraining(payload)
+  const loss = lossOfCall(call)
   return {
     kind: 'train',
     item: { operation, adapter, backward: !call.forwardOnly, loss, datums: call.datums },
     matrix: call.matrix,
   }
+}
+
+/**
+ * The loss that a call names. Losses of Twinkle's catalogue are settings of an adapter: what comes here has been resolved and is
+ * complete. Throws EngineError UNSUPPORTED_LOSS or INVALID_INPUT.
+ */
+export function lossOfCall({ family, lossName: name, lossConfig: config }: TrainingCall): LossSpec {
+  return family === 'twinkle' && isCatalogueLoss(name) ? { name, config } : resolveLoss(name, config)
 }
 
 function json<T>(bytes: Uint8Array): T {

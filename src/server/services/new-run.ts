@@ -51,6 +51,18 @@ export function newRun(tenant: string, call: NewRun, maxRank: number): Run {
   })
 }
 
+export interface AdapterRun extends Omit<NewRun, 'modelSeqId' | 'seed'> {
+  readonly id: string
+  readonly alpha: number
+  readonly rank: number
+}
+
+/** A run of Twinkle's protocol, whose clients choose alpha. Throws INVALID_RANK and NOTHING_TO_TRAIN. */
+export function adapterRun(tenant: string, call: AdapterRun, maxRank: number): Run {
+  const run = newRun(tenant, { ...call, modelSeqId: 0 }, maxRank)
+  return { ...run, id: call.id, alpha: call.alpha, protocol: 'twinkle' }
+}
+
 /** Rank and switches come from the checkpoint. Throws CHECKPOINT_MISMATCH and NO_OPTIMIZER_STATE. */
 export function resumedRun(tenant: string, call: ResumedRun, checkpoint: Checkpoint): Run {
   const { path, baseModel, optimizer } = call

@@ -1,11 +1,12 @@
 // Carries out run operations on an engine and settles their futures: the record first, then the answer. An operation that
 // fails is its own affair; the batch goes on. What an engine's death leaves open is done again by its successor.
 
-import type { Kysely } from 'kysely'
+import type { Kysely, Transaction } from 'kysely'
 import { type Engine, EngineError, type Outcome, type TrainingItem } from '../../backends/backend.ts'
 import type { Reply } from '../calls.ts'
 import type { Database } from '../store/schema.ts'
 import { transact } from '../store/transact.ts'
+import type { AdapterStates, Gave } from './adapter-states.ts'
 import type { Checkpoints } from './checkpoints.ts'
 import { isEngineLoss, type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
@@ -36,6 +37,8 @@ export interface ExecutorParts {
   readonly limitsOf: LimitsOf
   readonly quotas: Quotas
   readonly onlookers: Onlookers
+  /** What operations change besides their adapter. */
+  readonly states: Pick<AdapterStates, 'note'>
   readonly log: (cause: unknown, id: string | null) => void
   /** Told when a run takes no more operations. */
   readonly onUnloaded: (run: Run) => Promise<void>
@@ -158,7 +161,9 @@ export class RunExecutor {
           width: item.datums[i]?.width ?? 1,
           matrix: matrix[i] ?? false,
         }))
-        return { type: 'training', value: { logprobs, metrics: trainingMetrics(item, result) } }
+        const { entropies, embeddings } = result
+        const extras = { ...(entropies && { entropies }), ...(embeddings && { embeddings }) }
+        return { type: 'training', value: { logprobs, ...extras, metrics: trainingMetrics(item, result) } }
       })
       open.delete(operation)
       if ('result' in outcome) this.#tellPass(operation, outcome.result.loss)
@@ -200,7 +205,11 @@ export class RunExecutor {
     if (work.kind !== 'train' || work.item.backward) this.#parts.adapters.noteChange(engine, run.id, id, hasGradient)
   }
 
-  async #settle<T>(operation: RunOperation, outcome: Outcome<T>, reply: (result: T) => Reply): Promise<void> {
+  async #settle<T extends Gave>(
+    operation: RunOperation,
+    outcome: Outcome<T>,
+    reply: (result: T) => Reply,
+  ): Promise<void> {
     if (!operation.id) return
     // An outcome's error is plain data: only as the engine's own does it keep its code and category.
     if ('error' in outcome) return this.#reject(operation, new EngineError(outcome.error))
@@ -211,7 +220,10 @@ export class RunExecutor {
       kind: 'training',
       tokens,
     } as const
-    await this.#parts.futures.resolve(operation.id, reply(outcome.result), plan, (trx) => writeUsage(trx, used))
+    await this.#parts.futures.resolve(operation.id, reply(outcome.result), plan, async (trx) => {
+      await writeUsage(trx, used)
+      await this.#parts.states.note(trx, operation, outcome.result)
+    })
     if (tokens) this.#parts.onlookers.used(used)
   }
 
@@ -234,7 +246,11 @@ export class RunExecutor {
       )
       return
     }
-    if (operation.id) await this.#parts.futures.resolve(operation.id, done.reply, undefined, done.also)
+    const also = async (trx: Transaction<Database>) => {
+      await done.also?.(trx)
+      await this.#parts.states.note(trx, operation, done.reply)
+    }
+    if (operation.id) await this.#parts.futures.resolve(operation.id, done.reply, undefined, also)
     else if (done.also) await this.#fenced(done.also)
     open.delete(operation)
     // The answer is out: what is tidied up after it cannot change it.

@@ -56,6 +56,11 @@ export class Runs {
     return run
   }
 
+  /** By anybody's run. */
+  async isTaken(id: string): Promise<boolean> {
+    return (await this.#db.selectFrom('runs').select('id').where('id', '=', id).executeTakeFirst()) !== undefined
+  }
+
   /** A run that takes operations. Throws MODEL_GONE with the reason when it does not. */
   async require(tenant: string, id: string): Promise<Run> {
     const run = await this.find(tenant, id)

@@ -8,12 +8,13 @@ import type { SampleCall } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import type { Journal, OperationRow } from '../store/journal.ts'
 import type { Database, SamplingSessionTable } from '../store/schema.ts'
+import type { Signals } from '../store/signals.ts'
 import { decodeSampleCall, encodeSampleCall } from '../wire/sample.ts'
 import type { BaseModels } from './base-models.ts'
 import type { Checkpoints } from './checkpoints.ts'
 import type { Draw, Draws, Payer } from './draws.ts'
 import type { Futures } from './futures.ts'
-import { generationRequest } from './generation.ts'
+import { generationRequest, type NewTokens } from './generation.ts'
 import type { Intake } from './intake.ts'
 import { isDatabaseTrouble } from './patience.ts'
 import type { Sessions } from './sessions.ts'
@@ -27,6 +28,7 @@ export interface SamplingParts {
   readonly journal: Journal
   readonly intake: Intake
   readonly futures: Futures
+  readonly signals: Signals
   readonly sessions: Sessions
   readonly models: BaseModels
   readonly checkpoints: Checkpoints
@@ -131,7 +133,12 @@ export class Sampling {
     return { base_model: baseModel, folder: null }
   }
 
-  async sample(tenant: string, call: SampleCall): Promise<{ requestId: string; sequenceIds: string[] }> {
+  /** `onTokens` is told of tokens as they are drawn, where that is known here before the end (see Draw). */
+  async sample(
+    tenant: string,
+    call: SampleCall,
+    onTokens?: (tokens: NewTokens) => void,
+  ): Promise<{ requestId: string; sequenceIds: string[] }> {
     const session = call.samplingSessionId === undefined ? null : await this.find(tenant, call.samplingSessionId)
     if (session) await this.#parts.sessions.require(tenant, session.session)
     const source = session ? await this.#weightsOf(session) : await this.#source(tenant, call.baseModel, call.modelPath)
@@ -149,7 +156,10 @@ export class Sampling {
       payload: encodeSampleCall({ ...call, seed: request.seed }),
       digest: encodeSampleCall(call),
     })
-    if (isNew) this.#parts.draws.take(drawOf(id, { tenant, session: session?.session ?? null }, source, call, request))
+    if (isNew) {
+      const draw = drawOf(id, { tenant, session: session?.session ?? null }, source, call, request)
+      this.#parts.draws.take(onTokens ? { ...draw, onTokens } : draw)
+    }
     const prefix = session && call.seqId !== undefined ? `${session.id}:${call.seqId}` : id
     return { requestId: id, sequenceIds: Array.from({ length: call.samples }, (_, i) => `${prefix}:${i}`) }
   }
@@ -177,11 +187,12 @@ export class Sampling {
   }
 
   /**
-   * Takes up what was acknowledged and not done, for a model whose engine is here: the same seeds, so the same tokens. Throws
-   * what the database throws.
+   * Takes up what was acknowledged and not done, for a model whose engine is here: the same seeds, so the same tokens. What
+   * somebody waited for on a connection that this server no longer has is dropped; servers that share a database cannot know.
+   * Throws what the database throws.
    */
   async takeUp(baseModel: string, tenure: Tenure, rows: readonly OperationRow[]): Promise<void> {
-    const { journal, futures, models, draws } = this.#parts
+    const { journal, futures, models, draws, signals } = this.#parts
     const { info } = models.get(baseModel)
     for (const row of rows) {
       try {
@@ -191,6 +202,7 @@ export class Sampling {
             ? await this.#source(row.tenant, call.baseModel, call.modelPath)
             : await this.#weightsOf(await this.find(row.tenant, row.subject))
         if (source.base_model !== baseModel) continue
+        if (call.isHeld && !signals.isShared) throw serviceError('CANCELLED', { what: 'The sample' })
         draws.take(drawOf(row.id, row, source, call, generationRequest(call, info)))
       } catch (cause) {
         if (isDatabaseTrouble(cause)) throw cause

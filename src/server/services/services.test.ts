@@ -8,6 +8,7 @@ import sinon from 'sinon'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { TrainingDatum, TrainingItem } from '../../backends/backend.ts'
 import { type FakeBackend, fakeBackend } from '../../backends/testing/fake-backend.ts'
+import { resolveCatalogueLoss } from '../../catalogue/losses/catalogue.ts'
 import type { SampleCall, TrainingCall } from '../calls.ts'
 import { loadConfig } from '../config.ts'
 import { Journal } from '../store/journal.ts'
@@ -132,6 +133,24 @@ describe('training', () => {
     expect(reply.logprobs[0].values).toHaveLength(3)
     const sum = reply.logprobs[0].values.reduce((a: number, b: number) => a + b, 0)
     expect(reply.metrics['loss:sum']).toBeCloseTo(-sum, 5)
+  })
+
+  it('computes losses of the catalogue for calls of that family alone, and those that the engine can', async () => {
+    const model = await createModel()
+    const masked = { ...datum(1, 2, 3), mask: Float32Array.of(0, 1, 1) }
+    const native = (seqId: number, name: string, kwargs = {}) => {
+      const { name: lossName, config: lossConfig } = resolveCatalogueLoss(name, kwargs)
+      return pass(model, seqId, { family: 'twinkle', lossName, lossConfig, datums: [masked] })
+    }
+    const { requestId } = await services.training.train('anna', native(1, 'CrossEntropyLoss'))
+    const reply = await outcome('anna', requestId)
+    const [, second, third] = reply.logprobs[0].values
+    expect(reply.metrics['loss:sum']).toBeCloseTo(-(second + third) / 2, 5)
+    const refused = (call: TrainingCall, code: string) =>
+      expect(services.training.train('anna', call)).rejects.toMatchObject({ code })
+    await refused(native(2, 'SimPOLoss'), 'UNSUPPORTED_BY_ENGINE')
+    await refused(pass(model, 3, { lossName: 'CrossEntropyLoss' }), 'UNSUPPORTED_LOSS')
+    await refused({ ...native(4, 'GRPOLoss'), datums: [masked] }, 'INVALID_INPUT')
   })
 
   it('carries out chunks that arrive as 2, 3, 1 in the order 1, 2, 3', async () => {

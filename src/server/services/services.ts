@@ -1,6 +1,7 @@
 // Puts the services of one server together over its state directory, and takes them apart in order. No HTTP here.
 
 import { mkdirSync } from 'node:fs'
+import { totalmem } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
@@ -15,12 +16,14 @@ import type { Database } from '../store/schema.ts'
 import { ALONE } from '../store/signals.ts'
 import { lockStateDir } from '../store/state-lock.ts'
 import { AdapterFolders } from './adapter-folders.ts'
+import { AdapterStates } from './adapter-states.ts'
 import { AdapterTasks } from './adapter-tasks.ts'
 import { Audit } from './audit.ts'
 import { type BackendOf, BaseModels } from './base-models.ts'
 import { Capacity } from './capacity.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
+import { DataSources } from './data-sources.ts'
 import { Downloads } from './downloads.ts'
 import { Draws } from './draws.ts'
 import { EngineHosts } from './engine-hosts.ts'
@@ -29,13 +32,19 @@ import { Survival } from './engine-loss.ts'
 import { EngineShare, type EngineShareParts } from './engine-share.ts'
 import { OwnEngines } from './engines.ts'
 import { Futures } from './futures.ts'
+import { HeldSamples } from './held-samples.ts'
 import { Housekeeping } from './housekeeping.ts'
+import { Inquiries } from './inquiries.ts'
 import { Intake } from './intake.ts'
 import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
+import { ModelTemplates } from './model-templates.ts'
+import { ModelTexts } from './model-texts.ts'
 import { Onlookers } from './onlookers.ts'
 import { Patience } from './patience.ts'
+import { ProcessorRecipes } from './processor-recipes.ts'
+import { PROCESSOR_LIMIT, Processors } from './processors.ts'
 import { Queue } from './queue.ts'
 import { Quotas } from './quotas.ts'
 import { RestartPoints } from './restart-points.ts'
@@ -52,11 +61,16 @@ import { Tenants } from './tenants.ts'
 import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
 import { Training } from './training.ts'
+import { TwinkleAdapters } from './twinkle-adapters.ts'
 import { TwinkleOwners } from './twinkle-owners.ts'
+import { TwinkleSaves } from './twinkle-saves.ts'
+import { TwinkleTraining } from './twinkle-training.ts'
 import { Ledger } from './usage.ts'
 import { WeightCopies } from './weight-copies.ts'
 import { WeightsAccess } from './weights-access.ts'
 
+/** What the data sets of one tenant may take of the server's memory. */
+const PROCESSOR_BYTES = 256 * 2 ** 20
 /** Longer than this a supervisor would not wait either. */
 const DRAIN_LIMIT_MS = 60_000
 
@@ -72,6 +86,10 @@ export interface Services {
   readonly catalog: Catalog
   readonly capacity: Capacity
   readonly twinkleOwners: TwinkleOwners
+  readonly twinkleAdapters: TwinkleAdapters
+  readonly twinkleTraining: TwinkleTraining
+  readonly twinkleSaves: TwinkleSaves
+  readonly adapterStates: AdapterStates
   readonly audit: Audit
   readonly ledger: Ledger
   readonly retention: Retention
@@ -83,10 +101,20 @@ export interface Services {
   readonly adapterFolders: AdapterFolders
   readonly training: Training
   readonly sampling: Sampling
+  /** Samples for those who wait on an open connection. */
+  readonly held: HeldSamples
+  /** Tokenizers and chat templates. */
+  readonly texts: ModelTexts
+  /** Conversations to tokens, by the names of Twinkle's catalogue. */
+  readonly templates: ModelTemplates
+  /** Data sets, loaders and the like, made and called by name. */
+  readonly processors: Processors
   readonly lanes: RunLanes
   readonly draws: Draws
-  /** What waits and why. */
+  /** What waits here and why. */
   readonly queue: Queue
+  /** The same of one operation, wherever it waits. */
+  readonly inquiries: Inquiries
   /** For those who look on while the others work (observing/). */
   readonly onlookers: Onlookers
   readonly journal: Journal
@@ -156,17 +184,34 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   const room = { adapters: config.liveAdapters, bytes: config.adapterMemory }
   const adapters = new LiveAdapters({ ...parts, restartPoints, room, log: (line) => log.info(line) })
   const onlookers = new Onlookers()
-  const lanes = new RunLanes({ ...parts, survival, adapters, restartPoints, limitsOf, onlookers })
+  const states = new AdapterStates(db)
+  const lanes = new RunLanes({ ...parts, states, survival, adapters, restartPoints, limitsOf, onlookers })
   const draws = new Draws({ ...parts, survival, limitsOf, onlookers })
   tenants.onLimits(() => {
     lanes.reconsider()
     draws.reconsider()
   })
+  const queue = new Queue([lanes, draws])
   const training = new Training({ ...parts, lanes })
   const sampling = new Sampling({ ...parts, draws })
+  const owners = new TwinkleOwners(db, sessions)
+  const adaptersByName = new TwinkleAdapters({ ...parts, states, owners, training, lanes })
   const tasks = new AdapterTasks()
   const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
+  const texts = new ModelTexts(models)
+  const templates = new ModelTemplates(texts)
+  const processors = new Processors({
+    recipes: new ProcessorRecipes(db, stateDir),
+    owners,
+    templates,
+    sources: new DataSources(config.dataDir, stateDir, quotas),
+    memory: { tenantBytes: PROCESSOR_BYTES, bytes: Math.max(PROCESSOR_BYTES, totalmem() / 4) },
+    limit: PROCESSOR_LIMIT,
+    isShared,
+    log: (cause) => logFailure(cause, null),
+  })
+  await processors.start()
   const housekeeping = new Housekeeping(
     new Compaction(db, stateDir, isShared, config.keep),
     config.keep.tidyEvery,
@@ -178,6 +223,7 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   const engines = isShared ? shareEngines(config, { db, signals, models, hosts, log }) : new OwnEngines(models, hosts)
   const close = async () => {
     await sessions.close()
+    await processors.close()
     await retention.close()
     await housekeeping.close()
     adapterFolders.close()
@@ -214,7 +260,13 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     checkpoints,
     catalog: new Catalog(db),
     capacity: new Capacity({ db, limitsOf, liveAdapters: config.liveAdapters * config.models.length }),
-    twinkleOwners: new TwinkleOwners(db, sessions),
+    twinkleOwners: owners,
+    templates,
+    processors,
+    twinkleAdapters: adaptersByName,
+    twinkleTraining: new TwinkleTraining({ ...parts, states, adapters: adaptersByName, training, sampling }),
+    twinkleSaves: new TwinkleSaves({ ...parts, states, adapters: adaptersByName, training, retention }),
+    adapterStates: states,
     audit: new Audit(db),
     ledger: new Ledger(db),
     retention,
@@ -226,9 +278,12 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     weightCopies: new WeightCopies(db, checkpoints, sessions, quotas),
     training,
     sampling,
+    held: new HeldSamples(sampling, futures, logFailure),
+    texts,
     lanes,
     draws,
-    queue: new Queue([lanes, draws]),
+    queue,
+    inquiries: new Inquiries({ ...parts, queue }),
     onlookers,
     journal,
     db,

@@ -1,18 +1,20 @@
 // Training runs from the outside: submissions are checked and journalled, then carried out by run-lanes.ts; the answer
 // comes through the future. Everything that can be refused is refused here, before anything is written.
 
+import type { Transaction } from 'kysely'
 import type { ClipSettings, OptimSettings } from '../../backends/backend.ts'
 import { checkDatums } from '../../backends/datum-check.ts'
-import { resolveLoss } from '../../backends/losses.ts'
+import { supports } from '../../backends/losses.ts'
 import { checkClip } from '../../backends/optimizer-check.ts'
 import type { TrainingCall } from '../calls.ts'
 import { isFinal, serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
-import type { OperationKind } from '../store/schema.ts'
+import type { Database, OperationKind } from '../store/schema.ts'
 import { encodeTrainingCall } from '../wire/training.ts'
 import type { BaseModels } from './base-models.ts'
 import { type Checkpoint, type Checkpoints, checkName, checkTtl, type NewCheckpoint } from './checkpoints.ts'
 import type { Intake } from './intake.ts'
+import { lossOfCall } from './journalled-work.ts'
 import { type NewRun, newRun, type ResumedRun, resumedRun } from './new-run.ts'
 import type { Quotas } from './quotas.ts'
 import type { RunLanes } from './run-lanes.ts'
@@ -75,7 +77,17 @@ export class Training {
     return this.#submitRun(resumedRun(tenant, call, checkpoint), { kind: 'create_model', from }, same)
   }
 
-  async #submitRun(run: Run, work: RunWork, call: unknown): Promise<Submitted> {
+  /** A run whose row is made already, and what `also` writes with it. */
+  async createRun(run: Run, also: (trx: Transaction<Database>) => Promise<void>): Promise<Submitted> {
+    return this.#submitRun(run, { kind: 'create_model' }, { id: run.id }, also)
+  }
+
+  async #submitRun(
+    run: Run,
+    work: RunWork,
+    call: unknown,
+    also?: (trx: Transaction<Database>) => Promise<void>,
+  ): Promise<Submitted> {
     const payload = jsonBytes({ call, run, ...(work.kind === 'create_model' && { from: work.from }) })
     const { id, isNew } = await this.#parts.intake.append(
       {
@@ -91,6 +103,7 @@ export class Training {
       async (trx) => {
         await this.#parts.quotas.checkAdapters(trx, run.tenant)
         await this.#parts.runs.insert(trx, run)
+        await also?.(trx)
       },
     )
     if (isNew) await this.#parts.lanes.accept(id, run, work, 0)
@@ -100,9 +113,9 @@ export class Training {
   async train(tenant: string, call: TrainingCall): Promise<Submitted> {
     return this.#inOrder(tenant, call.modelId, call.seqId, async (run) => {
       const { info } = this.#parts.models.get(run.base_model)
-      const loss = resolveLoss(call.lossName, call.lossConfig)
+      const loss = lossOfCall(call)
       // The catalogue's losses are not every engine's.
-      if (!info.losses.includes(loss.name)) {
+      if (!supports(info, loss)) {
         const { losses } = info
         throw serviceError('UNSUPPORTED_BY_ENGINE', { loss: loss.name, model: run.base_model, losses })
       }

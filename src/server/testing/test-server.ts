@@ -9,6 +9,7 @@ import { expect } from 'vitest'
 import { problemWithAnswer } from '../../../openapi/answers.ts'
 import { registerBackend } from '../../backends/registry.ts'
 import { type FakeBackend, fakeBackend } from '../../backends/testing/fake-backend.ts'
+import type { FakeEngineOptions } from '../../backends/testing/fake-engine.ts'
 import { type OperationId, operations } from '../../generated/operations.ts'
 import { loadConfig, type ServerConfig } from '../config.ts'
 import { type RunningServer, startServer } from '../server.ts'
@@ -31,13 +32,14 @@ export interface Sent {
 
 export class TestServer {
   readonly stateDir = mkdtempSync(join(tmpdir(), 'twinkle-rest-'))
-  readonly backend: FakeBackend = fakeBackend()
+  readonly backend: FakeBackend
   readonly #settings: Partial<ServerConfig>
   #server!: RunningServer
   #database: TestDatabase | undefined
 
-  constructor(settings: Partial<ServerConfig> = {}) {
+  constructor(settings: Partial<ServerConfig> = {}, engine: FakeEngineOptions = {}) {
     this.#settings = settings
+    this.backend = fakeBackend(engine)
   }
 
   async start(): Promise<void> {

@@ -5,9 +5,13 @@ import type { RoutedOperationId } from '../../generated/operations.ts'
 import type { Handlers } from '../http/router.ts'
 import type { Services } from '../services/services.ts'
 import { notGone } from './not-gone.ts'
+import { processorHandlers } from './processors.ts'
 import { runHandlers } from './runs.ts'
+import { saveHandlers } from './saves.ts'
 import { seedAnswers } from './seed-answers.ts'
 import { serviceHandlers } from './service.ts'
+import { setupHandlers } from './setup.ts'
+import { trainingHandlers } from './training.ts'
 
 export type TwinkleHandlers = Handlers<RoutedOperationId<'twinkle'>>
 
@@ -15,6 +19,10 @@ export function twinkleHandlers(services: Services): TwinkleHandlers {
   const handlers: TwinkleHandlers = {
     ...serviceHandlers(services),
     ...runHandlers(services),
+    ...processorHandlers(services),
+    ...setupHandlers(services),
+    ...trainingHandlers(services),
+    ...saveHandlers(services),
   }
   return notGone(seedAnswers(handlers))
 }

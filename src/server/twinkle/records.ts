@@ -6,8 +6,9 @@ import { type Checkpoint, tinkerPath } from '../services/checkpoints.ts'
 import { isoTime } from '../tinker/records.ts'
 
 /** The same place under Twinkle's name. */
-export const twinklePath = (row: Parameters<typeof tinkerPath>[0]): string =>
-  tinkerPath(row).replace(/^tinker:/, 'twinkle:')
+export const twinklePath = (row: Parameters<typeof tinkerPath>[0]): string => underTwinkle(tinkerPath(row))
+
+export const underTwinkle = (path: string): string => path.replace(/^tinker:/, 'twinkle:')
 
 /** What a checkpoint lists as: external weights, which Twinkle does not know, are for sampling. */
 export function checkpointRecord(row: Checkpoint): Schemas['TwinkleCheckpoint'] {

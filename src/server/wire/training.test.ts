@@ -1,12 +1,20 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import type { TrainingDatum } from '../../backends/backend.ts'
+import { resolveCatalogueLoss } from '../../catalogue/losses/catalogue.ts'
 import type { Schemas } from '../../generated/operations.ts'
 import { tinker_public } from '../../generated/tinker-proto.js'
 import type { TrainingCall } from '../calls.ts'
 import { int64Bytes, rawBytes } from './bytes.ts'
 import { MAX_MESSAGES } from './scan.ts'
 import { MAX_SPARSE_CELLS } from './tensors.ts'
-import { decodeTraining, encodeTrainingCall, peekTraining, trainingOfJson } from './training.ts'
+import {
+  decodeJournalledTraining,
+  decodeTraining,
+  encodeTrainingCall,
+  peekTraining,
+  trainingOfJson,
+} from './training.ts'
 
 const hex = (text: string) => new Uint8Array(Buffer.from(text, 'hex'))
 
@@ -141,6 +149,35 @@ describe('the canonical form', () => {
         expect(decodeTraining(encodeTrainingCall(any))).toEqual(any)
       }),
     )
+  })
+
+  it("keeps a loss of Twinkle's catalogue with all it reads, for the journal alone", () => {
+    const { name, config } = resolveCatalogueLoss('PPOLoss', { beta: 0.1 })
+    const [plain] = call.datums as [TrainingDatum]
+    const { weights: _, ...rest } = plain
+    const datum: TrainingDatum = {
+      ...rest,
+      mask: Float32Array.of(0, 1, 1),
+      logprobs: Float32Array.of(0, -1, -2),
+      ref_logps: Float32Array.of(0, -1.5, -2.5),
+      advantages: Float32Array.of(0, 1, -1),
+    }
+    const soft = { ...rest, targets: new Int32Array(6), width: 2, teacher_topk_logprobs: new Float32Array(6).fill(-1) }
+    const native: TrainingCall = {
+      ...call,
+      family: 'twinkle',
+      lossName: name,
+      lossConfig: config,
+      datums: [datum, soft],
+      matrix: [false, true],
+    }
+    const bytes = encodeTrainingCall(native)
+    expect(decodeJournalledTraining(bytes)).toEqual(native)
+    expect(() => decodeTraining(bytes)).toThrow(expect.objectContaining({ code: 'UNKNOWN_LOSS_INPUT' }))
+    // The same inputs with a loss of the Tinker wire are not kept: they were not read.
+    const { family, ...tinker } = { ...native, lossName: 'cross_entropy', lossConfig: {} }
+    expect(family).toBe('twinkle')
+    expect(decodeJournalledTraining(encodeTrainingCall(tinker)).datums[0]).not.toHaveProperty('mask')
   })
 
   it('does not depend on the order of keys', () => {

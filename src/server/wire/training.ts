@@ -3,6 +3,7 @@
 // Knows datums and tensors; losses, vocabularies and models are checked by those who have them.
 
 import type { TrainingDatum } from '../../backends/backend.ts'
+import { isCatalogueLoss } from '../../catalogue/losses/catalogue.ts'
 import type { Schemas } from '../../generated/operations.ts'
 import { tinker_public } from '../../generated/tinker-proto.js'
 import type { TrainingCall } from '../calls.ts'
@@ -30,6 +31,11 @@ const { ForwardBackwardRequest, DType } = tinker_public
 
 /** What loss_fn_inputs may hold besides target_tokens. */
 const FLOATS = ['weights', 'logprobs', 'advantages', 'sequence_ratio_mask'] as const
+/** What losses of Twinkle's catalogue read besides: the Tinker wire has none of these, the journal has. */
+const CATALOGUE_FLOATS = ['mask', 'ref_logps', 'teacher_topk_logprobs'] as const
+/** Those that go with each of K targets. */
+const BY_TARGET: readonly FloatInput[] = ['weights', 'teacher_topk_logprobs']
+type FloatInput = (typeof FLOATS)[number] | (typeof CATALOGUE_FLOATS)[number]
 /** Sent by some training scripts for their own use; it means nothing to a loss. */
 const IGNORED = ['mask']
 
@@ -38,8 +44,17 @@ type LossConfig = TrainingCall['lossConfig']
 /** Throws MALFORMED_PROTOBUF, BODY_TOO_COMPLEX, or the error of what the message holds. */
 export function decodeTraining(bytes: Uint8Array): TrainingCall {
   checkComplexity(bytes)
-  const message = parse(bytes)
-  return trainingCall({
+  return trainingCall(rawCall(parse(bytes)))
+}
+
+/** What `encodeTrainingCall` wrote. A loss of Twinkle's catalogue can only have been accepted as such. */
+export function decodeJournalledTraining(bytes: Uint8Array): TrainingCall {
+  const raw = rawCall(parse(bytes))
+  return isCatalogueLoss(raw.lossName) ? trainingCall({ ...raw, family: 'twinkle' }) : trainingCall(raw)
+}
+
+function rawCall(message: tinker_public.ForwardBackwardRequest): RawCall {
+  return {
     modelId: message.model_id ?? '',
     seqId: message.seq_id ?? 0,
     forwardOnly: message.forward_only ?? false,
@@ -50,7 +65,7 @@ export function decodeTraining(bytes: Uint8Array): TrainingCall {
       inputs: mapValues(datum.loss_fn_inputs ?? {}, (tensor, name) => tensorOfProto(tensor, { datum: i, name })),
       spans: datum,
     })),
-  })
+  }
 }
 
 /** The JSON of both endpoints; `body` has passed its validator. */
@@ -77,7 +92,7 @@ export function encodeTrainingCall(call: TrainingCall): Uint8Array {
   return ForwardBackwardRequest.encode({
     model_id: call.modelId,
     seq_id: call.seqId,
-    data: call.datums.map((datum, i) => encodeDatum(datum, call.matrix[i] ?? false)),
+    data: call.datums.map((datum, i) => encodeDatum(datum, call.matrix[i] ?? false, inputsOf(call))),
     loss_fn: call.lossName,
     forward_only: call.forwardOnly,
     loss_fn_config: Object.fromEntries(config.filter((entry): entry is [string, number] => isNumber(entry[1]))),
@@ -87,7 +102,11 @@ export function encodeTrainingCall(call: TrainingCall): Uint8Array {
   }).finish()
 }
 
+const inputsOf = ({ family }: Pick<TrainingCall, 'family'>): readonly FloatInput[] =>
+  family === 'twinkle' ? [...FLOATS, ...CATALOGUE_FLOATS] : FLOATS
+
 interface RawCall {
+  readonly family?: 'twinkle'
   readonly modelId: string
   readonly seqId: number
   readonly forwardOnly: boolean
@@ -109,13 +128,18 @@ function trainingCall({ datums, ...call }: RawCall): TrainingCall {
   if (call.seqId < 0) throw refuse(`seq_id must be 1 or more, but is ${call.seqId}`)
   if (datums.length === 0) throw serviceError('NO_DATA')
   const budget: SparseBudget = { cells: 0 }
-  const parts = datums.map((datum, i) => datumOf(datum, i, call.lossName, budget))
+  const parts = datums.map((datum, i) => datumOf(datum, i, { loss: call.lossName, names: inputsOf(call) }, budget))
   return { ...call, datums: parts.map(({ datum }) => datum), matrix: parts.map(({ matrix }) => matrix) }
 }
 
-function datumOf(raw: RawDatum, index: number, loss: string, budget: SparseBudget) {
+interface Wanted {
+  readonly loss: string
+  readonly names: readonly FloatInput[]
+}
+
+function datumOf(raw: RawDatum, index: number, { loss, names: floats }: Wanted, budget: SparseBudget) {
   const { tokens, inputs } = raw
-  const names = ['target_tokens', ...FLOATS]
+  const names: readonly string[] = ['target_tokens', ...floats]
   for (const name of Object.keys(inputs)) {
     if (!names.includes(name) && !IGNORED.includes(name)) {
       throw serviceError('UNKNOWN_LOSS_INPUT', { datum: index, name, names })
@@ -131,7 +155,7 @@ function datumOf(raw: RawDatum, index: number, loss: string, budget: SparseBudge
     tokens,
     targets: toInt32(targets, targetTensor.dtype, name),
     width,
-    ...floatsOf(inputs, index, tokens.length, width, budget),
+    ...floatsOf(raw, index, floats, width, budget),
   }
   return { datum, matrix: targets.shape.length === 2 }
 }
@@ -143,15 +167,17 @@ function widthOf({ shape }: Dense, length: number, name: { datum: number; name: 
   throw invalid(name, `has the shape ${text(shape)}`, `[${length}] or [${length}, K]: model_input has ${length} tokens`)
 }
 
-function floatsOf(inputs: RawDatum['inputs'], datum: number, length: number, width: number, budget: SparseBudget) {
-  const floats: { -readonly [K in (typeof FLOATS)[number]]?: Float32Array } = {}
-  for (const key of FLOATS) {
+function floatsOf(raw: RawDatum, datum: number, names: readonly FloatInput[], width: number, budget: SparseBudget) {
+  const { inputs } = raw
+  const { length } = raw.tokens
+  const floats: { -readonly [K in FloatInput]?: Float32Array } = {}
+  for (const key of names) {
     const tensor = inputs[key]
     if (!tensor) continue
     const name = { datum, name: key }
     const values = dense(tensor, name, budget)
-    // Only weights go with each of K targets; [N, 1] and [N] are the same row of numbers.
-    const columns = key === 'weights' ? width : 1
+    // [N, 1] and [N] are the same row of numbers.
+    const columns = BY_TARGET.includes(key) ? width : 1
     const [rows, found = 1] = values.shape
     if (rows !== length || found !== columns || values.shape.length > 2) {
       const wanted = columns === 1 ? `[${length}]` : `[${length}, ${columns}]`
@@ -191,16 +217,20 @@ function seqIdOf(seqId: number | string | null | undefined): number {
   throw serviceError('INVALID_BODY', { operation: 'forward_backward', problem: `seq_id ${seqId} is beyond 2^53` })
 }
 
-function encodeDatum(datum: TrainingDatum, matrix: boolean): tinker_public.Datum.$Properties {
+function encodeDatum(
+  datum: TrainingDatum,
+  matrix: boolean,
+  names: readonly FloatInput[],
+): tinker_public.Datum.$Properties {
   const length = datum.tokens.length
   const targetShape = matrix ? [length, datum.width] : [length]
   const entries: [string, tinker_public.Tensor.$Properties][] = [
     ['target_tokens', { dense: int64Bytes(datum.targets), dtype: DType.DTYPE_INT64, shape: targetShape }],
   ]
-  for (const key of FLOATS) {
+  for (const key of names) {
     const values = datum[key]
     if (!values) continue
-    const shape = key === 'weights' ? targetShape : [length]
+    const shape = BY_TARGET.includes(key) ? targetShape : [length]
     entries.push([key, { dense: rawBytes(values), dtype: DType.DTYPE_FLOAT32, shape }])
   }
   return {

@@ -1,0 +1,62 @@
+// What a request names by `model` (and `adapter_uri`): a base model, or saved weights by their path. Knows names and paths,
+// and who may read what through the services it asks.
+
+import type { EngineInfo } from '../../backends/backend.ts'
+import type { SampleCall } from '../calls.ts'
+import { serviceError } from '../errors.ts'
+import type { ModelText } from '../services/model-texts.ts'
+import type { Services } from '../services/services.ts'
+import { unserved } from './fields.ts'
+
+export interface OpenModel {
+  /** As the client calls it. */
+  readonly name: string
+  readonly source: Pick<SampleCall, 'baseModel' | 'modelPath'>
+  readonly info: EngineInfo
+  readonly text: ModelText
+}
+
+export type NamedModel = { readonly baseModel: string; readonly path: string | null; readonly savedAt: number | null }
+
+type Parts = Pick<Services, 'models' | 'checkpoints' | 'texts'>
+
+/** Throws UNKNOWN_MODEL, and for paths what reading one throws. */
+export async function openModel(
+  services: Parts,
+  tenant: string,
+  { model, adapter_uri: adapter }: { readonly model: string; readonly adapter_uri?: string | null },
+): Promise<OpenModel> {
+  if (adapter != null && isPath(model) && tinkerPath(model) !== tinkerPath(adapter)) {
+    throw unserved('adapter_uri', adapter, 'the path that is the model, or of weights of the base model that is')
+  }
+  const named = await nameModel(services, tenant, model)
+  const weights = adapter == null ? named : await nameModel(services, tenant, tinkerPath(adapter))
+  if (weights.path === null && adapter != null) throw serviceError('INVALID_TINKER_PATH', { path: adapter })
+  return {
+    name: model,
+    source: { baseModel: named.baseModel, ...(weights.path !== null && { modelPath: weights.path }) },
+    info: services.models.get(named.baseModel).info,
+    text: services.texts.of(named.baseModel),
+  }
+}
+
+/** Throws UNKNOWN_MODEL, INVALID_TINKER_PATH, CHECKPOINT_NOT_FOUND and, where its base model is not served, UNKNOWN_BASE_MODEL. */
+export async function nameModel(
+  { models, checkpoints }: Pick<Services, 'models' | 'checkpoints'>,
+  tenant: string,
+  model: string,
+): Promise<NamedModel> {
+  if (isPath(model)) {
+    const path = tinkerPath(model)
+    const { base_model: baseModel, created_at: savedAt } = await checkpoints.find(tenant, path)
+    models.get(baseModel)
+    return { baseModel, path, savedAt: Number(savedAt) }
+  }
+  if (models.has(model)) return { baseModel: model, path: null, savedAt: null }
+  throw serviceError('UNKNOWN_MODEL', { model, models: models.names() })
+}
+
+const isPath = (model: string): boolean => /^(?:tinker|twinkle):\/\//.test(model)
+
+/** Both schemes mean the same. */
+const tinkerPath = (path: string): string => path.replace(/^twinkle:/, 'tinker:')

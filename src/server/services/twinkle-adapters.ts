@@ -1,0 +1,108 @@
+// Adapters of Twinkle's protocol: a name within an owner, which is a training run like any other. Makes them, finds them, and
+// gives their requests turns, so that what arrives first is done first, settings included. twinkle-training.ts trains them.
+
+import { Turns } from '../../backends/turns.ts'
+import { serviceError } from '../errors.ts'
+import type { AdapterStates } from './adapter-states.ts'
+import type { BaseModels } from './base-models.ts'
+import { alphaOf, type LoraRequest } from './lora-request.ts'
+import { adapterRun } from './new-run.ts'
+import type { RunLanes } from './run-lanes.ts'
+import type { Run, Runs } from './runs.ts'
+import type { Submitted, Training } from './training.ts'
+import type { Party, TwinkleOwners } from './twinkle-owners.ts'
+import { newState } from './twinkle-state.ts'
+
+export interface NewAdapter {
+  readonly baseModel: string
+  readonly name: string
+  readonly lora: LoraRequest
+  readonly accumulation: number
+  readonly saveDir: string | null
+}
+
+/** Which adapter a request is about. */
+export interface Address {
+  readonly party: Party
+  readonly baseModel: string
+  readonly name: string
+}
+
+export interface TwinkleAdapterParts {
+  readonly states: AdapterStates
+  readonly owners: TwinkleOwners
+  readonly runs: Runs
+  readonly models: BaseModels
+  readonly training: Training
+  readonly lanes: RunLanes
+}
+
+/** Part of a run's id, which is part of a path. */
+const NAME = /^[\w.-]{1,64}$/
+/** Ids of one name of one owner that are looked for before another owner's turn has to be over. */
+const MOST_IDS = 10_000
+
+export class TwinkleAdapters {
+  readonly #parts: TwinkleAdapterParts
+  readonly #turns = new Turns()
+  constructor(parts: TwinkleAdapterParts) {
+    this.#parts = parts
+  }
+
+  /** A new run; what the name stood for before gives its place in the engine back. Its id is in the answer. */
+  async add(party: Party, call: NewAdapter): Promise<Submitted> {
+    const turn = this.#turns.take([turnOf(party, call.name)])
+    try {
+      await turn.ready
+      return await this.#add(party, call)
+    } finally {
+      turn.allOver()
+    }
+  }
+
+  async #add(party: Party, call: NewAdapter): Promise<Submitted> {
+    const { states, owners, runs, models, training, lanes } = this.#parts
+    if (!NAME.test(call.name)) throw serviceError('INVALID_ADAPTER_NAME', { name: call.name })
+    const { info } = models.get(call.baseModel)
+    const session = await owners.session(party)
+    const before = await states.findIfAny(party, call.name)
+    const shape = { ...call.lora, alpha: alphaOf(call.lora), baseModel: call.baseModel, sessionId: session }
+    const id = await this.#freeId(`${party.owner}-${call.name}`)
+    const run = adapterRun(party.tenant, { ...shape, id, userMetadata: { adapter_name: call.name } }, info.maxRank)
+    const state = newState(call.lora, call.saveDir, call.accumulation)
+    const submitted = await training.createRun(run, (trx) => states.insert(trx, party, call.name, run, state))
+    if (before !== undefined) lanes.release(await runs.find(party.tenant, before))
+    return submitted
+  }
+
+  /** An id is used once: that of an adapter that was made anew, or another tenant's, gets a number behind it. */
+  async #freeId(plain: string): Promise<string> {
+    for (let i = 1; i < MOST_IDS; i++) {
+      const id = i === 1 ? plain : `${plain}-${i}`
+      if (!(await this.#parts.runs.isTaken(id))) return id
+    }
+    throw serviceError('INVALID_ADAPTER_NAME', { name: plain })
+  }
+
+  /**
+   * Does something with an adapter when everything that was asked of it before is over.
+   *
+   * @throws ServiceError UNKNOWN_ADAPTER, MODEL_GONE
+   */
+  async inTurn<T>({ party, baseModel, name }: Address, work: (run: Run) => Promise<T>): Promise<T> {
+    const { states, owners, runs, models } = this.#parts
+    models.get(baseModel)
+    const turn = this.#turns.take([turnOf(party, name)])
+    try {
+      await turn.ready
+      const run = await runs.require(party.tenant, await states.find(party, name))
+      if (run.base_model !== baseModel) throw serviceError('ADAPTER_OF_OTHER_MODEL', { name, model: run.base_model })
+      await owners.touch(party)
+      return await work(run)
+    } finally {
+      turn.allOver()
+    }
+  }
+}
+
+const turnOf = ({ tenant, owner }: Party, name: string) => `${tenant} ${owner} ${name}`

@@ -1,0 +1,80 @@
+// Making adapters, and saying how they are trained: names of the catalogue, which are looked up when they are set.
+
+import { resolveCatalogueLoss } from '../../catalogue/losses/catalogue.ts'
+import { resolveOptimizer } from '../../catalogue/optimizers/optimizers.ts'
+import { createProcessor } from '../../catalogue/processors/index.ts'
+import { beginSchedule, resolveScheduler } from '../../catalogue/schedulers/schedulers.ts'
+import type { RequestBody } from '../../generated/operations.ts'
+import { serviceError } from '../errors.ts'
+import { finished } from '../services/finished.ts'
+import { loraRequest } from '../services/lora-request.ts'
+import type { Services } from '../services/services.ts'
+import { describeState } from '../services/twinkle-configs.ts'
+import type { AdapterState } from '../services/twinkle-state.ts'
+import { addressOf, keywords } from './asked.ts'
+import type { TwinkleHandlers } from './handlers.ts'
+import { partyOf } from './party.ts'
+
+export function setupHandlers({ models, futures, adapterStates, twinkleAdapters }: Services) {
+  /** Changes the state of an adapter in its turn. */
+  const set = async (call: Parameters<typeof addressOf>[0], next: (state: AdapterState) => AdapterState) => {
+    await twinkleAdapters.inTurn(addressOf(call), (run) => adapterStates.change(run.id, next))
+    return null
+  }
+  return {
+    modelCreate: async ({ params }) => {
+      models.get(params.base)
+      return { status: 'ok' }
+    },
+    modelAddAdapter: async (call) => {
+      const { tenant, params, body, request } = call
+      const { requestId, modelId } = await twinkleAdapters.add(partyOf(call), {
+        baseModel: params.base,
+        name: body.adapter_name,
+        lora: loraRequest(body.config),
+        accumulation: accumulationOf(body),
+        saveDir: body.save_dir ?? null,
+      })
+      await finished(futures, tenant.id, requestId, request.signal)
+      return { status: 'ok', adapter_name: modelId }
+    },
+    modelSetProcessor: async (call) => {
+      const kwargs = keywords(call.body, 'processor_cls')
+      const { processor_cls: name } = call.body
+      createProcessor(name, kwargs)
+      return set(call, (state) => ({ ...state, processor: { name, kwargs } }))
+    },
+    modelSetLoss: async (call) => {
+      const loss = resolveCatalogueLoss(call.body.loss_cls, keywords(call.body, 'loss_cls'))
+      return set(call, (state) => ({ ...state, loss }))
+    },
+    modelSetOptimizer: async (call) => {
+      const { optimizer_cls: name } = call.body
+      const spec = resolveOptimizer(name, keywords(call.body, 'optimizer_cls'))
+      return set(call, (state) => ({ ...state, optimizer: { name, spec, isFresh: true }, scheduler: null }))
+    },
+    modelSetLrScheduler: async (call) => {
+      const { scheduler_cls: name } = call.body
+      const spec = resolveScheduler(name, keywords(call.body, 'scheduler_cls'))
+      return set(call, (state) => {
+        if (!state.optimizer) throw serviceError('NO_OPTIMIZER')
+        return { ...state, scheduler: { name, spec, at: beginSchedule(spec, state.optimizer.spec) } }
+      })
+    },
+    modelApplyPatch: async ({ params, body }) => {
+      models.get(params.base)
+      throw serviceError('UNKNOWN_PATCH', { name: body.patch_cls })
+    },
+    modelGetTrainConfigs: async (call) =>
+      twinkleAdapters.inTurn(addressOf(call), async (run) => ({
+        result: describeState(run, models.get(run.base_model).info, await adapterStates.read(run.id)),
+      })),
+    modelHeartbeat: async (call) => {
+      await twinkleAdapters.inTurn(addressOf(call), async () => {})
+      return { status: 'ok' }
+    },
+  } satisfies Partial<TwinkleHandlers>
+}
+
+const accumulationOf = ({ gradient_accumulation_steps: steps }: RequestBody<'modelAddAdapter'>): number =>
+  typeof steps === 'number' ? steps : 1
