@@ -59,6 +59,13 @@ describe('imports', () => {
     expect(wrong).toEqual([])
   })
 
+  it('keep Node out of the clients, which run in browsers', () => {
+    const users = files.filter(
+      (file) => room(file) === 'client' && !isTest(file) && /from 'node:/.test(readFileSync(join(ROOT, file), 'utf8')),
+    )
+    expect(users).toEqual([])
+  })
+
   it('touch onnxruntime in one file', () => {
     const users = files.filter(
       (file) => !isTest(file) && /from 'onnxruntime/.test(readFileSync(join(ROOT, file), 'utf8')),

@@ -41,9 +41,9 @@ export type LossName = TinkerLossName | CatalogueLossName
  * What an engine must do for a loss. `token`: one pass, each target's gradient follows from its own log-probability.
  * `sequence`: two passes, as sums over a sequence come before any gradient (see `JointLoss` in losses.ts). `pair`: the same
  * over an operation's datums two by two. `entropy`, beside one of the others: the entropy of each position's distribution and
- * its gradient.
+ * its gradient. `embedding`: the last hidden state, after its norm, of one position a datum, and its gradient.
  */
-export type LossKind = 'token' | 'sequence' | 'pair' | 'entropy'
+export type LossKind = 'token' | 'sequence' | 'pair' | 'entropy' | 'embedding'
 
 /**
  * A loss whose configuration is complete: defaults are filled in by `resolveLoss` (losses.ts) or `resolveCatalogueLoss`,
@@ -99,12 +99,14 @@ export interface TrainingItem {
 export type TrainingPlan = { readonly version: number; readonly runtime: string; readonly batches: readonly unknown[] }
 
 export interface TrainingResult {
-  /** Per datum, [N, width]: log p(target | tokens up to here) at every position, weighted or not. */
+  /** Per datum, [N, width]: log p(target | tokens up to here) at every position, weighted or not. [0] beside embeddings. */
   readonly logprobs: readonly Float32Array[]
   /** The loss of all tokens and datums, computed in float64: their sum, or what a loss of the catalogue makes of them. */
   readonly loss: number
   /** Per datum [N]: the entropy in nats of what the model expects at each position. For losses that reward it. */
   readonly entropies?: readonly Float32Array[]
+  /** Per datum [hidden], of length 1. For losses of embeddings. */
+  readonly embeddings?: readonly Float32Array[]
   readonly plan: TrainingPlan
 }
 

@@ -12,13 +12,11 @@ export type DatumLimits = Pick<EngineInfo, 'vocabulary' | 'maxContext'>
 /** Throws EngineError INVALID_INPUT for the first thing wrong with any of the datums. */
 export function checkDatums(datums: readonly TrainingDatum[], loss: LossSpec, limits: DatumLimits): void {
   if (datums.length === 0) throw engineError('INVALID_INPUT', 'the request has no datums; give at least one')
-  if (lossOf(loss.name).kind === 'pair' && datums.length % 2) {
-    const sentence = `loss ${loss.name} compares pairs, the preferred answer first, but there are ${datums.length} datums`
-    throw engineError('INVALID_INPUT', sentence)
-  }
   datums.forEach((datum, index) => {
     checkDatum(datum, index, loss, limits)
   })
+  const problem = lossOf(loss.name).problemOfAll?.(datums, loss.config)
+  if (problem) throw engineError('INVALID_INPUT', `loss ${loss.name}: ${problem}`)
 }
 
 /** The same for one datum; `index` is for messages. */

@@ -34,6 +34,8 @@ interface LossTraits {
   readonly soft: boolean
   /** What is wrong with a datum beyond sizes and missing tensors: a sentence, or undefined. */
   problem?(datum: TrainingDatum, config: LossSpec['config']): string | undefined
+  /** The same of all datums of an operation together. */
+  problemOfAll?(datums: readonly TrainingDatum[], config: LossSpec['config']): string | undefined
   /** Per datum [N]: what the terms of each position are multiplied by. Absent: 1, and the loss is a plain sum. */
   shares?(datums: readonly TrainingDatum[], config: LossSpec['config']): readonly Float64Array[]
   /** How much of the entropy of a position's distribution its term is lowered by. Absent: none. */
@@ -53,8 +55,11 @@ export interface TokenLoss extends LossTraits {
  * `joint` sees all of its datums. What it says of them has their shares in it already, but no entropy.
  */
 export interface JointLoss extends LossTraits {
-  /** `pair`: the number of datums is even, they alternate between the preferred answer and the other. */
-  readonly kind: 'sequence' | 'pair'
+  /**
+   * `pair`: the number of datums is even, they alternate between the preferred answer and the other. `embedding`: `joint` gets
+   * the hidden state at the position that each datum's mask marks, [hidden], in place of log-probabilities.
+   */
+  readonly kind: 'sequence' | 'pair' | 'embedding'
   joint(datums: readonly TrainingDatum[], logprobs: readonly Float64Array[], config: LossSpec['config']): JointResult
 }
 

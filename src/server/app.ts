@@ -8,6 +8,7 @@ import type { ServerConfig } from './config.ts'
 import { serviceError } from './errors.ts'
 import { accessLog } from './http/access-log.ts'
 import { BodyBudget } from './http/body-budget.ts'
+import { lettingIn } from './http/crowd.ts'
 import { type ErrorShape, errorBoundary } from './http/error-boundary.ts'
 import { httpMetrics } from './http/metrics.ts'
 import { requestId } from './http/request-id.ts'
@@ -43,6 +44,7 @@ export function createApp({ config, services, operator, registry, log, isClosing
   app.use(accessLog(log))
   app.use(httpSpans())
   app.use(httpMetrics(registry, budget))
+  app.use(lettingIn())
   app.use(errorBoundary(errorShapeOf))
   app.use(async function refuseWhenClosing(_, next) {
     if (isClosing()) throw serviceError('SHUTTING_DOWN')

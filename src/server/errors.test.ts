@@ -113,7 +113,7 @@ Every error has a stable code, an HTTP status and a category: \`user\` means tha
 An HTTP error has the body \`{"detail": "...", "code": "...", "next": "...", "request_id": "..."}\`: \`detail\` is the sentence
 with the next step, \`request_id\` the one in the header \`x-request-id\` and in the server's log. A request that was accepted
 and fails later ends as a failed future: HTTP 200 with \`{"error": "...", "category": "user" or "server", "code": "..."}\`, the
-same sentence. 429 and 503 carry \`retry-after\`. 409 is never sent: the Tinker SDK would retry it for five minutes.
+same sentence. OpenAI's routes write \`{"error": {"message", "type", "param", "code"}}\`. 429 and 503 carry \`retry-after\`. 409 is never sent: the Tinker SDK would retry it for five minutes.
 
 Words in *italics* are filled in.
 

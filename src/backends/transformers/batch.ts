@@ -5,7 +5,7 @@ import { hasSlope, type LossNumbers, scaled, slopeNumbers } from '../../catalogu
 import type { LossSpec, TrainingDatum } from '../backend.ts'
 import { entropyWeightOf, lossOf, type TargetInputs } from '../losses.ts'
 import { type AdapterLayout, PROJECTIONS, type Projection } from './adapter-layout.ts'
-import type { GraphKey } from './training-graph.ts'
+import type { GraphKey, HeadExtra } from './training-graph.ts'
 import type { Floats } from './training-stacks.ts'
 
 /** What a batch needs of an operation. */
@@ -37,8 +37,7 @@ export interface Part<W extends BatchWork = BatchWork> {
 export interface BatchShape {
   readonly projections: readonly Projection[]
   readonly backward: boolean
-  /** Entropies come back as well, and have gradients. */
-  readonly entropy?: boolean
+  readonly head?: HeadExtra
   readonly tokens: number
   readonly columns: number
   /** Rows of the head with and without a gradient; at least one each. */
@@ -55,10 +54,10 @@ export interface Batch<W extends BatchWork = BatchWork> {
   readonly parts: readonly Part<W>[]
 }
 
-export const graphKeyOf = ({ projections, backward, entropy = false }: BatchShape): GraphKey => ({
+export const graphKeyOf = ({ projections, backward, head }: BatchShape): GraphKey => ({
   projections,
   backward,
-  entropy,
+  ...(head && { head }),
 })
 
 /** What the loss says of one position's targets; the position has a gradient if any of them has. */
@@ -96,7 +95,7 @@ export const datumsOf = <W extends BatchWork>({ work, place }: Part<W>) =>
 export function packBatch<W extends BatchWork>(
   ranges: readonly { readonly work: W; readonly first: number; readonly count: number }[],
   backward: boolean,
-  entropy = false,
+  head?: HeadExtra,
 ): Batch<W> {
   const parts: Part<W>[] = []
   const lengths: number[] = []
@@ -104,20 +103,22 @@ export function packBatch<W extends BatchWork>(
   for (const { work, first, count } of ranges) {
     parts.push({ work, place: { first, count, token, graded, scored, column } })
     for (const [i, datum] of work.datums.slice(first, first + count).entries()) {
-      const withSlope = backward ? gradedPositions(work, first + i) : 0
+      // An embedding is one row, with a gradient or without.
+      const withSlope = head === 'embeddings' ? 1 : backward ? gradedPositions(work, first + i) : 0
       lengths.push(datum.tokens.length)
       token += datum.tokens.length
       graded += withSlope
-      scored += datum.tokens.length - withSlope
+      if (head !== 'embeddings') scored += datum.tokens.length - withSlope
       width = Math.max(width, datum.width)
     }
     column += work.weights.layout.rank
   }
   const adapted = new Set(ranges.flatMap(({ work }) => work.weights.layout.sections.map((s) => s.projection)))
   const shape: BatchShape = {
-    projections: PROJECTIONS.filter((p) => adapted.has(p)),
+    // Embeddings do not go through the output projection.
+    projections: PROJECTIONS.filter((p) => adapted.has(p) && !(head === 'embeddings' && p === 'unembed')),
     backward,
-    ...(entropy && { entropy }),
+    ...(head && { head }),
     tokens: token,
     columns: column,
     graded: Math.max(1, graded),

@@ -8,10 +8,10 @@ import { entropyWeightOf, lossOf, resolveLoss } from '../losses.ts'
 import type { Adapter } from './adapter.ts'
 import { adapterLayout, PROJECTIONS } from './adapter-layout.ts'
 import { type Batch, type BatchWork, packBatch, targetInputs } from './batch.ts'
-import { partEntropies, partLogprobs } from './batch-arrays.ts'
 import { Executor, type TrainableModel } from './executor.ts'
+import { partEntropies, partLogprobs, partVectors } from './head-rows.ts'
 import { optimizerStep } from './optimizer.ts'
-import { relativeDeviation } from './testing/goldens.ts'
+import { goldenModel, relativeDeviation } from './testing/goldens.ts'
 import { ADAM, bits, goldenTrainer, item, liveAdapter, outcomes, results, someDatum } from './testing/harness.ts'
 import { noise, ODD_MODEL, randomWeights } from './testing/random-model.ts'
 import type { Trainer } from './trainer.ts'
@@ -42,6 +42,7 @@ const HELD: readonly LossSpec[] = [
   resolveCatalogueLoss('CrossEntropyLoss', { dft: true }),
 ]
 
+const headOf = (loss: LossSpec) => (entropyWeightOf(loss) > 0 ? 'entropies' : undefined)
 const title = (loss: LossSpec) => `${loss.name} ${JSON.stringify(loss.config)}`
 
 function datum(seed: number, length: number, vocabulary: number, width: number): TrainingDatum {
@@ -78,7 +79,7 @@ describe('the gradient of an adapter', () => {
 
   /** The loss, and the log-probabilities that it comes from. */
   async function lossAt(work: BatchWork) {
-    const batch = packBatch([{ work, first: 0, count: work.datums.length }], false, entropyWeightOf(work.loss) > 0)
+    const batch = packBatch([{ work, first: 0, count: work.datums.length }], false, headOf(work.loss))
     const outputs = await exact.run(batch)
     const part = batch.parts[0] as Batch['parts'][number]
     const logprobs = partLogprobs(part, batch.shape, outputs)
@@ -86,7 +87,7 @@ describe('the gradient of an adapter', () => {
     const rule = lossOf(work.loss.name)
     const overShares = (value: (i: number, at: number) => number) =>
       (work.shares ?? []).reduce((sum, row, i) => row.reduce((s, share, at) => s + share * value(i, at), sum), 0)
-    const entropies = batch.shape.entropy ? partEntropies(part, batch.shape, outputs) : []
+    const entropies = batch.shape.head ? partEntropies(part, batch.shape, outputs) : []
     const bonus = entropyWeightOf(work.loss) * overShares((i, at) => entropies[i]?.[at] ?? 0)
     if (rule.kind !== 'token') return { loss: rule.joint(work.datums, logprobs, config).loss - bonus, logprobs }
     const sum = overShares((i, at) => {
@@ -101,11 +102,7 @@ describe('the gradient of an adapter', () => {
     const plain: BatchWork = { datums, loss, weights, shares: rule.shares?.(datums, loss.config) }
     const { logprobs } = await lossAt(plain)
     const slopes = rule.kind === 'token' ? undefined : rule.joint(datums, logprobs, loss.config).slopes
-    const batch = packBatch(
-      [{ work: { ...plain, slopes }, first: 0, count: datums.length }],
-      true,
-      entropyWeightOf(loss) > 0,
-    )
+    const batch = packBatch([{ work: { ...plain, slopes }, first: 0, count: datums.length }], true, headOf(loss))
     const gradient = new Float64Array(layout.size)
     addGradient(gradient, await exact.run(batch), batch.shape.columns, { weights, column: 0 })
     const largest = gradient.reduce((m, g) => Math.max(m, Math.abs(g)), 0)
@@ -122,6 +119,40 @@ describe('the gradient of an adapter', () => {
     }
   })
 
+  it('of embeddings equals central differences', async () => {
+    const datums = EMBEDDED.map((_, i) => toEmbed(datum(7 * i + 2, 3 + i, model.vocabulary, 1), i))
+    const rule = lossOf('InfonceLoss')
+    if (rule.kind === 'token') throw new Error('InfonceLoss compares rows')
+    const run = async (backward: boolean, slopes?: readonly Float64Array[]) => {
+      const work: BatchWork = { datums, loss: INFONCE, weights, slopes }
+      const batch = packBatch([{ work, first: 0, count: datums.length }], backward, 'embeddings')
+      const outputs = await exact.run(batch)
+      const vectors = partVectors(batch.parts[0] as Batch['parts'][number], batch.shape, outputs)
+      return { outputs, columns: batch.shape.columns, ...rule.joint(datums, vectors, INFONCE.config) }
+    }
+    const start = await run(false)
+    const { outputs, columns, loss } = await run(true, start.slopes)
+    expect(loss).toBeCloseTo(start.loss, 12)
+    const gradient = new Float64Array(layout.size)
+    addGradient(gradient, outputs, columns, { weights, column: 0 })
+    const largest = gradient.reduce((m, g) => Math.max(m, Math.abs(g)), 0)
+    expect(largest).toBeGreaterThan(1e-4)
+    for (const section of layout.sections) {
+      for (const at of [section.a + 1, section.b + 2]) {
+        const kept = weights.params[at] as number
+        const moved = async (step: number) => {
+          weights.params[at] = kept + step
+          return (await run(false)).loss
+        }
+        const difference = ((await moved(1e-5)) - (await moved(-1e-5))) / 2e-5
+        weights.params[at] = kept
+        expect(Math.abs(difference - (gradient[at] as number)) / largest, section.projection).toBeLessThan(1e-7)
+        // The output projection has no part in embeddings.
+        if (section.projection === 'unembed') expect(gradient[at]).toBe(0)
+      }
+    }
+  })
+
   it('has entropies that are those of the whole distribution', async () => {
     const { vocabulary } = model
     const [short] = datumsOf(resolveCatalogueLoss('GRPOLoss')) as [TrainingDatum]
@@ -131,7 +162,7 @@ describe('the gradient of an adapter', () => {
       loss: resolveLoss('cross_entropy'),
       weights,
     }
-    const batch = packBatch([{ work, first: 0, count: 1 }], false, true)
+    const batch = packBatch([{ work, first: 0, count: 1 }], false, 'entropies')
     const outputs = await exact.run(batch)
     const part = batch.parts[0] as Batch['parts'][number]
     const [logprobs] = partLogprobs(part, batch.shape, outputs) as [Float64Array]
@@ -142,6 +173,16 @@ describe('the gradient of an adapter', () => {
       expect(found).toBeCloseTo(-row.reduce((sum, l) => sum + Math.exp(l) * l, 0), 12)
     })
   })
+})
+
+/** An anchor and its positive, twice; the second pair has a negative too. */
+const EMBEDDED = [1, 0, 1, 0, 0] as const
+const INFONCE = resolveCatalogueLoss('InfonceLoss', { temperature: 0.5, include_qq: true })
+const toEmbed = (plain: TrainingDatum, i: number): TrainingDatum => ({
+  tokens: plain.tokens,
+  targets: plain.tokens.map((_, at) => (at === plain.tokens.length - 1 ? (EMBEDDED[i] as number) : 0)),
+  mask: Float32Array.from(plain.tokens, (_, at) => (at === plain.tokens.length - 1 ? 1 : 0)),
+  width: 1,
 })
 
 const MODEL = 'llama-tied'
@@ -230,6 +271,35 @@ describe('an operation', () => {
     await narrow.close()
   })
 
+  it('on embeddings brings what belongs together nearer, cut or not, and repeats by its plan', async () => {
+    const narrow = await goldenTrainer(MODEL, { budget: { tokens: 16 } })
+    const [whole, cut] = [liveAdapter(MODEL), liveAdapter(MODEL)]
+    const data = EMBEDDED.map((_, i) => toEmbed(someDatum(5 * i + 1, 6 + i), i))
+    const one = await train(trainer, whole, item(data, { loss: INFONCE }))
+    expect(one.logprobs.map((row) => row.length)).toEqual([0, 0, 0, 0, 0])
+    for (const row of one.embeddings ?? []) {
+      expect(row).toHaveLength(goldenModel(MODEL).config.hidden)
+      expect(row.reduce((sum, x) => sum + x * x, 0)).toBeCloseTo(1, 5)
+    }
+    const work = item(data, { loss: INFONCE })
+    const [parts] = await results(narrow, [
+      { adapter: cut, item: work },
+      { adapter: liveAdapter(MODEL, { seed: '9' }), item: item([someDatum(3, 6)]) },
+    ])
+    expect(parts?.plan.batches.length).toBeGreaterThan(one.plan.batches.length)
+    expect(parts?.loss).toBeCloseTo(one.loss, 5)
+    expect(relativeDeviation(cut.gradient ?? [], whole.gradient ?? [])).toBeLessThan(1e-5)
+    const sum = bits(cut.gradient)
+    cut.dropGradient()
+    const plan = JSON.parse(JSON.stringify(parts?.plan))
+    expect(await train(narrow, cut, { ...work, plan })).toEqual(parts)
+    expect(bits(cut.gradient)).toBe(sum)
+    optimizerStep(whole, { ...ADAM, learningRate: 1e-4 })
+    const after = await train(trainer, whole, item(data, { loss: INFONCE, backward: false }))
+    expect(after.loss).toBeLessThan(one.loss)
+    await narrow.close()
+  })
+
   it('that has no sampling policy but its own has the gradient of advantages as weights', async () => {
     const loss = resolveCatalogueLoss('DRGRPOLoss', { max_completion_length: 1 })
     const [own, weighed] = [liveAdapter(MODEL), liveAdapter(MODEL)]
@@ -253,7 +323,13 @@ describe('an operation', () => {
   })
 
   it.each<[string, string, Record<string, unknown>, (data: TrainingDatum[]) => TrainingDatum[], RegExp]>([
-    ['an odd number of datums for pairs', 'DPOLoss', {}, (d) => d.slice(1), /compares pairs.*there are 3 datums/],
+    [
+      'an odd number of datums for pairs',
+      'DPOLoss',
+      {},
+      (d) => d.slice(1),
+      /DPOLoss: the loss compares pairs.*there are 3 datums/,
+    ],
     ['a pair without a reference', 'DPOLoss', {}, without('ref_logps'), /datum 0: ref_logps is missing/],
     [
       'a penalty without a reference',
@@ -265,6 +341,7 @@ describe('an operation', () => {
     ['no advantages', 'GRPOLoss', {}, without('advantages'), /advantages is missing.*labels, advantages/],
     ['no mask', 'SimPOLoss', {}, without('mask'), /labels is missing/],
     ['a mask of halves', 'CPOLoss', {}, half, /mask has 0.5 at element 0/],
+    ['rows that are no embeddings', 'InfonceLoss', {}, (d) => d, /labels mark 9 positions; an embedding is of one/],
     ['one token of a teacher', 'GKDLoss', {}, teacher, /1 token a position; distributions need at least 2/],
   ])('is refused for %s', async (_, name, kwargs, change, message) => {
     const adapter = liveAdapter(MODEL)

@@ -42,7 +42,7 @@ describe('the embedded engine', () => {
       maxContext: 512,
       endTokens: [2],
       losses: ['cross_entropy', 'importance_sampling', 'ppo', 'cispo', 'dro', 'gspo'],
-      lossKinds: ['token', 'sequence', 'pair', 'entropy'],
+      lossKinds: ['token', 'sequence', 'pair', 'entropy', 'embedding'],
       maxRank: 128,
     })
     expect(info.runtime).toMatch(/^onnxruntime-node 1\.30\.0, .*threads 2/)

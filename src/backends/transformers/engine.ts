@@ -47,7 +47,7 @@ import { mappedWeights } from './weights.ts'
 
 /** Highest rank that can be trained and sampled. */
 const MAX_RANK = MAX_COLUMNS
-const LOSS_KINDS: readonly LossKind[] = ['token', 'sequence', 'pair', 'entropy']
+const LOSS_KINDS: readonly LossKind[] = ['token', 'sequence', 'pair', 'entropy', 'embedding']
 
 /**
  * Opens a model: ready when a training graph has run and the decoding graphs are there. Throws INVALID_MODEL or

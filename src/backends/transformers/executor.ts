@@ -48,7 +48,7 @@ export class Executor {
     const { projections, columns } = batch.shape
     const groups = batch.parts.map(({ work, place }) => ({ weights: work.weights, column: place.column }))
     const outputs: Record<string, Values> = await runner.run({
-      ...batchFeeds(batch, type, this.#rotary(batch.shape.span), this.model.slidingWindow),
+      ...batchFeeds(batch, type, this.#rotary(batch.shape.span), this.model),
       ...stackAdapters(this.model, type, projections, columns, groups),
     })
     return outputs as Record<string, Floats>
@@ -59,9 +59,9 @@ export class Executor {
   }
 
   /** Makes the session of a graph and runs it once: one token of nobody. */
-  async warm({ projections, backward, entropy = false }: GraphKey): Promise<void> {
+  async warm(key: GraphKey): Promise<void> {
     const sizes = { tokens: 1, columns: 1, graded: 1, scored: 1, width: 1, spans: [0], span: 1 }
-    await this.run({ shape: { projections, backward, entropy, ...sizes }, parts: [] })
+    await this.run({ shape: { ...key, ...sizes }, parts: [] })
   }
 
   #session(key: GraphKey): Promise<Runner> {

@@ -2,6 +2,7 @@
 // What it gathered reaches the adapter when it is whole, or never. A token loss takes one pass over the datums, a joint loss
 // with a gradient two: the first one scores, the second takes the slopes backward. Knows nothing of its neighbours.
 
+import { unitVector } from '../../catalogue/losses/infonce.ts'
 import type { EngineFailure, LossSpec, Outcome, TrainingDatum, TrainingItem, TrainingResult } from '../backend.ts'
 import { checkDatums, type DatumLimits } from '../datum-check.ts'
 import { engineError, toFailure } from '../engine-errors.ts'
@@ -9,8 +10,9 @@ import type { Share } from '../fair-queue.ts'
 import { entropyWeightOf, lossOf, type TokenLoss } from '../losses.ts'
 import type { Adapter } from './adapter.ts'
 import { type Batch, type Part, targetInputs } from './batch.ts'
-import { partEntropies, partLogprobs } from './batch-arrays.ts'
+import { partEntropies, partLogprobs, partVectors } from './head-rows.ts'
 import { type BatchRecord, batchRecord, checkPlan, PLAN_VERSION, type PlannedWork, recordedBatch } from './plan.ts'
+import type { HeadExtra } from './training-graph.ts'
 import { addGradient, type Floats } from './training-stacks.ts'
 
 export class Operation implements PlannedWork {
@@ -19,8 +21,7 @@ export class Operation implements PlannedWork {
   readonly weights: Adapter
   next = 0
   slopes: readonly Float64Array[] | undefined
-  /** Whether its loss rewards entropy. */
-  readonly entropy: boolean
+  readonly head: HeadExtra | undefined
   /** Null before anybody asked. */
   #shares: readonly Float64Array[] | undefined | null = null
   /** The passes over the datums: whether each computes a gradient. */
@@ -31,8 +32,8 @@ export class Operation implements PlannedWork {
   readonly #runtime: string
   /** Made when the first datum has a gradient: what waits takes no memory for it. */
   #gradient: Float32Array | null = null
-  /** Of the first pass, in the graph's precision. */
-  readonly #logprobs: Float64Array[] = []
+  /** Of the first pass, in the graph's precision: log-probabilities, or the vectors that embeddings are the directions of. */
+  readonly #scores: Float64Array[] = []
   /** Of the first pass; stays empty where the loss has no use for them. */
   readonly #entropies: Float64Array[] = []
   readonly #records: BatchRecord[] = []
@@ -43,7 +44,7 @@ export class Operation implements PlannedWork {
     this.datums = item.datums
     this.loss = item.loss
     this.#passes = item.backward && lossOf(item.loss.name).kind !== 'token' ? [false, true] : [item.backward]
-    this.entropy = entropyWeightOf(item.loss) > 0
+    this.head = headOf(item.loss)
     this.weights = adapter
     this.#runtime = runtime
   }
@@ -110,8 +111,9 @@ export class Operation implements PlannedWork {
   take({ shape }: Batch<Operation>, part: Part<Operation>, outputs: Readonly<Record<string, Floats>>): void {
     const { place } = part
     if (this.#pass === 0) {
-      this.#logprobs.push(...partLogprobs(part, shape, outputs))
-      if (shape.entropy) this.#entropies.push(...partEntropies(part, shape, outputs))
+      const scored = this.head === 'embeddings' ? partVectors : partLogprobs
+      this.#scores.push(...scored(part, shape, outputs))
+      if (this.head === 'entropies') this.#entropies.push(...partEntropies(part, shape, outputs))
     }
     if (shape.backward) {
       this.#gradient ??= new Float32Array(this.weights.layout.size)
@@ -135,12 +137,12 @@ export class Operation implements PlannedWork {
     const bonus = this.#entropyBonus()
     if (rule.kind === 'token') {
       this.datums.forEach((datum, i) => {
-        this.#lossSum += tokenLossSum(datum, this.#logprobs[i] as Float64Array, rule, config, this.shares?.[i])
+        this.#lossSum += tokenLossSum(datum, this.#scores[i] as Float64Array, rule, config, this.shares?.[i])
       })
       this.#lossSum -= bonus
       return
     }
-    const { loss, slopes } = rule.joint(this.datums, this.#logprobs, config)
+    const { loss, slopes } = rule.joint(this.datums, this.#scores, config)
     this.#lossSum = loss - bonus
     this.slopes = slopes
     const areFinite = slopes.every((row) => row.every(Number.isFinite))
@@ -163,10 +165,24 @@ export class Operation implements PlannedWork {
     if (this.#failure) return { operation, error: this.#failure }
     if (this.#gradient) this.weights.addGradient(this.#gradient)
     const plan = { version: PLAN_VERSION, runtime: this.#runtime, batches: this.#records }
-    const [logprobs, entropies] = [this.#logprobs, this.#entropies].map((rows) => rows.map((r) => Float32Array.from(r)))
-    const result = { logprobs: logprobs as Float32Array[], loss: this.#lossSum, plan }
-    return { operation, result: this.entropy ? { ...result, entropies: entropies as Float32Array[] } : result }
+    return { operation, result: { ...this.#answers(), loss: this.#lossSum, plan } }
   }
+
+  /** What the first pass found, as float32. */
+  #answers(): Omit<TrainingResult, 'loss' | 'plan'> {
+    const rounded = (rows: readonly Float64Array[]) => rows.map((row) => Float32Array.from(row))
+    if (this.head === 'embeddings') {
+      return { logprobs: this.datums.map(() => new Float32Array()), embeddings: rounded(this.#scores.map(unitVector)) }
+    }
+    const logprobs = rounded(this.#scores)
+    return this.head === 'entropies' ? { logprobs, entropies: rounded(this.#entropies) } : { logprobs }
+  }
+}
+
+/** What a loss needs of the head besides log-probabilities, or instead. */
+function headOf(loss: LossSpec): HeadExtra | undefined {
+  if (lossOf(loss.name).kind === 'embedding') return 'embeddings'
+  return entropyWeightOf(loss) > 0 ? 'entropies' : undefined
 }
 
 /** Sum of a token loss over a datum's targets. */

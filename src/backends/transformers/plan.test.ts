@@ -78,7 +78,7 @@ describe('a batch', () => {
           free,
         )
         const tables = { cos: { data: new Float32Array(0), dims: [0] }, sin: { data: new Float32Array(0), dims: [0] } }
-        const feeds = batchFeeds({ shape, parts }, 'float32', tables)
+        const feeds = batchFeeds({ shape, parts }, 'float32', tables, { hidden: 1 })
         const values = (name: string) => [...(feeds[name]?.data ?? [])].map(Number)
         const [layout, place, graded, scored] = ['layout', 'place', 'graded', 'scored'].map(values) as number[][]
         expect(place?.map((p) => layout?.[p])).toEqual(Array.from({ length: shape.tokens }, (_, i) => i))
@@ -88,7 +88,7 @@ describe('a batch', () => {
         for (const part of parts) {
           const record = JSON.parse(JSON.stringify(batchRecord(shape, part.place)))
           expect(recordedBatch(record, part.work)).toEqual({ shape, parts: [part] })
-          const alone = batchFeeds(recordedBatch(record, part.work), 'float32', tables)
+          const alone = batchFeeds(recordedBatch(record, part.work), 'float32', tables, { hidden: 1 })
           expect(alone.layout).toEqual(feeds.layout)
           expect(new Set([...(alone.graded?.data ?? [])]).size).toBe(shape.graded)
         }

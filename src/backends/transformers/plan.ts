@@ -7,6 +7,7 @@ import type { TrainingPlan } from '../backend.ts'
 import { engineError } from '../engine-errors.ts'
 import { PROJECTIONS } from './adapter-layout.ts'
 import { type Batch, type BatchShape, type BatchWork, type Place, packBatch } from './batch.ts'
+import type { HeadExtra } from './training-graph.ts'
 
 export const PLAN_VERSION = 1
 
@@ -22,8 +23,7 @@ export interface Budget {
 export interface PlannedWork extends BatchWork {
   /** Whether the present pass over the datums computes a gradient. */
   readonly backward: boolean
-  /** Whether it needs entropies. */
-  readonly entropy?: boolean
+  readonly head?: HeadExtra | undefined
   /** Datums that this pass has done or under way. */
   readonly next: number
   /** Its batches hold nobody else's datums. */
@@ -46,7 +46,7 @@ export function nextBatch<W extends PlannedWork>(
   for (const work of works) {
     if (leader === undefined) {
       leader = work
-      size = { ...size, backward: work.backward, ...(work.entropy && { entropy: true }) }
+      size = { ...size, backward: work.backward, ...(work.head && { head: work.head }) }
     } else {
       if (leader.alone || work.alone) break
       if (!isOfOneGraph(work, leader)) passedOver.add(work.weights)
@@ -72,11 +72,11 @@ export function nextBatch<W extends PlannedWork>(
     if (work.next + count < work.datums.length) break
   }
   if (!leader) throw new RangeError('no work to plan')
-  return packBatch(ranges, leader.backward, leader.entropy)
+  return packBatch(ranges, leader.backward, leader.head)
 }
 
-const isOfOneGraph = (a: Pick<PlannedWork, 'backward' | 'entropy'>, b: Pick<PlannedWork, 'backward' | 'entropy'>) =>
-  a.backward === b.backward && (a.entropy ?? false) === (b.entropy ?? false)
+type Pass = Pick<PlannedWork, 'backward' | 'head'>
+const isOfOneGraph = (a: Pass, b: Pass) => a.backward === b.backward && a.head === b.head
 
 export interface BatchSize {
   readonly tokens: number
@@ -84,13 +84,16 @@ export interface BatchSize {
   readonly columns: number
   readonly width: number
   readonly backward: boolean
-  readonly entropy?: boolean
+  readonly head?: HeadExtra
 }
+
+/** In the order of their numbers in records. */
+const HEADS: readonly (HeadExtra | undefined)[] = [undefined, 'entropies', 'embeddings']
 
 /** A batch and one operation's place in it, as compact JSON. */
 export type BatchRecord = readonly [
   projections: number,
-  /** Bit 0: with gradients. Bit 1: with entropies. */
+  /** Bit 0: with gradients. From bit 1 on: the place of its head in HEADS. */
   graph: number,
   sizes: readonly [tokens: number, columns: number, graded: number, scored: number, width: number, span: number],
   spans: readonly number[],
@@ -101,7 +104,7 @@ export function batchRecord(shape: BatchShape, place: Place): BatchRecord {
   const mask = shape.projections.reduce((bits, p) => bits | (1 << PROJECTIONS.indexOf(p)), 0)
   return [
     mask,
-    (shape.backward ? 1 : 0) | (shape.entropy ? 2 : 0),
+    (shape.backward ? 1 : 0) | (HEADS.indexOf(shape.head) << 1),
     [shape.tokens, shape.columns, shape.graded, shape.scored, shape.width, shape.span],
     shape.spans,
     [place.first, place.count, place.token, place.graded, place.scored, place.column],
@@ -114,6 +117,7 @@ const areNumbers = (values: unknown, length?: number) =>
 function isBatchRecord(record: unknown): record is BatchRecord {
   if (!Array.isArray(record) || record.length !== 5) return false
   const [mask, graph, sizes, spans, place] = record
+  if (!(graph >= 0 && graph < 2 * HEADS.length)) return false
   return areNumbers([mask, graph]) && areNumbers(sizes, 6) && areNumbers(spans) && areNumbers(place, 6)
 }
 
@@ -121,12 +125,13 @@ function isBatchRecord(record: unknown): record is BatchRecord {
 export function recordedBatch<W extends BatchWork>(record: BatchRecord, work: W): Batch<W> {
   const [mask, graph, sizes, spans, at] = record
   const [tokens, columns, graded, scored, width, span] = sizes
+  const head = HEADS[graph >> 1]
   const [first, count, token, gradedAt, scoredAt, column] = at
   return {
     shape: {
       projections: PROJECTIONS.filter((_, i) => mask & (1 << i)),
       backward: (graph & 1) === 1,
-      ...(graph & 2 && { entropy: true }),
+      ...(head && { head }),
       tokens,
       columns,
       graded,
@@ -146,7 +151,7 @@ export function recordedBatch<W extends BatchWork>(record: BatchRecord, work: W)
 export function checkPlan(
   plan: TrainingPlan,
   runtime: string,
-  work: Pick<PlannedWork, 'datums' | 'weights' | 'loss' | 'entropy'>,
+  work: Pick<PlannedWork, 'datums' | 'weights' | 'loss' | 'head'>,
   passes: readonly boolean[],
 ): void {
   const refuse: (reason: string) => never = (reason) => {
@@ -161,7 +166,7 @@ export function checkPlan(
     const { first = -1, count = 0, token = 0, column = 0 } = parts[0]?.place ?? {}
     const length = work.datums.slice(first, first + count).reduce((sum, d) => sum + d.tokens.length, 0)
     const fits = token + length <= shape.tokens && column + work.weights.layout.rank <= shape.columns
-    const isSameGraph = isOfOneGraph(shape, { backward: passes[pass] ?? false, entropy: work.entropy ?? false })
+    const isSameGraph = isOfOneGraph(shape, { backward: passes[pass] ?? false, head: work.head })
     if (first !== next || !fits || !isSameGraph || pass >= passes.length) refuse('it is of another operation')
     next = first + count
     if (next === work.datums.length) [next, pass] = [0, pass + 1]

@@ -167,7 +167,7 @@ export class Trainer {
     if (batch.parts.length === 1 || isSound(attempt)) this.#conclude(batch, attempt)
     else {
       for (const { work, place } of batch.parts) {
-        const lone = packBatch([{ work, ...place }], work.backward, work.entropy)
+        const lone = packBatch([{ work, ...place }], work.backward, work.head)
         this.#conclude(lone, await this.#compute.run(() => this.#attempt(lone)))
       }
     }
@@ -212,8 +212,8 @@ export class Trainer {
   #checkMemory({ shape, parts }: Batch<Operation>): void {
     const [part] = parts
     if (part?.place.count !== 1) return
-    const { tokens, columns, width, backward, entropy, span } = shape
-    const needed = this.#estimate({ tokens, longest: span, columns, width, backward, ...(entropy && { entropy }) })
+    const { tokens, columns, width, backward, head, span } = shape
+    const needed = this.#estimate({ tokens, longest: span, columns, width, backward, ...(head && { head }) })
     if (needed <= this.#budget.bytes) return
     throw engineError(
       'OUT_OF_MEMORY',

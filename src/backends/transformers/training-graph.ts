@@ -15,12 +15,17 @@ export interface GraphKey {
   /** Projections with a low-rank term, in the order of PROJECTIONS. */
   readonly projections: readonly Projection[]
   readonly backward: boolean
-  /** Entropies are outputs and have gradients. Most losses have no use for them, and they take time. */
-  readonly entropy?: boolean
+  readonly head?: HeadExtra
 }
 
-export function graphKeyText({ projections, backward, entropy }: GraphKey): string {
-  return `${backward ? 'backward' : 'forward'}${entropy ? ' entropy' : ''} ${projections.join(',')}`
+/**
+ * What the head gives beside or instead of log-probabilities, and takes gradients of. Most losses have no use for it, and it
+ * takes time: hence graphs of their own.
+ */
+export type HeadExtra = 'entropies' | 'embeddings'
+
+export function graphKeyText({ projections, backward, head }: GraphKey): string {
+  return `${backward ? 'backward' : 'forward'}${head ? ` ${head}` : ''} ${projections.join(',')}`
 }
 
 /** Layers up to which all graphs are made in a blink. */
@@ -41,7 +46,8 @@ export function graphOrder(layers: number): readonly [GraphKey, GraphKey] {
  * projection p.A [layers, C, in] and p.B [layers, C, out], scored [F], scored.targets [F, K]; for backward also
  * graded [R], graded.targets [R, K], loss [numbers, R, K].
  * Outputs: scored.logprobs [F, K], graded.logprobs [R, K], p.A.grad and p.B.grad shaped as their inputs; with entropies also
- * scored.entropies [F, 1] and graded.entropies [R, 1].
+ * scored.entropies [F, 1] and graded.entropies [R, 1]. With embeddings the head's inputs are graded [R] and, for backward,
+ * embeddings.grad [R, hidden], its output embeddings [R, hidden].
  */
 export function trainingGraph(
   config: DecoderConfig,
@@ -67,8 +73,13 @@ export function trainingGraph(
   let x = ad.op('Gather', [weights.use(graph, 'model.embed_tokens.weight', [vocabulary, hidden]), ids])
   for (let layer = 0; layer < config.layers; layer++) x = decoderLayer(context, layer, x)
   const h = ad.rmsNorm(x, weights.use(graph, 'model.norm.weight', [hidden]), config.rmsEpsilon)
+  if (key.head === 'embeddings') {
+    embed(ad, h, hidden, key.backward)
+    if (key.backward) stacks.output()
+    return graph
+  }
   const pair = stacks.pair('unembed', 0)
-  const head: HeadContext = { ad, config, weights, vocabularyBlock, pair, entropy: key.entropy ?? false }
+  const head: HeadContext = { ad, config, weights, vocabularyBlock, pair, entropy: key.head === 'entropies' }
 
   score(head, h, share, 'scored', 'F')
   if (key.backward) {
@@ -106,6 +117,17 @@ function score(head: HeadContext, h: Value, share: ColumnShare, name: 'scored' |
     graph.output(graph.alias(forward.entropy, `${name}.entropies`), ad.type, [axis, 1])
   }
   return { rows, share: rowShare, forward }
+}
+
+/** The hidden states of the rows listed in `graded`, and the way back from their gradients. */
+function embed(ad: Autodiff, h: Value, hidden: number, backward: boolean): void {
+  const { graph, type } = ad
+  const rows = ad.pickRows(h, graph.input('graded', 'int64', ['R']))
+  graph.output(graph.alias(rows, 'embeddings'), type, ['R', hidden])
+  if (!backward) return
+  const gradient = graph.input('embeddings.grad', type, ['R', hidden])
+  ad.accumulate(rows, () => gradient)
+  ad.backward()
 }
 
 /** The stacked adapters of all layers as graph inputs, and their gradients as outputs of the same shapes. */

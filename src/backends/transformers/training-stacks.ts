@@ -93,7 +93,9 @@ export function addGradient(
   const { rank, sections } = weights.layout
   for (const section of sections) {
     for (const side of SIDES) {
-      const gradient = outputs[`${section.projection}.${side}.grad`] as Floats
+      const gradient = outputs[`${section.projection}.${side}.grad`] as Floats | undefined
+      // A run with embeddings does not reach the output projection.
+      if (!gradient) continue
       const { offset, width } = sideOf(section, side)
       const size = rank * width
       for (let layer = 0; layer < section.layers; layer++) {

@@ -8,6 +8,7 @@ import { bnpo, drGrpo, grpo, ppo } from './clipped.ts'
 import { chunkedCrossEntropy, crossEntropy, ligerCrossEntropy } from './cross-entropy.ts'
 import { dpo } from './dpo.ts'
 import { gkd } from './gkd.ts'
+import { infonce } from './infonce.ts'
 import { gspo, sapo } from './joint-policy.ts'
 import type { CatalogueLoss, LossDatum, Settings } from './loss.ts'
 import { cpo, orpo, simpo } from './reference-free.ts'
@@ -29,6 +30,7 @@ export const CATALOGUE_LOSSES = {
   CPOLoss: cpo,
   ORPOLoss: orpo,
   GKDLoss: gkd,
+  InfonceLoss: infonce,
 } as const satisfies Readonly<Record<string, CatalogueLoss>>
 
 export type CatalogueLossName = keyof typeof CATALOGUE_LOSSES
@@ -39,13 +41,9 @@ export const catalogueLoss = (name: CatalogueLossName): CatalogueLoss => CATALOG
 
 /** Classes of Twinkle's that are refused, with their short names and why. */
 export const REFUSED_LOSSES: Readonly<Record<string, { readonly key: string; readonly reason: string }>> = {
-  InfonceLoss: {
-    key: 'infonce',
-    reason: 'it compares hidden states, and engines here give gradients of log-probabilities alone',
-  },
   MSELoss: {
     key: 'mse',
-    reason: 'it is a loss of raw outputs, and engines here give gradients of log-probabilities alone',
+    reason: 'it is a loss of raw outputs, and engines here give gradients of log-probabilities and embeddings alone',
   },
   PPOValueLoss: {
     key: 'ppo_value',

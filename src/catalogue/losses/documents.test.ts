@@ -25,7 +25,7 @@ function argumentsOf(name: string): string[] {
 }
 
 /** Flags are 0 and 1 within, and false and true without. */
-const FLAGS = ['dft', 'reference_free']
+const FLAGS = ['dft', 'reference_free', 'use_batch', 'mask_fake_negative', 'include_qq', 'include_dd']
 /** What has no place in the settings: it changes no number, or has one value only. */
 const NO_SETTING: Readonly<Record<string, string>> = {
   chunk_size: 'without effect',
@@ -34,6 +34,7 @@ const NO_SETTING: Readonly<Record<string, string>> = {
 }
 
 function argumentText(name: string, argument: string): string {
+  if (argument === 'hard_negatives') return 'hard_negatives null'
   if (argument === 'epsilon_high') return 'epsilon_high (as epsilon)'
   const value = resolveCatalogueLoss(name).config[argument]
   if (value === undefined) return `${argument} (${NO_SETTING[argument]})`

@@ -1,6 +1,7 @@
 // What a loss of the catalogue is. Each is one formula over the positions that count (those whose label is not ignored), with
-// its own normalisation: the engine only adds up. Two kinds of them exist besides `token`: those whose slopes depend on the
-// log-probabilities of a whole sequence, and those that compare pairs of sequences. Knows no formula and no engine.
+// its own normalisation: the engine only adds up. Three kinds of them exist besides `token`: those whose slopes depend on the
+// log-probabilities of a whole sequence, those that compare pairs of sequences, and those that compare embeddings. Knows no
+// formula and no engine.
 
 import type { Arguments } from '../arguments.ts'
 import type { LossNumbers } from './numbers.ts'
@@ -22,6 +23,7 @@ export const WIRE_NAMES: Readonly<Record<CatalogueInput, string>> = {
 /** One sequence of N positions; all are [N] but the teacher's, which is [N, width] as the targets are. */
 export interface LossDatum {
   readonly width: number
+  readonly targets?: Int32Array
   /** 1 where the position counts, 0 where its label is ignored. */
   readonly mask?: Float32Array
   /** Of the policy that sampled. Absent: the policy is the one being trained, and every ratio is 1. */
@@ -59,6 +61,8 @@ interface LossTraits<S extends Settings> {
   reduction(settings: S): 'sum' | 'mean'
   /** What is wrong with a datum beyond sizes and missing tensors: a sentence, or undefined. */
   problem?(datum: LossDatum, settings: S): string | undefined
+  /** The same of all datums of an operation together. */
+  problemOfAll?(datums: readonly LossDatum[], settings: S): string | undefined
   /** Per datum [N]: what each position's term is multiplied by. 0 where a position does not count. */
   shares(datums: readonly LossDatum[], settings: S): Float64Array[]
   /** Weight of the entropy that each position's term is lowered by. Absent: none. */
@@ -74,16 +78,17 @@ export interface TokenCatalogueLoss<S extends Settings> extends LossTraits<S> {
 
 export interface JointOutcome {
   readonly loss: number
-  /** Per datum, of its log-probabilities' shape: d(-loss)/dp. */
+  /** Per datum, of its log-probabilities' shape: d(-loss)/dp; or by the vector that its embedding is the direction of. */
   readonly slopes: Float64Array[]
 }
 
 /**
  * `joint` has all datums of an operation and their log-probabilities, [N] or [N, width] each. `pair`: the datums alternate
- * between the preferred answer and the other one.
+ * between the preferred answer and the other one. `embedding`: instead of log-probabilities come vectors, [hidden] each: the
+ * normalised hidden state at the one position that the datum's mask marks. The target there is the row's label.
  */
 export interface JointCatalogueLoss<S extends Settings> extends LossTraits<S> {
-  readonly kind: 'sequence' | 'pair'
+  readonly kind: 'sequence' | 'pair' | 'embedding'
   joint(datums: readonly LossDatum[], logprobs: readonly Float64Array[], settings: S): JointOutcome
 }
 

@@ -21,6 +21,13 @@ interface GoldenCase {
   /** By row: [N], or [N][K] for the teacher's. */
   readonly gradient: readonly (number | number[])[][]
 }
+interface EmbeddingCase {
+  readonly kwargs: Record<string, unknown>
+  /** 1 begins a group. */
+  readonly labels: readonly number[]
+  readonly value: number
+  readonly gradient: Rows
+}
 type Rows = readonly (readonly number[])[]
 
 const golden = JSON.parse(readFileSync(new URL('goldens/losses.json', import.meta.url), 'utf8')) as {
@@ -33,6 +40,8 @@ const golden = JSON.parse(readFileSync(new URL('goldens/losses.json', import.met
   readonly student: readonly Rows[]
   readonly teacher: readonly Rows[]
   readonly cases: readonly GoldenCase[]
+  readonly vectors: Rows
+  readonly embeddings: readonly EmbeddingCase[]
 }
 
 function datumsOf(inputs: readonly string[]): LossDatum[] {
@@ -131,7 +140,38 @@ describe.each(golden.cases.map((c) => [title(c), c] as const))('%s', (_, wanted)
 const isOnPolicy = ({ inputs }: GoldenCase) => !inputs.includes('old') && inputs.includes('advantages')
 
 it('every loss has a reference', () => {
-  expect(new Set(golden.cases.map((c) => c.loss))).toEqual(new Set(Object.keys(CATALOGUE_LOSSES)))
+  expect(new Set([...golden.cases.map((c) => c.loss), 'InfonceLoss'])).toEqual(new Set(Object.keys(CATALOGUE_LOSSES)))
+})
+
+describe.each(golden.embeddings.map((c) => [JSON.stringify(c.kwargs), c] as const))('InfonceLoss %s', (_, wanted) => {
+  const datums = wanted.labels.map(embeddingOf)
+  const { config } = resolveCatalogueLoss('InfonceLoss', wanted.kwargs)
+  const vectors = golden.vectors.slice(0, datums.length).map((row) => Float64Array.from(row))
+  const found = CATALOGUE_LOSSES.InfonceLoss.joint(datums, vectors, config as never)
+
+  it('has the value and the derivatives of the formula', () => {
+    expect(found.loss).toBeCloseTo(wanted.value, 12)
+    wanted.gradient.forEach((row, i) => {
+      row.forEach((slope, at) => {
+        expect(-(found.slopes[i]?.[at] as number)).toBeCloseTo(slope, 12)
+      })
+    })
+  })
+})
+
+const embeddingOf = (label: number): LossDatum => ({
+  width: 1,
+  mask: Float32Array.of(1),
+  targets: Int32Array.of(label),
+})
+
+it.each<[string, number[], Record<string, unknown>, RegExp]>([
+  ['that begin without an anchor', [0, 1, 0], {}, /begin with 0/],
+  ['with an anchor alone', [1, 0, 1], {}, /group of row 2 has 1 rows, but needs an anchor, a positive$/],
+  ['without negatives, where their number is given', [1, 0, 0, 1, 0], { hard_negatives: 2 }, /row 3 .*and a negative$/],
+])('InfonceLoss refuses rows %s', (_, labels, kwargs, sentence) => {
+  const { config } = resolveCatalogueLoss('InfonceLoss', kwargs)
+  expect(catalogueLoss('InfonceLoss').problemOfAll?.(labels.map(embeddingOf), config)).toMatch(sentence)
 })
 
 it('sums say how many tokens they counted, means that they are means', () => {

@@ -24,6 +24,10 @@ export const PAIR_TRAITS = {
   kind: 'pair',
   soft: false,
   reduction: (): 'mean' => 'mean',
+  problemOfAll: (datums: readonly LossDatum[]) =>
+    datums.length % 2
+      ? `the loss compares pairs, the preferred answer first, but there are ${datums.length} datums`
+      : undefined,
   // The losses count pairs, not tokens: shares are for what is counted alone.
   shares: tokenMean,
 } as const

@@ -116,6 +116,25 @@ it.each<[string, RowInputs, RegExp]>([
   )
 })
 
+describe('rows to embed', () => {
+  const INFONCE = resolveCatalogueLoss('InfonceLoss')
+  it('have one label, which lies at their end', () => {
+    const [anchor, positive] = rowDatums(
+      INFONCE,
+      [
+        { input_ids: [5, 6, 7], labels: [1] },
+        { input_ids: [8], labels: 0 },
+      ],
+      {},
+    )
+    expect(anchor).toMatchObject({ targets: Int32Array.of(0, 0, 1), mask: Float32Array.of(0, 0, 1), width: 1 })
+    expect(positive).toMatchObject({ targets: Int32Array.of(0), mask: Float32Array.of(1) })
+  })
+  it.each([[[2]], [[1, 0]], [[]], ['1'], [undefined]])('cannot have the labels %j', (labels) => {
+    expect(() => rowDatums(INFONCE, [{ input_ids: [5], labels }], {})).toThrow(/labels\[0\]/)
+  })
+})
+
 it.each([
   [{ input_ids: 'abc', labels: [1] }, /input_ids\[0\]/],
   [{ input_ids: [1.5], labels: [1] }, /input_ids\[0\]/],

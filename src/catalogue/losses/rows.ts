@@ -6,7 +6,10 @@ import { CatalogueError } from '../catalogue-error.ts'
 import { type CatalogueLossSpec, catalogueLoss } from './catalogue.ts'
 import type { LossDatum } from './loss.ts'
 
-/** `labels` are shifted already: the one at a position is the token to predict there, or the loss's ignore_index. */
+/**
+ * `labels` are shifted already: the one at a position is the token to predict there, or the loss's ignore_index. For losses of
+ * embeddings there is one label, 1 for an anchor and 0 for what follows it, and the embedding is that of the last position.
+ */
 export interface LossRow {
   readonly input_ids: unknown
   readonly labels: unknown
@@ -46,7 +49,8 @@ export function rowDatums(
   const advantages = has('advantages', inputs.advantages) ? byRow('advantages', inputs.advantages) : undefined
   const teacher = loss.soft ? teacherOf(name, inputs, rows.length) : undefined
   return rows.map((row, i) => {
-    const plain = plainDatum(name, i, row, config.ignore_index as number)
+    const plain =
+      loss.kind === 'embedding' ? embeddingDatum(name, i, row) : plainDatum(name, i, row, config.ignore_index as number)
     const laidOut = (key: string, values: readonly unknown[] | undefined) =>
       values && byPosition(name, `${key}[${i}]`, values[i], plain.mask)
     const old = laidOut('old_logps', logprobs)
@@ -71,6 +75,19 @@ function plainDatum(loss: string, row: number, { input_ids, labels }: LossRow, i
     tokens: Int32Array.from(input_ids),
     targets: Int32Array.from(labels, (label) => (label === ignored ? 0 : label)),
     mask: Float32Array.from(labels, (label) => (label === ignored ? 0 : 1)),
+    width: 1,
+  }
+}
+
+function embeddingDatum(loss: string, row: number, { input_ids, labels }: LossRow) {
+  if (!isTokens(input_ids) || input_ids.length === 0) throw invalid(loss, `input_ids[${row}]`, 'a list of token ids')
+  const label = Array.isArray(labels) && labels.length === 1 ? labels[0] : labels
+  if (label !== 0 && label !== 1) throw invalid(loss, `labels[${row}]`, '[1] for an anchor or [0] for what follows it')
+  const atEnd = (value: number) => Array.from(input_ids, (_, at) => (at === input_ids.length - 1 ? value : 0))
+  return {
+    tokens: Int32Array.from(input_ids),
+    targets: Int32Array.from(atEnd(label)),
+    mask: Float32Array.from(atEnd(1)),
     width: 1,
   }
 }

@@ -9,6 +9,7 @@ import { type Fetch, Http } from './http.ts'
 import { consoleTell, type Tell } from './messages.ts'
 import { NEVER, OUTER_ONLY } from './retry.ts'
 import { repeat } from './timing.ts'
+import { transport } from './transport.ts'
 import { PROTOCOL_VERSION } from './version.ts'
 
 export interface ConnectionOptions {
@@ -48,7 +49,8 @@ export class Connection {
   #stopRefresh: (() => void) | undefined
 
   /** Throws TinkerError without a key, for a key that is none, or for a URL that is none. */
-  constructor(options: ConnectionOptions = {}) {
+  constructor(given: ConnectionOptions = {}) {
+    const options = transport.connect(given)
     this.tell = options.onMessage ?? consoleTell
     this.zstd = options.zstd
     const apiKey = options.apiKey || variable('TINKER_API_KEY')

@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import sinon from 'sinon'
 import { afterEach, describe, expect, it } from 'vitest'
+import { tinker_public as pb } from '../../generated/tinker-proto.js'
 import {
   ConnectionError,
   InternalServerError,
@@ -199,6 +200,29 @@ describe('waiting for a result', () => {
     const damaged = await failing(training.forwardBackward([datum], 'cross_entropy'))
     expect(damaged).toBeInstanceOf(UnexpectedAnswerError)
     expect(damaged.message).toMatch(/no ForwardBackwardOutput.*Next: ask again/)
+  })
+})
+
+describe('a result that claims to be larger than anything', () => {
+  const bytesOf = (message: pb.ForwardBackwardOutput.$Properties) => pb.ForwardBackwardOutput.encode(message).finish()
+
+  it('of training is not believed', async () => {
+    const fake = new FakeServer()
+    const training = await fake.client().createLoraTrainingClient({ baseModel: 'm' })
+    fake.on('retrieve_future', () => protobuf(bytesOf({ loss_fn_outputs: [{ num_datums: 2 ** 40 }] })))
+    const error = await failing(training.forwardBackward([datum], 'cross_entropy'))
+    expect(error).toBeInstanceOf(UnexpectedAnswerError)
+    expect(error.message).toContain('claims to be about 1099511627776 data')
+  })
+
+  it('of sampling is not believed', async () => {
+    const topk_prompt_logprobs = { k: 3, length: 2 ** 31 }
+    const bytes = pb.SampleResponse.encode({ sequences: [{}], topk_prompt_logprobs }).finish()
+    const fake = new FakeServer().on('retrieve_future', () => protobuf(bytes))
+    const sampler = await fake.client().createSamplingClient({ baseModel: 'm' })
+    const error = await failing(sampler.sample({ prompt: ModelInput.fromInts([1]) }))
+    expect(error).toBeInstanceOf(UnexpectedAnswerError)
+    expect(error.message).toContain('are not 2147483648 rows of 3')
   })
 })
 

@@ -18,6 +18,7 @@ import { wireJson } from './json.ts'
 import type { Tell } from './messages.ts'
 import { type RetryPolicy, retryDelay, STANDARD } from './retry.ts'
 import { sleep } from './timing.ts'
+import { transport } from './transport.ts'
 import { CLIENT_VERSION, PROTOCOL_VERSION } from './version.ts'
 
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>
@@ -73,7 +74,7 @@ export class Http {
     this.baseUrl = options.baseUrl.replace(/\/+$/, '')
     this.credential = options.credential
     this.headers = options.headers ?? {}
-    this.fetch = options.fetch ?? ((url, init) => globalThis.fetch(url, init))
+    this.fetch = options.fetch ?? ((url, init) => transport.fetch(url, init))
     this.#tell = options.tell
     this.#firstAnswerMs = options.firstAnswerMs ?? FIRST_ANSWER_MS
     this.billing = new BillingPause(options.tell)

@@ -353,10 +353,12 @@ it('reports the start of a session where telemetry is on', async () => {
     events: json.events.map((event) => ({ ...event, timestamp: '2026-11-23T23:36:00.775Z' })),
   }
   const seen: Record<string, unknown>[] = []
+  let headers = new Headers()
   await served(start('sess-1'), { holds: ['/copy_weights'] })
   const fetch = async (url: string, init: RequestInit) => {
     if (!url.endsWith('/telemetry')) return globalThis.fetch(url, init)
     seen.push(JSON.parse(String(init.body)))
+    headers = new Headers(init.headers)
     return Response.json({ status: 'accepted' })
   }
   const service = new ServiceClient({ ...access(), telemetry: true, fetch })
@@ -369,4 +371,6 @@ it('reports the start of a session where telemetry is on', async () => {
   while (seen.length === 0) await new Promise(setImmediate)
   const [sent] = seen
   expect({ ...sent, process_uuid: 'mine' }).toEqual(mine)
+  expect(Number(headers.get('x-stainless-read-timeout'))).toBe(5)
+  expect([headers.has('x-sdk-method'), headers.get('content-type')]).toEqual([false, 'application/json'])
 })

@@ -130,7 +130,7 @@ export class RestClient {
     if (location !== null) {
       const expires = answer.headers.get('expires')
       const end = expires === null ? Date.now() + ARCHIVE_LIFETIME_MS : Date.parse(expires)
-      return { url: location, expires: new Date(end).toISOString() }
+      return { url: new URL(location, answer.url).href, expires: new Date(end).toISOString() }
     }
     const body = parseJson(answer) as Partial<ArchiveUrl> | undefined
     if (typeof body?.url !== 'string') throw new UnexpectedAnswerError(`${answer.url} answered without an address.`)

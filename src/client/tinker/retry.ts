@@ -28,6 +28,8 @@ export function isRetryable(error: unknown): boolean {
   if (!(error instanceof StatusError)) return false
   const advice = error.headers.get('x-should-retry')
   if (advice === 'true' || advice === 'false') return advice === 'true'
+  // A 400 without a word is a proxy's: a server of the protocol says what is wrong.
+  if (error.status === 400 && error.headers.get('content-length') === '0') return true
   return error.status === 408 || error.status === 409 || error.status === 429 || error.status >= 500
 }
 

@@ -42,7 +42,7 @@ export async function createSampler(
   method: string,
   options: SamplingOptions,
 ): Promise<SamplingClient> {
-  if ('modelPath' in source && !source.modelPath.startsWith('tinker://')) {
+  if ('modelPath' in source && !/^(tinker|twinkle):\/\//.test(source.modelPath)) {
     throw new TinkerError(`modelPath ${JSON.stringify(source.modelPath)} does not begin with tinker://.`)
   }
   const { id } = await session.open()

@@ -4,9 +4,8 @@ import type { RequestBody } from '../../generated/operations.ts'
 import { tinker_public as pb } from '../../generated/tinker-proto.js'
 import { TinkerError, UnexpectedAnswerError } from './errors.ts'
 import type { ModelInputChunk } from './model-input.ts'
-import { decodeFloat32, decodeInt32, decodeTensor, tensorJson } from './tensor-wire.ts'
+import { decodeFloat32, decodeInt32, decodeMessage, decodeTensor, tensorJson } from './tensor-wire.ts'
 import type { Tensor } from './tensors.ts'
-import { decodeMessage } from './training-wire.ts'
 import type { SampledSequence, SampleRequest, SampleResponse, SamplingParams, TopLogprobs } from './types.ts'
 
 type SampleBody = RequestBody<'asample'>
@@ -108,7 +107,14 @@ export function decodeSampleResponse(
   sequenceIds: readonly string[] | undefined,
   request: Pick<SampleRequest, 'promptAltTokensK' | 'promptLogprobsLastN'> = {},
 ): SampleResponse {
-  const message = decodeMessage('SampleResponse', () => pb.SampleResponse.decode(bytes))
+  return decodeMessage('SampleResponse', () => readSample(pb.SampleResponse.decode(bytes), sequenceIds, request))
+}
+
+function readSample(
+  message: pb.SampleResponse,
+  sequenceIds: readonly string[] | undefined,
+  request: Pick<SampleRequest, 'promptAltTokensK' | 'promptLogprobsLastN'>,
+): SampleResponse {
   const { sequences, prompt_logprobs: prompt, topk_prompt_logprobs: topk } = message
   if (sequenceIds && sequenceIds.length !== sequences.length) {
     throw new UnexpectedAnswerError(`The server named ${sequenceIds.length} sequences and sent ${sequences.length}.`)
@@ -172,7 +178,12 @@ function decodeTopk(topk: pb.TopkLogprobs.$Properties): TopLogprobs[] {
   const ids = decodeInt32(topk.token_ids ?? new Uint8Array(0))
   const logprobs = decodeFloat32(topk.logprobs ?? new Uint8Array(0))
   const width = topk.k ?? 0
-  return Array.from({ length: topk.length ?? 0 }, (_, row) => {
+  if (ids.length !== width * (topk.length ?? 0) || logprobs.length !== ids.length) {
+    throw new RangeError(
+      `${ids.length} ids and ${logprobs.length} log-probabilities are not ${topk.length} rows of ${width}`,
+    )
+  }
+  return Array.from({ length: width === 0 ? 0 : (topk.length ?? 0) }, (_, row) => {
     const cells = Array.from({ length: width }, (_, column) => row * width + column)
     return cells
       .filter((cell) => logprobs[cell] !== EMPTY_LOGPROB)

@@ -13,6 +13,7 @@ import { createSampler, type SamplerSource, type SamplingClient, type SamplingOp
 import { integer } from './sampling-wire.ts'
 import { Session, type SessionOptions } from './session.ts'
 import { TrainingClient } from './training-client.ts'
+import { transport } from './transport.ts'
 import type { LoraOptions, OptimizerConfig } from './types.ts'
 
 export type ServiceOptions = ConnectionOptions & SessionOptions
@@ -37,8 +38,9 @@ export class ServiceClient {
 
   /** Throws TinkerError without a key, for a key that is none, or for a URL that is none. */
   constructor(options: ServiceOptions = {}) {
-    this.#options = options
-    this.#session = new Session(new Connection(options), options)
+    // All connections of this client are of the transport of this moment.
+    this.#options = { ...options, ...transport.connect(options) }
+    this.#session = new Session(new Connection(this.#options), options)
   }
 
   /** The same as that of a RestClient, which needs no service. */
@@ -152,11 +154,6 @@ export class ServiceClient {
   /** Ends the session; its adapters that were not saved are gone. */
   close(status: 'success' | 'errored' | 'interrupted' = 'success', detail?: string): Promise<void> {
     return this.#session.close(status, detail)
-  }
-
-  /** `await using service = new ServiceClient()` closes it at the end of the block. */
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close()
   }
 
   #sessionless(): Connection {

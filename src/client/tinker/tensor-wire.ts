@@ -3,7 +3,7 @@
 
 import type { Schemas } from '../../generated/operations.ts'
 import { tinker_public as pb } from '../../generated/tinker-proto.js'
-import { TinkerError } from './errors.ts'
+import { TinkerError, UnexpectedAnswerError } from './errors.ts'
 import type { ModelInput, ModelInputChunk } from './model-input.ts'
 import { isSparse, type Numbers, type SparseTensor, type Tensor, type TensorOutput } from './tensors.ts'
 
@@ -111,7 +111,20 @@ export function decodeFloat32(bytes: Uint8Array): Float32Array {
   return new Float32Array(bytes.slice().buffer)
 }
 
-/** One tensor of an answer. */
+/** What does not decode is no answer of this protocol, or one that was cut on its way. */
+export function decodeMessage<T>(name: string, decode: () => T): T {
+  try {
+    return decode()
+  } catch (cause) {
+    if (cause instanceof TinkerError) throw cause
+    throw new UnexpectedAnswerError(
+      `The server's answer is no ${name} of tinker_public.proto: ${(cause as Error).message}. Next: ask again; if it stays, a proxy changes answers, or the server speaks another protocol.`,
+      { cause },
+    )
+  }
+}
+
+/** One tensor of an answer. Throws RangeError, as the others here do, for bytes that are none. */
 export function decodeTensor({ dense, sparse_csr: sparse, dtype, shape }: pb.Tensor.$Properties): TensorOutput {
   const extents = (shape ?? []).map(Number)
   if (!sparse) return { data: decodeNumbers((dense ?? new Uint8Array(0)).slice(), dtype), shape: extents }
@@ -130,7 +143,7 @@ export function decodeBatched(name: string, batch: pb.BatchedTensor.$Properties,
   const bytes = batch.data ?? new Uint8Array(0)
   const offsets = new BigInt64Array((batch.offsets ?? new Uint8Array(0)).slice().buffer)
   if (offsets.length !== count + 1) {
-    throw new TinkerError(`The server's answer is damaged: ${name} has ${offsets.length} offsets for ${count} data.`)
+    throw new RangeError(`${name} has ${offsets.length} offsets for ${count} data`)
   }
   const trailing = (batch.trailing_shape ?? []).map(Number)
   const rowSize = trailing.reduce((product, extent) => product * extent, 1)
@@ -154,6 +167,6 @@ function decodeNumbers(
     case DType.DTYPE_BFLOAT16:
       return new Float32Array(Uint32Array.from(new Uint16Array(bytes.buffer), (half) => half << 16).buffer)
     default:
-      throw new TinkerError(`The server's answer has a tensor of unknown type ${dtype}.`)
+      throw new RangeError(`it has a tensor of the unknown type ${dtype}`)
   }
 }

@@ -1,4 +1,4 @@
-// The address of a checkpoint: tinker://RUN/KIND/NAME.
+// The address of a checkpoint: tinker://RUN/KIND/NAME, or the same with twinkle://, as Twinkle's servers call it.
 
 import { TinkerError } from './errors.ts'
 
@@ -14,7 +14,7 @@ export interface TinkerPath {
 
 /** Throws TinkerError for anything else. */
 export function parseTinkerPath(path: string): TinkerPath {
-  const [run, kind, name, ...more] = path.startsWith('tinker://') ? path.slice(9).split('/') : []
+  const [run, kind, name, ...more] = /^(?:tinker|twinkle):\/\/(.*)$/.exec(path)?.[1]?.split('/') ?? []
   if (!run || !name || more.length > 0 || !kind || !Object.hasOwn(KINDS, kind)) {
     throw new TinkerError(
       `${JSON.stringify(path)} is no checkpoint: tinker://RUN/KIND/NAME, KIND one of ${Object.keys(KINDS).join(', ')}.`,

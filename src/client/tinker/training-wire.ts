@@ -2,8 +2,8 @@
 // the answers of several requests become one.
 
 import { tinker_public as pb } from '../../generated/tinker-proto.js'
-import { TinkerError, UnexpectedAnswerError } from './errors.ts'
-import { decodeBatched, encodeModelInput, encodeTensor } from './tensor-wire.ts'
+import { TinkerError } from './errors.ts'
+import { decodeBatched, decodeMessage, encodeModelInput, encodeTensor } from './tensor-wire.ts'
 import type { TensorOutput } from './tensors.ts'
 import type { Datum, ForwardBackwardOutput, LossConfig, ProvenanceSpan } from './types.ts'
 
@@ -105,28 +105,22 @@ export function encodeTrainingRequest(head: TrainingHead, chunk: Chunk, seqId: n
 
 /** Throws UnexpectedAnswerError for bytes that are no such message. */
 export function decodeTrainingOutput(bytes: Uint8Array): ForwardBackwardOutput {
-  const message = decodeMessage('ForwardBackwardOutput', () => pb.ForwardBackwardOutput.decode(bytes))
-  return {
-    lossFnOutputType: message.loss_fn_output_type.split(':').at(-1) ?? '',
-    lossFnOutputs: message.loss_fn_outputs.flatMap(decodeRecord),
-    metrics: message.metrics,
-  }
+  return decodeMessage('ForwardBackwardOutput', () => {
+    const message = pb.ForwardBackwardOutput.decode(bytes)
+    return {
+      lossFnOutputType: message.loss_fn_output_type.split(':').at(-1) ?? '',
+      lossFnOutputs: message.loss_fn_outputs.flatMap(decodeRecord),
+      metrics: message.metrics,
+    }
+  })
 }
 
-/** What does not decode is no answer of this protocol, or one that was cut on its way. */
-export function decodeMessage<T>(name: string, decode: () => T): T {
-  try {
-    return decode()
-  } catch (cause) {
-    throw new UnexpectedAnswerError(
-      `The server's answer is no ${name} of tinker_public.proto: ${(cause as Error).message}. Next: ask again; if it stays, a proxy changes answers, or the server speaks another protocol.`,
-      { cause },
-    )
-  }
-}
+/** More than any request holds: what claims more is not believed, since room is made for it. */
+const MOST_DATA = 2 ** 20
 
 function decodeRecord(record: pb.ArrayRecord.$Properties): Record<string, TensorOutput>[] {
   const count = Number(record.num_datums ?? 0)
+  if (!(count >= 0 && count <= MOST_DATA)) throw new RangeError(`it claims to be about ${count} data`)
   const outputs: Record<string, TensorOutput>[] = Array.from({ length: count }, () => ({}))
   for (const [name, batch] of Object.entries(record.fields ?? {})) {
     for (const [index, tensor] of decodeBatched(name, batch, count).entries()) outputs[index]![name] = tensor

@@ -1,5 +1,5 @@
 // What waits and why: for those who wait (pending answers of retrieve_future) and for those who look on (metrics, ps). It
-// asks whoever has the work; nothing is kept here. Work whose engine is in another server is not known here.
+// asks whoever has the work; nothing is kept here. Work whose engine is in another server is not known here: inquiries.ts asks.
 
 import type { Standing as Place } from '../scheduler/standing.ts'
 

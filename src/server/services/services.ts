@@ -32,6 +32,7 @@ import { OwnEngines } from './engines.ts'
 import { Futures } from './futures.ts'
 import { HeldSamples } from './held-samples.ts'
 import { Housekeeping } from './housekeeping.ts'
+import { Inquiries } from './inquiries.ts'
 import { Intake } from './intake.ts'
 import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
@@ -99,8 +100,10 @@ export interface Services {
   readonly texts: ModelTexts
   readonly lanes: RunLanes
   readonly draws: Draws
-  /** What waits and why. */
+  /** What waits here and why. */
   readonly queue: Queue
+  /** The same of one operation, wherever it waits. */
+  readonly inquiries: Inquiries
   /** For those who look on while the others work (observing/). */
   readonly onlookers: Onlookers
   readonly journal: Journal
@@ -177,6 +180,7 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     lanes.reconsider()
     draws.reconsider()
   })
+  const queue = new Queue([lanes, draws])
   const training = new Training({ ...parts, lanes })
   const sampling = new Sampling({ ...parts, draws })
   const owners = new TwinkleOwners(db, sessions)
@@ -251,7 +255,8 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     texts: new ModelTexts(models),
     lanes,
     draws,
-    queue: new Queue([lanes, draws]),
+    queue,
+    inquiries: new Inquiries({ ...parts, queue }),
     onlookers,
     journal,
     db,

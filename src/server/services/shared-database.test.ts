@@ -207,6 +207,20 @@ describe('two servers', () => {
     expect(await outcome(other, requestId)).toMatchObject({ state: 'failed', error: { code: 'CANCELLED' } })
   })
 
+  it('say at either where an operation stands', async () => {
+    const { requestId, modelId } = await other.services.training.createModel(TENANT, newRun())
+    await outcome(other, requestId)
+    const early = await other.services.training.train(TENANT, pass(modelId, 2))
+    const missing = { state: 'waiting', reason: expect.stringContaining('waiting for request number 1') }
+    await expect.poll(() => owner.services.queue.standing(early.requestId)).toMatchObject(missing)
+    expect(other.services.queue.standing(early.requestId)).toBeNull()
+    const asked = await Promise.all([1, 2].map(() => other.services.inquiries.standing(early.requestId)))
+    expect(asked).toEqual([1, 2].map(() => owner.services.queue.standing(early.requestId)))
+    await outcome(other, (await owner.services.training.train(TENANT, pass(modelId, 1))).requestId)
+    await outcome(other, early.requestId)
+    expect(await other.services.inquiries.standing(early.requestId)).toBeNull()
+  })
+
   it('end a run after what was acknowledged before, though at the other server', async () => {
     const { modelId, ids } = await trained(1)
     const gate = engineOf(owner).block('train')

@@ -9,10 +9,13 @@ import sinon from 'sinon'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Journal } from '../store/journal.ts'
 import type { Database } from '../store/schema.ts'
+import type { Signals } from '../store/signals.ts'
 import { openSqlite } from '../store/sqlite.ts'
 import { SignalBus } from '../testing/signal-bus.ts'
 import { Futures } from './futures.ts'
+import { Inquiries } from './inquiries.ts'
 import { Patience } from './patience.ts'
+import { Queue, type Standing } from './queue.ts'
 import { SampleEvents } from './sample-events.ts'
 import { Sessions } from './sessions.ts'
 import { FOR_EVER } from './tenure.ts'
@@ -84,6 +87,68 @@ describe('a future', () => {
     expect(await waiting[0]).toMatchObject(isDone)
     await finish(here, open)
     expect(await waiting[1]).toMatchObject(isDone)
+  })
+})
+
+describe('where an operation stands', () => {
+  const standing = (requestId: string): Standing => ({
+    ...{
+      requestId,
+      tenant: TENANT,
+      baseModel: 'tiny',
+      kind: 'sampling',
+      state: 'waiting',
+      queueState: 'paused_capacity',
+    },
+    ...{ position: 3, reason: 'behind 3 operations', estimateMs: 1200 },
+  })
+  const newInquiries = (signals: Signals, known: readonly string[]) => {
+    const source = {
+      standing: (id: string) => (known.includes(id) ? standing(id) : null),
+      lines: () => [],
+      open: () => known,
+    }
+    const fail = (cause: unknown) => {
+      throw cause
+    }
+    return new Inquiries({ db, signals, queue: new Queue([source]), log: fail })
+  }
+
+  it('is told by the server that has it, to all who ask, in a few signals', async () => {
+    const ids = Array.from({ length: 130 }, (_, i) => `req-${i}`)
+    const signals = bus.join()
+    const send = sinon.spy(signals, 'send')
+    newInquiries(bus.join(), ids)
+    newInquiries(bus.join(), ['req-of-nobody'])
+    const asking = newInquiries(signals, [])
+    const asked = [...ids, 'req-1'].map((id) => asking.standing(id))
+    expect(await Promise.all(asked)).toEqual([...ids, 'req-1'].map(standing))
+    expect(send.callCount).toBe(2)
+  })
+
+  it('is not known where no server has it, after a moment', async () => {
+    const clock = sinon.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const asked = newInquiries(bus.join(), []).standing('req-1')
+      await clock.tickAsync(1000)
+      expect(await asked).toBeNull()
+    } finally {
+      clock.restore()
+    }
+  })
+
+  it('is not taken from whoever tells what no server would', async () => {
+    const clock = sinon.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const stranger = bus.join()
+      const asked = newInquiries(bus.join(), []).standing('req-1')
+      const lies = [{ position: -1 }, { reason: 'x'.repeat(5000) }, { queueState: 'lost' }, { estimateMs: 'soon' }]
+      await stranger.send(db, 'told', [null, 7, ...lies.map((lie) => ({ ...standing('req-1'), ...lie }))])
+      await clock.tickAsync(1000)
+      expect(await asked).toBeNull()
+    } finally {
+      clock.restore()
+    }
   })
 })
 

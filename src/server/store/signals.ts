@@ -5,7 +5,7 @@
 import type { Kysely } from 'kysely'
 import type { Database } from './schema.ts'
 
-/** What is told, and what its text holds. Nothing of it is trusted beyond being an id to look up. */
+/** What is told, and what its text holds. Nothing of it is trusted beyond being ids to look up. */
 export interface Topics {
   /** An operation has ended. */
   ended: string
@@ -15,6 +15,10 @@ export interface Topics {
   refused: { readonly baseModel: string; readonly run: string; readonly seq: number }
   /** Nobody wants this sample any more. */
   cancelled: string
+  /** Where do these operations stand? The server that has them tells. */
+  asked: readonly string[]
+  /** Shown to whoever asked, so looked at before (services/inquiries.ts). */
+  told: readonly unknown[]
   /** A session is over. */
   session: string
   /** The lease of a base model has another holder, or none. */

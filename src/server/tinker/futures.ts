@@ -13,12 +13,12 @@ const JSON_TYPE = 'application/json'
 /** From here on a client that asks for it hears of a result's size first, so that it can make room. */
 const LARGE_BYTES = 2 ** 20
 
-export function futureHandlers({ futures, sampling, sampleEvents, queue, holdMs }: Services) {
+export function futureHandlers({ futures, sampling, sampleEvents, inquiries, holdMs }: Services) {
   return {
     retrieveFuture: async ({ tenant, body, request }) => {
       const future = await futures.retrieve(tenant.id, body.request_id, holdMs, request.signal)
       if (future.state === 'failed') return failureBody(future.error)
-      if (future.state === 'pending') return pending(body.request_id, queue.standing(body.request_id))
+      if (future.state === 'pending') return pending(body.request_id, await inquiries.standing(body.request_id))
       if (body.allow_metadata_only && future.bytes.byteLength > LARGE_BYTES) {
         return { status: 'complete_metadata', response_payload_size: future.bytes.byteLength }
       }

@@ -219,6 +219,56 @@ CASES = [
 ]
 
 
+# --- embeddings: groups of an anchor, its positive and negatives ---
+
+EVEN = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+UNEVEN = [[0, 1], [2, 3, 4, 5], [6, 7, 8]]
+VECTORS = torch.randn(12, 6, dtype=F64)
+
+
+def infonce(x, groups, t=0.1, batch=True, hard=None, margin=None, qq=False, dd=False):
+    e = x / x.norm(dim=1, keepdim=True)
+    if hard:
+        groups = [g[:2] + [g[2:][i % (len(g) - 2)] for i in range(hard)] for g in groups]
+    losses = []
+    for own in groups:
+        anchor, positive = own[0], own[1]
+        documents = [d for g in groups for d in g[1:]] if batch else own[1:]
+        near = [e[anchor] @ e[d] for d in documents if d != positive]
+        if qq:
+            near += [e[anchor] @ e[g[0]] for g in groups if g[0] != anchor]
+        best = e[anchor] @ e[positive]
+        if margin is not None:
+            near = [s for s in near if s <= best + margin]
+        if dd:
+            near += [e[positive] @ e[d] for d in documents if d != positive]
+        losses.append(torch.logsumexp(torch.stack([best, *near]) / t, 0) - best / t)
+    return torch.stack(losses).mean()
+
+
+EMBEDDING_CASES = [
+    ({}, EVEN, lambda x: infonce(x, EVEN)),
+    ({"temperature": 0.5, "use_batch": False}, EVEN, lambda x: infonce(x, EVEN, 0.5, False)),
+    ({"temperature": 0.3, "include_qq": True, "include_dd": True}, UNEVEN, lambda x: infonce(x, UNEVEN, 0.3, qq=True, dd=True)),
+    (
+        {"temperature": 0.2, "mask_fake_negative": True, "fake_neg_margin": 0.05, "include_qq": True},
+        EVEN,
+        lambda x: infonce(x, EVEN, 0.2, margin=0.05, qq=True),
+    ),
+    ({"hard_negatives": 3, "use_batch": False}, EVEN, lambda x: infonce(x, EVEN, batch=False, hard=3)),
+    ({"hard_negatives": 1}, EVEN, lambda x: infonce(x, EVEN, hard=1)),
+]
+
+
+def embedding_case(kwargs, groups, loss):
+    size = max(max(g) for g in groups) + 1
+    x = VECTORS[:size].clone().requires_grad_(True)
+    value = loss(x)
+    value.backward()
+    labels = [int(any(g[0] == i for g in groups)) for i in range(size)]
+    return {"kwargs": kwargs, "labels": labels, "value": value.item(), "gradient": x.grad.tolist()}
+
+
 def ragged(x):
     return [x[row, :length].tolist() for row, length in enumerate(LENGTHS)]
 
@@ -243,6 +293,8 @@ print(
             "student": ragged(STUDENT),
             "teacher": ragged(TEACHER),
             "cases": [case(*c) for c in CASES],
+            "vectors": VECTORS.tolist(),
+            "embeddings": [embedding_case(*c) for c in EMBEDDING_CASES],
         },
         indent=None,
         separators=(",", ":"),
