@@ -57,6 +57,12 @@ describe.each(['0.5.1', '0.4.0', '0.3.0'])('twinkle_client %s', (version) => {
     for (const norm of norms) expect(norm).toMatch(/^\d+\.\d{6}$/)
     expect(configs).toContain('Scheduler: LinearLR')
     expect(configs).toContain('Steps: 12')
+    expect(training.metrics).toMatchObject({
+      loss: expect.stringMatching(/^\d+\.\d{4}$/),
+      grad_norm: expect.stringMatching(/^\d+\.\d{6}$/),
+      iters: 12,
+    })
+    expect(Object.entries(training.metrics).find(([key]) => key.startsWith('learning rate'))?.[1]).toBe('5.000000e-03')
 
     expect(split.loss).toBe(split.forward)
     const mean = (rows: number[][]) => rows.flat().reduce((a, b) => a + b, 0) / 16

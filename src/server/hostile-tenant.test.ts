@@ -84,6 +84,8 @@ const ATTACKS: Attacks = {
   modelClipGradAndStep: [adapter()],
   modelLrStep: [adapter()],
   modelSetLrScheduler: [adapter(() => ({ scheduler_cls: 'StepLR', step_size: 1 }))],
+  modelAddMetric: [adapter(() => ({ metric_cls: 'DPOMetric' }))],
+  modelCalculateMetric: [adapter()],
   modelGetTrainConfigs: [adapter()],
   modelGetStateDict: [adapter()],
   modelHeartbeat: [adapter()],

@@ -52,7 +52,8 @@ def training(model):
         losses.append(model.forward_backward(inputs=ROWS).result["loss"])
         if hasattr(model, "clip_grad_and_step"):
             model.clip_grad_and_step()
-    return {"losses": losses, "norms": norms, "configs": model.get_train_configs().result}
+    return {"losses": losses, "norms": norms, "configs": model.get_train_configs().result,
+            "metrics": model.calculate_metric(is_training=True).result}
 
 
 def split(model):

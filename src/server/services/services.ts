@@ -183,6 +183,7 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   const queue = new Queue([lanes, draws])
   const training = new Training({ ...parts, lanes })
   const sampling = new Sampling({ ...parts, draws })
+  const held = new HeldSamples(sampling, futures, logFailure)
   const owners = new TwinkleOwners(db, sessions)
   const adaptersByName = new TwinkleAdapters({ ...parts, states, owners, training, lanes })
   const tasks = new AdapterTasks()
@@ -237,7 +238,7 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     capacity: new Capacity({ db, limitsOf, liveAdapters: config.liveAdapters * config.models.length }),
     twinkleOwners: owners,
     twinkleAdapters: adaptersByName,
-    twinkleTraining: new TwinkleTraining({ ...parts, states, adapters: adaptersByName, training, sampling }),
+    twinkleTraining: new TwinkleTraining({ ...parts, states, adapters: adaptersByName, training, held }),
     twinkleSaves: new TwinkleSaves({ ...parts, states, adapters: adaptersByName, training, retention }),
     adapterStates: states,
     audit: new Audit(db),
@@ -251,7 +252,7 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     weightCopies: new WeightCopies(db, checkpoints, sessions, quotas),
     training,
     sampling,
-    held: new HeldSamples(sampling, futures, logFailure),
+    held,
     texts: new ModelTexts(models),
     lanes,
     draws,

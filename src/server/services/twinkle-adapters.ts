@@ -69,7 +69,7 @@ export class TwinkleAdapters {
     const shape = { ...call.lora, alpha: alphaOf(call.lora), baseModel: call.baseModel, sessionId: session }
     const id = await this.#freeId(`${party.owner}-${call.name}`)
     const run = adapterRun(party.tenant, { ...shape, id, userMetadata: { adapter_name: call.name } }, info.maxRank)
-    const state = newState(call.lora, call.saveDir, call.accumulation)
+    const state = newState(call.lora, call.saveDir, call.accumulation, Date.now())
     const submitted = await training.createRun(run, (trx) => states.insert(trx, party, call.name, run, state))
     if (before !== undefined) lanes.release(await runs.find(party.tenant, before))
     return submitted

@@ -5,6 +5,8 @@
 import type { OptimSettings } from '../../backends/backend.ts'
 import type { Kwargs } from '../../catalogue/arguments.ts'
 import { type CatalogueLossSpec, catalogueLoss, DEFAULT_LOSS } from '../../catalogue/losses/catalogue.ts'
+import type { MetricResult } from '../../catalogue/metrics/metric.ts'
+import { checkMetrics } from '../../catalogue/metrics/metrics.ts'
 import type { SampleCall, TrainingReply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
@@ -21,11 +23,21 @@ import {
 import type { AdapterStates } from './adapter-states.ts'
 import { finished } from './finished.ts'
 import type { Futures } from './futures.ts'
+import type { HeldSamples } from './held-samples.ts'
 import type { Run } from './runs.ts'
-import type { Sampling } from './sampling.ts'
 import type { Submitted, Training } from './training.ts'
 import type { Address, TwinkleAdapters } from './twinkle-adapters.ts'
-import { type AdapterState, afterLrStep, currentOptimizer, divisorOf, isUpdateDue } from './twinkle-state.ts'
+import {
+  type AdapterState,
+  afterLook,
+  afterLrStep,
+  currentOptimizer,
+  divisorOf,
+  isUpdateDue,
+  type Metrics,
+  measured,
+  type Pass,
+} from './twinkle-state.ts'
 
 /** A request about an adapter, and whether its caller is still there. */
 export interface Asked extends Address {
@@ -51,7 +63,7 @@ export interface TwinkleTrainingParts {
   readonly states: AdapterStates
   readonly adapters: TwinkleAdapters
   readonly training: Training
-  readonly sampling: Sampling
+  readonly held: HeldSamples
 }
 
 /** What our engines compute as it is, and nothing else: 1 for a temperature, no logits, language models. */
@@ -82,13 +94,17 @@ export class TwinkleTraining {
     const rows = encoded(inputs, kwargs)
     if (asked.name === '' || kwargs.disable_lora === true) return this.#base(asked, rows)
     return this.#inTurn(asked, kwargs, async (run, state) => {
-      return (await this.#pass(asked, run, lossFor(state.loss, rows), rows, true)).output
+      checkMetrics(state.metrics.evaluation, rows.length)
+      const { output, pass } = await this.#pass(asked, run, lossFor(state.loss, rows), rows, true)
+      await this.#parts.states.change(run.id, (now) => afterLook(now, pass))
+      return output
     })
   }
 
   async forwardBackward(asked: Asked, inputs: unknown, kwargs: Kwargs): Promise<ModelOutput> {
     const rows = encoded(inputs, kwargs)
     return this.#inTurn(asked, kwargs, async (run, state) => {
+      checkMetrics(state.metrics.training, rows.length)
       return (await this.#pass(asked, run, { spec: state.loss, isComputed: true }, rows, false)).output
     })
   }
@@ -140,6 +156,19 @@ export class TwinkleTraining {
       await this.#step(asked, run, await this.#parts.states.read(run.id))
       await this.#zeroGrad(asked, run, await this.#parts.states.read(run.id))
       await this.#parts.states.change(run.id, (now) => afterLrStep(now, {}))
+    })
+  }
+
+  /** The metrics of passes that train, or of those that only look; they count anew from now on. */
+  async measure(asked: Asked, kind: keyof Metrics): Promise<MetricResult> {
+    return this.#inTurn(asked, {}, async (run) => {
+      let result: MetricResult = {}
+      await this.#parts.states.change(run.id, (now) => {
+        const then = measured(now, kind, Date.now())
+        result = then.result
+        return then.state
+      })
+      return result
     })
   }
 
@@ -195,22 +224,17 @@ export class TwinkleTraining {
     const reply = await finished(futures, run.tenant, requestId, asked.signal)
     const { metrics, logprobs } = reply.value as TrainingReply
     const values = logprobs.map((one) => one.values)
-    return { operation: requestId, output: outputOf(rows, values, isComputed ? (metrics['loss:sum'] ?? null) : null) }
+    const value = isComputed ? (metrics['loss:sum'] ?? null) : null
+    const pass: Pass = { loss: spec, datums: rows.map(({ datum }) => datum), value, logprobs: values }
+    return { operation: requestId, pass, output: outputOf(rows, values, value) }
   }
 
   /** Of the base model: each label is another token scored in its place, by whatever samples from it. */
   async #base({ party, baseModel, signal }: Asked, rows: readonly EncodedRow[]): Promise<ModelOutput> {
-    const { sampling, futures } = this.#parts
-    const submitted = await Promise.all(rows.map((row) => sampling.sample(party.tenant, scoringCall(baseModel, row))))
-    const replies = await Promise.all(
-      submitted.map(({ requestId }) => finished(futures, party.tenant, requestId, signal)),
-    )
-    const scored = replies.map(({ value }) => (value as { promptTargets?: { logprobs: Float32Array } }).promptTargets)
-    return outputOf(
-      rows,
-      scored.map((targets) => targets?.logprobs ?? new Float32Array()),
-      null,
-    )
+    const calls = rows.map((row) => scoringCall(baseModel, row))
+    const { replies } = await this.#parts.held.begin(party.tenant, calls, signal)
+    const scored = (await replies).map(({ promptTargets }) => promptTargets?.logprobs ?? new Float32Array())
+    return outputOf(rows, scored, null)
   }
 
   async #batchOf({ party }: Asked, { batch }: AdapterState): Promise<EncodedRow[]> {

@@ -10,7 +10,7 @@ import { finished } from '../services/finished.ts'
 import { loraRequest } from '../services/lora-request.ts'
 import type { Services } from '../services/services.ts'
 import { describeState } from '../services/twinkle-configs.ts'
-import type { AdapterState } from '../services/twinkle-state.ts'
+import { type AdapterState, withMetric } from '../services/twinkle-state.ts'
 import { addressOf, keywords } from './asked.ts'
 import type { TwinkleHandlers } from './handlers.ts'
 import { partyOf } from './party.ts'
@@ -61,6 +61,12 @@ export function setupHandlers({ models, futures, adapterStates, twinkleAdapters 
         return { ...state, scheduler: { name, spec, at: beginSchedule(spec, state.optimizer.spec) } }
       })
     },
+    modelAddMetric: async (call) => {
+      const { metric_cls: name, is_training: isTraining } = call.body
+      const kwargs = keywords(call.body, 'metric_cls', 'is_training')
+      const kinds = isTraining == null ? BOTH : ([isTraining ? 'training' : 'evaluation'] as const)
+      return set(call, (state) => withMetric(state, { name, kwargs }, kinds, Date.now()))
+    },
     modelApplyPatch: async ({ params, body }) => {
       models.get(params.base)
       throw serviceError('UNKNOWN_PATCH', { name: body.patch_cls })
@@ -75,6 +81,8 @@ export function setupHandlers({ models, futures, adapterStates, twinkleAdapters 
     },
   } satisfies Partial<TwinkleHandlers>
 }
+
+const BOTH = ['training', 'evaluation'] as const
 
 const accumulationOf = ({ gradient_accumulation_steps: steps }: RequestBody<'modelAddAdapter'>): number =>
   typeof steps === 'number' ? steps : 1

@@ -55,5 +55,9 @@ export function trainingHandlers({ twinkleTraining: training }: Services) {
       await training.clipAndStep(askedOf(call), clipOf(call.body), keywords(call.body, ...CLIP))
       return null
     },
+    modelCalculateMetric: async (call) => {
+      const kind = (call.body.is_training ?? true) ? 'training' : 'evaluation'
+      return { result: await training.measure(askedOf(call), kind) }
+    },
   } satisfies Partial<TwinkleHandlers>
 }
