@@ -68,6 +68,7 @@ const completion = { prompt: [1, 2], max_tokens: 1 }
 const ATTACKS: Attacks = {
   modelCreate: null,
   modelAddAdapter: [adapter()],
+  modelSetTemplate: [adapter(() => ({ template_cls: 'Template' }))],
   modelSetProcessor: [adapter(() => ({ processor_cls: 'InputProcessor' }))],
   modelSetLoss: [adapter(() => ({ loss_cls: 'CrossEntropyLoss' }))],
   modelSetOptimizer: [adapter(() => ({ optimizer_cls: 'SGD' }))],
@@ -109,6 +110,20 @@ const ATTACKS: Attacks = {
   ],
   listModels: [() => ({})],
   retrieveModel: [({ path }) => ({ params: { model: path } })],
+  processorCreate: [
+    of(({ object }) => ({ processor_type: 'dataloader', class_type: 'DataLoader', dataset: object, batch_size: 1 })),
+    of(({ object }) => ({
+      ...{ processor_type: 'dataset', class_type: 'Dataset' },
+      dataset_meta: { dataset_id: `${object.replace('pid:', '')}.jsonl` },
+    })),
+  ],
+  processorCall: [
+    of(({ object }) => ({ processor_id: object, function: '__getitem__', idx: 0 })),
+    of(({ object }) => ({ processor_id: object, function: '__next__' })),
+    of(({ object }) => ({ processor_id: object, function: 'add_dataset', dataset_meta: { data: [{ stolen: 1 }] } })),
+    of(({ object }) => ({ processor_id: object, function: 'save_as', output_path: 'stolen.jsonl' })),
+  ],
+  processorHeartbeat: [of(({ object }) => ({ processor_id: object }))],
   twinkleHealthz: null,
   twinkleDeepHealth: null,
   modelHealthz: null,

@@ -1,6 +1,7 @@
 // Puts the services of one server together over its state directory, and takes them apart in order. No HTTP here.
 
 import { mkdirSync } from 'node:fs'
+import { totalmem } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
@@ -22,6 +23,7 @@ import { type BackendOf, BaseModels } from './base-models.ts'
 import { Capacity } from './capacity.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
+import { DataSources } from './data-sources.ts'
 import { Downloads } from './downloads.ts'
 import { Draws } from './draws.ts'
 import { EngineHosts } from './engine-hosts.ts'
@@ -37,9 +39,12 @@ import { Intake } from './intake.ts'
 import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
+import { ModelTemplates } from './model-templates.ts'
 import { ModelTexts } from './model-texts.ts'
 import { Onlookers } from './onlookers.ts'
 import { Patience } from './patience.ts'
+import { ProcessorRecipes } from './processor-recipes.ts'
+import { PROCESSOR_LIMIT, Processors } from './processors.ts'
 import { Queue } from './queue.ts'
 import { Quotas } from './quotas.ts'
 import { RestartPoints } from './restart-points.ts'
@@ -56,18 +61,17 @@ import { Tenants } from './tenants.ts'
 import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
 import { Training } from './training.ts'
-import { TwinkleAdapters } from './twinkle-adapters.ts'
-import { TwinkleOwners } from './twinkle-owners.ts'
-import { TwinkleSaves } from './twinkle-saves.ts'
-import { TwinkleTraining } from './twinkle-training.ts'
+import { type TwinkleServices, twinkleServices } from './twinkle.ts'
 import { Ledger } from './usage.ts'
 import { WeightCopies } from './weight-copies.ts'
 import { WeightsAccess } from './weights-access.ts'
 
+/** What the data sets of one tenant may take of the server's memory. */
+const PROCESSOR_BYTES = 256 * 2 ** 20
 /** Longer than this a supervisor would not wait either. */
 const DRAIN_LIMIT_MS = 60_000
 
-export interface Services {
+export interface Services extends TwinkleServices {
   readonly tenants: Tenants
   readonly keys: Keys
   readonly tokens: Tokens
@@ -78,10 +82,6 @@ export interface Services {
   readonly checkpoints: Checkpoints
   readonly catalog: Catalog
   readonly capacity: Capacity
-  readonly twinkleOwners: TwinkleOwners
-  readonly twinkleAdapters: TwinkleAdapters
-  readonly twinkleTraining: TwinkleTraining
-  readonly twinkleSaves: TwinkleSaves
   readonly adapterStates: AdapterStates
   readonly audit: Audit
   readonly ledger: Ledger
@@ -98,6 +98,10 @@ export interface Services {
   readonly held: HeldSamples
   /** Tokenizers and chat templates. */
   readonly texts: ModelTexts
+  /** Conversations to tokens, by the names of Twinkle's catalogue. */
+  readonly templates: ModelTemplates
+  /** Data sets, loaders and the like, made and called by name. */
+  readonly processors: Processors
   readonly lanes: RunLanes
   readonly draws: Draws
   /** What waits here and why. */
@@ -184,11 +188,23 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   const training = new Training({ ...parts, lanes })
   const sampling = new Sampling({ ...parts, draws })
   const held = new HeldSamples(sampling, futures, logFailure)
-  const owners = new TwinkleOwners(db, sessions)
-  const adaptersByName = new TwinkleAdapters({ ...parts, states, owners, training, lanes })
   const tasks = new AdapterTasks()
   const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
+  const texts = new ModelTexts(models)
+  const templates = new ModelTemplates(texts)
+  const twinkle = twinkleServices({ ...parts, states, training, lanes, held, templates, retention })
+  const processors = new Processors({
+    recipes: new ProcessorRecipes(db, stateDir),
+    owners: twinkle.twinkleOwners,
+    templates,
+    sources: new DataSources(config.dataDir, stateDir, quotas),
+    memory: { tenantBytes: PROCESSOR_BYTES, bytes: Math.max(PROCESSOR_BYTES, totalmem() / 4) },
+    limit: PROCESSOR_LIMIT,
+    isShared,
+    log: (cause) => logFailure(cause, null),
+  })
+  await processors.start()
   const housekeeping = new Housekeeping(
     new Compaction(db, stateDir, isShared, config.keep),
     config.keep.tidyEvery,
@@ -200,6 +216,7 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   const engines = isShared ? shareEngines(config, { db, signals, models, hosts, log }) : new OwnEngines(models, hosts)
   const close = async () => {
     await sessions.close()
+    await processors.close()
     await retention.close()
     await housekeeping.close()
     adapterFolders.close()
@@ -236,11 +253,10 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     checkpoints,
     catalog: new Catalog(db),
     capacity: new Capacity({ db, limitsOf, liveAdapters: config.liveAdapters * config.models.length }),
-    twinkleOwners: owners,
-    twinkleAdapters: adaptersByName,
-    twinkleTraining: new TwinkleTraining({ ...parts, states, adapters: adaptersByName, training, held }),
-    twinkleSaves: new TwinkleSaves({ ...parts, states, adapters: adaptersByName, training, retention }),
+    templates,
+    processors,
     adapterStates: states,
+    ...twinkle,
     audit: new Audit(db),
     ledger: new Ledger(db),
     retention,
@@ -253,7 +269,7 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     training,
     sampling,
     held,
-    texts: new ModelTexts(models),
+    texts,
     lanes,
     draws,
     queue,

@@ -1,11 +1,9 @@
-// Training by Twinkle's protocol, one blocking call after the other: each becomes operations of the same kind, order and
-// durability as Tinker's, and answers when they are done. What is due when, twinkle-state.ts says; saving and loading is
-// twinkle-saves.ts's.
+// Passes of Twinkle's protocol: forward, calculate_loss, backward, forward_backward, forward_only. Each becomes operations of
+// the same kind, order and durability as Tinker's, and answers when they are done. Rows may be conversations, which the
+// adapter's template encodes. Updates are twinkle-updates.ts's.
 
-import type { OptimSettings } from '../../backends/backend.ts'
 import type { Kwargs } from '../../catalogue/arguments.ts'
 import { type CatalogueLossSpec, catalogueLoss, DEFAULT_LOSS } from '../../catalogue/losses/catalogue.ts'
-import type { MetricResult } from '../../catalogue/metrics/metric.ts'
 import { checkMetrics } from '../../catalogue/metrics/metrics.ts'
 import type { SampleCall, TrainingReply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
@@ -24,25 +22,11 @@ import type { AdapterStates } from './adapter-states.ts'
 import { finished } from './finished.ts'
 import type { Futures } from './futures.ts'
 import type { HeldSamples } from './held-samples.ts'
+import type { ModelTemplates } from './model-templates.ts'
 import type { Run } from './runs.ts'
-import type { Submitted, Training } from './training.ts'
-import type { Address, TwinkleAdapters } from './twinkle-adapters.ts'
-import {
-  type AdapterState,
-  afterLook,
-  afterLrStep,
-  currentOptimizer,
-  divisorOf,
-  isUpdateDue,
-  type Metrics,
-  measured,
-  type Pass,
-} from './twinkle-state.ts'
-
-/** A request about an adapter, and whether its caller is still there. */
-export interface Asked extends Address {
-  readonly signal: AbortSignal
-}
+import type { Training } from './training.ts'
+import type { Asked, TwinkleAdapters } from './twinkle-adapters.ts'
+import { type AdapterState, afterLook, type Named, type Pass } from './twinkle-state.ts'
 
 export type ModelOutput = {
   /** Null where the loss cannot be computed without inputs that the call did not have. */
@@ -52,18 +36,14 @@ export type ModelOutput = {
   readonly num_tokens: number
 }
 
-export interface Clip {
-  readonly maxNorm: number | null
-  readonly normType: number
-}
-
-export interface TwinkleTrainingParts {
+export interface TwinklePassParts {
   readonly journal: Journal
   readonly futures: Futures
   readonly states: AdapterStates
   readonly adapters: TwinkleAdapters
   readonly training: Training
   readonly held: HeldSamples
+  readonly templates: ModelTemplates
 }
 
 /** What our engines compute as it is, and nothing else: 1 for a temperature, no logits, language models. */
@@ -73,16 +53,17 @@ const FIXED: Readonly<Record<string, readonly unknown[]>> = {
   task: ['causal_lm'],
 }
 
-export class TwinkleTraining {
-  readonly #parts: TwinkleTrainingParts
-  constructor(parts: TwinkleTrainingParts) {
+export class TwinklePasses {
+  readonly #parts: TwinklePassParts
+  constructor(parts: TwinklePassParts) {
     this.#parts = parts
   }
 
   /** Keeps the batch for calculateLoss and backward. */
   async forward(asked: Asked, inputs: unknown, kwargs: Kwargs): Promise<ModelOutput> {
-    const rows = encoded(inputs, kwargs)
-    return this.#inTurn(asked, kwargs, async (run, state) => {
+    checkFixed(kwargs)
+    return this.#parts.adapters.withState(asked, kwargs, async (run, state) => {
+      const rows = await this.#encoded(run.base_model, state.template, inputs, kwargs)
       const { output, operation } = await this.#pass(asked, run, lossFor(state.loss, rows), rows, true)
       await this.#parts.states.change(run.id, (now) => ({ ...now, batch: operation }))
       return output
@@ -91,9 +72,11 @@ export class TwinkleTraining {
 
   /** Of the adapter's loss where the call has what it reads; null otherwise. */
   async forwardOnly(asked: Asked, inputs: unknown, kwargs: Kwargs): Promise<ModelOutput> {
-    const rows = encoded(inputs, kwargs)
-    if (asked.name === '' || kwargs.disable_lora === true) return this.#base(asked, rows)
-    return this.#inTurn(asked, kwargs, async (run, state) => {
+    checkFixed(kwargs)
+    if (asked.name === '') return this.#base(asked, await this.#encoded(asked.baseModel, null, inputs, kwargs))
+    return this.#parts.adapters.withState(asked, kwargs, async (run, state) => {
+      const rows = await this.#encoded(run.base_model, state.template, inputs, kwargs)
+      if (kwargs.disable_lora === true) return this.#base(asked, rows)
       checkMetrics(state.metrics.evaluation, rows.length)
       const { output, pass } = await this.#pass(asked, run, lossFor(state.loss, rows), rows, true)
       await this.#parts.states.change(run.id, (now) => afterLook(now, pass))
@@ -102,8 +85,9 @@ export class TwinkleTraining {
   }
 
   async forwardBackward(asked: Asked, inputs: unknown, kwargs: Kwargs): Promise<ModelOutput> {
-    const rows = encoded(inputs, kwargs)
-    return this.#inTurn(asked, kwargs, async (run, state) => {
+    checkFixed(kwargs)
+    return this.#parts.adapters.withState(asked, kwargs, async (run, state) => {
+      const rows = await this.#encoded(run.base_model, state.template, inputs, kwargs)
       checkMetrics(state.metrics.training, rows.length)
       return (await this.#pass(asked, run, { spec: state.loss, isComputed: true }, rows, false)).output
     })
@@ -111,7 +95,7 @@ export class TwinkleTraining {
 
   /** The loss of the last forward's batch, with what this call gives the loss to read. Throws NO_BATCH. */
   async calculateLoss(asked: Asked, kwargs: Kwargs): Promise<number> {
-    return this.#inTurn(asked, kwargs, async (run, state) => {
+    return this.#parts.adapters.withState(asked, kwargs, async (run, state) => {
       const rows = withInputs(await this.#batchOf(asked, state), kwargs)
       const { output, operation } = await this.#pass(asked, run, { spec: state.loss, isComputed: true }, rows, true)
       await this.#parts.states.change(run.id, (now) => ({ ...now, batch: operation }))
@@ -121,86 +105,22 @@ export class TwinkleTraining {
 
   /** Once for each forward. Throws NO_BATCH. */
   async backward(asked: Asked, kwargs: Kwargs): Promise<void> {
-    await this.#inTurn(asked, kwargs, async (run, state) => {
+    await this.#parts.adapters.withState(asked, kwargs, async (run, state) => {
       const rows = withInputs(await this.#batchOf(asked, state), kwargs)
       await this.#pass(asked, run, { spec: state.loss, isComputed: true }, rows, false)
     })
   }
 
-  /** The norm before clipping; null before an update is due. */
-  async clip(asked: Asked, clip: Clip, kwargs: Kwargs): Promise<number | null> {
-    return this.#inTurn(asked, kwargs, (run, state) => this.#clip(asked, run, state, clip))
-  }
-
-  async step(asked: Asked, kwargs: Kwargs): Promise<void> {
-    await this.#inTurn(asked, kwargs, (run, state) => this.#step(asked, run, state))
-  }
-
-  async zeroGrad(asked: Asked, kwargs: Kwargs): Promise<void> {
-    await this.#inTurn(asked, kwargs, (run, state) => this.#zeroGrad(asked, run, state))
-  }
-
-  async lrStep(asked: Asked, kwargs: Kwargs): Promise<void> {
-    const { gradient_accumulation_steps: _, ...ofStep } = kwargs
-    await this.#inTurn(asked, kwargs, async (run, state) => {
-      if (isUpdateDue(state)) await this.#parts.states.change(run.id, (now) => afterLrStep(now, ofStep))
-    })
-  }
-
-  /** clip, step, zeroGrad and lrStep in one turn. */
-  async clipAndStep(asked: Asked, clip: Clip, kwargs: Kwargs): Promise<void> {
-    await this.#inTurn(asked, kwargs, async (run, state) => {
-      if (!isUpdateDue(state)) return
-      stepOf(state)
-      await this.#clip(asked, run, state, clip)
-      await this.#step(asked, run, await this.#parts.states.read(run.id))
-      await this.#zeroGrad(asked, run, await this.#parts.states.read(run.id))
-      await this.#parts.states.change(run.id, (now) => afterLrStep(now, {}))
-    })
-  }
-
-  /** The metrics of passes that train, or of those that only look; they count anew from now on. */
-  async measure(asked: Asked, kind: keyof Metrics): Promise<MetricResult> {
-    return this.#inTurn(asked, {}, async (run) => {
-      let result: MetricResult = {}
-      await this.#parts.states.change(run.id, (now) => {
-        const then = measured(now, kind, Date.now())
-        result = then.result
-        return then.state
-      })
-      return result
-    })
-  }
-
-  async #clip(asked: Asked, run: Run, state: AdapterState, { maxNorm, normType }: Clip): Promise<number | null> {
-    if (!isUpdateDue(state)) return null
-    const { training } = this.#parts
-    const call = { divisor: divisorOf(state), maxNorm, normType }
-    const value = await this.#json(asked, training.clipGradients(run.tenant, run.id, 0, call))
-    return Number(value.grad_norm)
-  }
-
-  async #step(asked: Asked, run: Run, state: AdapterState): Promise<void> {
-    const settings = stepOf(state)
-    if (!isUpdateDue(state)) return
-    await this.#json(asked, this.#parts.training.optimStep(run.tenant, run.id, 0, settings))
-  }
-
-  async #zeroGrad(asked: Asked, run: Run, state: AdapterState): Promise<void> {
-    if (!isUpdateDue(state)) return
-    await this.#json(asked, this.#parts.training.zeroGrad(run.tenant, run.id, 0))
-  }
-
-  /** Has a turn of the adapter, with its state as it is then. Whatever call names it changes the accumulation. */
-  async #inTurn<T>(asked: Asked, kwargs: Kwargs, work: (run: Run, state: AdapterState) => Promise<T>): Promise<T> {
-    const { adapters, states } = this.#parts
-    return adapters.inTurn(asked, async (run) => {
-      const accumulation = kwargs.gradient_accumulation_steps as number | null | undefined
-      const state = accumulation
-        ? await states.change(run.id, (now) => ({ ...now, accumulation }))
-        : await states.read(run.id)
-      return work(run, state)
-    })
+  /** Of a template that splits what is too long, one row may become several. */
+  async #encoded(baseModel: string, template: Named | null, inputs: unknown, kwargs: Kwargs): Promise<EncodedRow[]> {
+    const rows = rowsOf(inputs)
+    if (!areConversations(rows)) return encodeRows(rows, kwargs)
+    const { templates } = this.#parts
+    const encoder = template
+      ? templates.create(baseModel, template.name, template.kwargs)
+      : templates.standard(baseModel)
+    const features = await Promise.all(rows.map((row) => encoder.encode(row)))
+    return encodeRows(features.flat(), kwargs)
   }
 
   async #pass(
@@ -244,12 +164,6 @@ export class TwinkleTraining {
     const { datums } = decodeJournalledTraining(await journal.payloadOf(row))
     return datums.map((datum) => ({ datum, positions: [...datum.tokens.keys()], length: datum.tokens.length }))
   }
-
-  async #json({ party, signal }: Asked, submitting: Promise<Submitted>): Promise<Readonly<Record<string, unknown>>> {
-    const { requestId } = await submitting
-    const reply = await finished(this.#parts.futures, party.tenant, requestId, signal)
-    return reply.value as Readonly<Record<string, unknown>>
-  }
 }
 
 interface LossChoice {
@@ -258,15 +172,12 @@ interface LossChoice {
   readonly isComputed: boolean
 }
 
-function encoded(inputs: unknown, kwargs: Kwargs): EncodedRow[] {
+function checkFixed(kwargs: Kwargs): void {
   for (const [name, values] of Object.entries(FIXED)) {
     const value = kwargs[name]
     if (value === null || value === undefined || values.includes(value)) continue
     throw serviceError('UNSUPPORTED_KEYWORD', { name, value: JSON.stringify(value), wanted: JSON.stringify(values[0]) })
   }
-  const rows = rowsOf(inputs)
-  if (areConversations(rows)) throw serviceError('CONVERSATIONS')
-  return encodeRows(rows, kwargs)
 }
 
 /** A pass without gradient is worth having before there is all that the loss reads: then it scores labels, and has no loss. */
@@ -275,13 +186,6 @@ function lossFor(spec: CatalogueLossSpec, rows: readonly EncodedRow[]): LossChoi
   const isThere = rows.every(({ datum }) => required.every((input) => datum[input] !== undefined))
   const isWhole = kind !== 'pair' || rows.length % 2 === 0
   return isThere && isWhole ? { spec, isComputed: true } : { spec: DEFAULT_LOSS, isComputed: false }
-}
-
-/** Throws NO_OPTIMIZER. */
-function stepOf(state: AdapterState): OptimSettings {
-  const spec = currentOptimizer(state)
-  if (!spec) throw serviceError('NO_OPTIMIZER')
-  return { ...spec, fresh: state.optimizer?.isFresh ?? false }
 }
 
 function outputOf(rows: readonly EncodedRow[], values: readonly ArrayLike<number>[], loss: number | null): ModelOutput {
