@@ -24,16 +24,10 @@ export const normResult = (norm: number | null): MetricResult =>
 export const accuracy = metric({
   read: NO_ARGUMENTS,
   begin: () => ({ correct: 0, total: 0 }),
-  add: (_, counts, { rows }) => {
-    let [correct, total] = [0, 0]
-    for (const row of rows) {
-      const { correct: hits } = row
-      if (!hits) continue
-      total += positions(row, (i) => {
-        if (hits[i]) correct++
-      })
-    }
-    return plus(counts, { correct, total })
+  add: (_, counts, { rows, likeliest }) => {
+    if (likeliest === undefined) return counts
+    const total = rows.reduce((sum, row) => sum + positions(row, () => {}), 0)
+    return plus(counts, { correct: likeliest, total })
   },
   result: (_, { correct, total }): MetricResult =>
     total > 0 ? { accuracy: fixed(correct / total, 2), correct_tokens: correct, total_tokens: total } : {},

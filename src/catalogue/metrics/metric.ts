@@ -15,8 +15,6 @@ export interface MetricRow {
   readonly advantages?: ArrayLike<number>
   /** Of the model's distribution at each position, in nats. */
   readonly entropies?: ArrayLike<number>
-  /** 1 where the label is the likeliest token. */
-  readonly correct?: ArrayLike<number>
   readonly values?: ArrayLike<number>
   readonly old_values?: ArrayLike<number>
   readonly returns?: ArrayLike<number>
@@ -31,6 +29,8 @@ export interface MetricPass {
   readonly loss: number | null
   /** Over which the loss is a sum; 0 for a mean. */
   readonly lossTokens: number
+  /** How many labels that count were the likeliest token; absent: not known. */
+  readonly likeliest?: number
 }
 
 /** What counts when somebody asks, whatever passes there were. */

@@ -126,8 +126,8 @@ describe('LossMetric', () => {
 
 describe('Accuracy', () => {
   it('counts the labels that were the likeliest', () => {
-    const rows = [{ logps: [-1, -1, -1], correct: [1, 0, 1], mask: [1, 1, 0] }]
-    expect(resultOf('Accuracy', [pass(rows), pass(rows)])).toEqual({
+    const one = pass([{ logps: [-1, -1, -1], mask: [1, 1, 0] }], { likeliest: 1 })
+    expect(resultOf('Accuracy', [one, one, pass([{ logps: [-1] }])])).toEqual({
       ...{ accuracy: '0.50', correct_tokens: 2, total_tokens: 4 },
     })
   })

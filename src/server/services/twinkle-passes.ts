@@ -3,7 +3,6 @@
 // adapter's template encodes. Updates are twinkle-updates.ts's.
 
 import type { Kwargs } from '../../catalogue/arguments.ts'
-import { type CatalogueLossSpec, catalogueLoss, DEFAULT_LOSS } from '../../catalogue/losses/catalogue.ts'
 import { checkMetrics } from '../../catalogue/metrics/metrics.ts'
 import type { SampleCall, TrainingReply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
@@ -15,6 +14,7 @@ import {
   decodeRow,
   type EncodedRow,
   encodeRows,
+  encodeToEmbed,
   rowsOf,
   withInputs,
 } from '../wire/twinkle-rows.ts'
@@ -26,6 +26,7 @@ import type { ModelTemplates } from './model-templates.ts'
 import type { Run } from './runs.ts'
 import type { Training } from './training.ts'
 import type { Asked, TwinkleAdapters } from './twinkle-adapters.ts'
+import { checkTask, EMBEDDING, type LossChoice, lossFor } from './twinkle-losses.ts'
 import { type AdapterState, afterLook, type Named, type Pass } from './twinkle-state.ts'
 
 export type ModelOutput = {
@@ -34,6 +35,10 @@ export type ModelOutput = {
   readonly logps: number[][]
   readonly logits: null
   readonly num_tokens: number
+  /** Of losses that reward entropy. */
+  readonly entropies?: number[][]
+  /** Of rows that were to be embedded. */
+  readonly embeddings?: number[][]
 }
 
 export interface TwinklePassParts {
@@ -46,11 +51,11 @@ export interface TwinklePassParts {
   readonly templates: ModelTemplates
 }
 
-/** What our engines compute as it is, and nothing else: 1 for a temperature, no logits, language models. */
+/** What our engines compute as it is, and nothing else: 1 for a temperature, no logits, language models and embeddings. */
 const FIXED: Readonly<Record<string, readonly unknown[]>> = {
   temperature: [1],
   return_logits: [false],
-  task: ['causal_lm'],
+  task: ['causal_lm', EMBEDDING],
 }
 
 export class TwinklePasses {
@@ -64,7 +69,7 @@ export class TwinklePasses {
     checkFixed(kwargs)
     return this.#parts.adapters.withState(asked, kwargs, async (run, state) => {
       const rows = await this.#encoded(run.base_model, state.template, inputs, kwargs)
-      const { output, operation } = await this.#pass(asked, run, lossFor(state.loss, rows), rows, true)
+      const { output, operation } = await this.#pass(asked, run, lossFor(state.loss, rows, kwargs), rows, true)
       await this.#parts.states.change(run.id, (now) => ({ ...now, batch: operation }))
       return output
     })
@@ -73,12 +78,14 @@ export class TwinklePasses {
   /** Of the adapter's loss where the call has what it reads; null otherwise. */
   async forwardOnly(asked: Asked, inputs: unknown, kwargs: Kwargs): Promise<ModelOutput> {
     checkFixed(kwargs)
+    const isBase = asked.name === '' || kwargs.disable_lora === true
+    if (isBase && kwargs.task === EMBEDDING) refuseKeyword('task', kwargs.task, 'causal_lm')
     if (asked.name === '') return this.#base(asked, await this.#encoded(asked.baseModel, null, inputs, kwargs))
     return this.#parts.adapters.withState(asked, kwargs, async (run, state) => {
       const rows = await this.#encoded(run.base_model, state.template, inputs, kwargs)
       if (kwargs.disable_lora === true) return this.#base(asked, rows)
       checkMetrics(state.metrics.evaluation, rows.length)
-      const { output, pass } = await this.#pass(asked, run, lossFor(state.loss, rows), rows, true)
+      const { output, pass } = await this.#pass(asked, run, lossFor(state.loss, rows, kwargs), rows, true)
       await this.#parts.states.change(run.id, (now) => afterLook(now, pass))
       return output
     })
@@ -88,6 +95,7 @@ export class TwinklePasses {
     checkFixed(kwargs)
     return this.#parts.adapters.withState(asked, kwargs, async (run, state) => {
       const rows = await this.#encoded(run.base_model, state.template, inputs, kwargs)
+      checkTask(state.loss, kwargs)
       checkMetrics(state.metrics.training, rows.length)
       return (await this.#pass(asked, run, { spec: state.loss, isComputed: true }, rows, false)).output
     })
@@ -114,13 +122,13 @@ export class TwinklePasses {
   /** Of a template that splits what is too long, one row may become several. */
   async #encoded(baseModel: string, template: Named | null, inputs: unknown, kwargs: Kwargs): Promise<EncodedRow[]> {
     const rows = rowsOf(inputs)
-    if (!areConversations(rows)) return encodeRows(rows, kwargs)
+    if (!areConversations(rows)) return encodedAs(kwargs, rows)
     const { templates } = this.#parts
     const encoder = template
       ? templates.create(baseModel, template.name, template.kwargs)
       : templates.standard(baseModel)
     const features = await Promise.all(rows.map((row) => encoder.encode(row)))
-    return encodeRows(features.flat(), kwargs)
+    return encodedAs(kwargs, features.flat())
   }
 
   async #pass(
@@ -139,14 +147,29 @@ export class TwinklePasses {
       lossName: spec.name,
       lossConfig: spec.config,
       datums: rows.map(({ datum }) => datum),
-      matrix: rows.map(() => false),
+      matrix: rows.map(({ datum }) => datum.width > 1),
     })
     const reply = await finished(futures, run.tenant, requestId, asked.signal)
-    const { metrics, logprobs } = reply.value as TrainingReply
-    const values = logprobs.map((one) => one.values)
+    const { metrics, logprobs, entropies, embeddings } = reply.value as TrainingReply
+    // Of several targets a position the first one stands for it.
+    const values = logprobs.map(({ values: all, width }) => all.filter((_, i) => i % width === 0))
     const value = isComputed ? (metrics['loss:sum'] ?? null) : null
-    const pass: Pass = { loss: spec, datums: rows.map(({ datum }) => datum), value, logprobs: values }
-    return { operation: requestId, pass, output: outputOf(rows, values, value) }
+    const output: ModelOutput = {
+      ...outputOf(rows, values, value),
+      ...(entropies && { entropies: rows.map((row, i) => decodeRow(row, entropies[i] ?? [])) }),
+      ...(embeddings && { embeddings: embeddings.map((row) => [...row]) }),
+    }
+    const likeliest = metrics['likeliest:sum']
+    const pass: Pass = {
+      loss: spec,
+      datums: rows.map(({ datum }) => datum),
+      value,
+      logprobs: values,
+      ...(likeliest !== undefined && { likeliest }),
+      ...(entropies && { entropies }),
+      ...(embeddings && { embeddings }),
+    }
+    return { operation: requestId, pass, output }
   }
 
   /** Of the base model: each label is another token scored in its place, by whatever samples from it. */
@@ -166,27 +189,20 @@ export class TwinklePasses {
   }
 }
 
-interface LossChoice {
-  readonly spec: CatalogueLossSpec
-  /** Whether its value is the adapter's loss. */
-  readonly isComputed: boolean
+function refuseKeyword(name: string, value: unknown, wanted: unknown): never {
+  throw serviceError('UNSUPPORTED_KEYWORD', { name, value: JSON.stringify(value), wanted: JSON.stringify(wanted) })
 }
 
 function checkFixed(kwargs: Kwargs): void {
   for (const [name, values] of Object.entries(FIXED)) {
     const value = kwargs[name]
     if (value === null || value === undefined || values.includes(value)) continue
-    throw serviceError('UNSUPPORTED_KEYWORD', { name, value: JSON.stringify(value), wanted: JSON.stringify(values[0]) })
+    refuseKeyword(name, value, values[0])
   }
 }
 
-/** A pass without gradient is worth having before there is all that the loss reads: then it scores labels, and has no loss. */
-function lossFor(spec: CatalogueLossSpec, rows: readonly EncodedRow[]): LossChoice {
-  const { kind, required } = catalogueLoss(spec.name)
-  const isThere = rows.every(({ datum }) => required.every((input) => datum[input] !== undefined))
-  const isWhole = kind !== 'pair' || rows.length % 2 === 0
-  return isThere && isWhole ? { spec, isComputed: true } : { spec: DEFAULT_LOSS, isComputed: false }
-}
+const encodedAs = ({ task, ...kwargs }: Kwargs, rows: Parameters<typeof encodeRows>[0]): EncodedRow[] =>
+  task === EMBEDDING ? encodeToEmbed(rows) : encodeRows(rows, kwargs)
 
 function outputOf(rows: readonly EncodedRow[], values: readonly ArrayLike<number>[], loss: number | null): ModelOutput {
   const logps = rows.map((row, i) => decodeRow(row, values[i] ?? []))

@@ -137,6 +137,10 @@ export interface Pass {
   /** Per datum [N]. */
   readonly logprobs: readonly ArrayLike<number>[]
   readonly entropies?: readonly ArrayLike<number>[]
+  /** Labels that were the likeliest token. */
+  readonly likeliest?: number
+  /** Per datum, of those that were embedded. */
+  readonly embeddings?: readonly ArrayLike<number>[]
 }
 
 /** A backward pass was done. */
@@ -163,13 +167,15 @@ export function afterLook(state: AdapterState, pass: Pass): AdapterState {
   return { ...state, metrics: { ...metrics, evaluation: addToMetrics(metrics.evaluation, metricPass(pass)) } }
 }
 
-function metricPass({ loss, datums, value, logprobs, entropies }: Pass): MetricPass {
+function metricPass({ loss, datums, value, logprobs, entropies, embeddings, likeliest }: Pass): MetricPass {
   const rows = datums.map((datum, i) => ({
     ...datum,
     logps: logprobs[i] ?? [],
     ...(entropies?.[i] && { entropies: entropies[i] }),
+    ...(embeddings?.[i] && { embedding: embeddings[i], isAnchor: datum.targets.at(-1) === 1 }),
   }))
-  return { rows, loss: value, lossTokens: lossTokens(loss, datums) }
+  const known = likeliest === undefined ? {} : { likeliest }
+  return { rows, loss: value, lossTokens: lossTokens(loss, datums), ...known }
 }
 
 /** One more metric, of both kinds of passes or of one. Throws CatalogueError. */
