@@ -191,9 +191,10 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   const tasks = new AdapterTasks()
   const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
+  const catalog = new Catalog(db)
   const texts = new ModelTexts(models)
   const templates = new ModelTemplates(texts)
-  const twinkle = twinkleServices({ ...parts, states, training, lanes, held, templates, retention })
+  const twinkle = twinkleServices({ ...parts, states, training, lanes, held, templates, retention, catalog })
   const processors = new Processors({
     recipes: new ProcessorRecipes(db, stateDir),
     owners: twinkle.twinkleOwners,
@@ -251,7 +252,7 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     sessionCatalog: new SessionCatalog(db),
     runs,
     checkpoints,
-    catalog: new Catalog(db),
+    catalog,
     capacity: new Capacity({ db, limitsOf, liveAdapters: config.liveAdapters * config.models.length }),
     templates,
     processors,

@@ -6,6 +6,7 @@ import type { Sessions } from './sessions.ts'
 import { type TwinkleAdapterParts, TwinkleAdapters } from './twinkle-adapters.ts'
 import { TwinkleOwners } from './twinkle-owners.ts'
 import { TwinklePasses, type TwinklePassParts } from './twinkle-passes.ts'
+import { type TwinkleSamplerParts, TwinkleSamplers } from './twinkle-samplers.ts'
 import { type TwinkleSaveParts, TwinkleSaves } from './twinkle-saves.ts'
 import { TwinkleUpdates } from './twinkle-updates.ts'
 
@@ -15,9 +16,13 @@ export interface TwinkleServices {
   readonly twinklePasses: TwinklePasses
   readonly twinkleUpdates: TwinkleUpdates
   readonly twinkleSaves: TwinkleSaves
+  readonly twinkleSamplers: TwinkleSamplers
 }
 
-type Parts = Omit<TwinkleAdapterParts & TwinklePassParts & TwinkleSaveParts, 'owners' | 'adapters'> & {
+type Parts = Omit<
+  TwinkleAdapterParts & TwinklePassParts & TwinkleSaveParts & TwinkleSamplerParts,
+  'owners' | 'adapters'
+> & {
   readonly db: Kysely<Database>
   readonly sessions: Sessions
 }
@@ -31,5 +36,6 @@ export function twinkleServices(parts: Parts): TwinkleServices {
     twinklePasses: new TwinklePasses({ ...parts, adapters }),
     twinkleUpdates: new TwinkleUpdates({ ...parts, adapters }),
     twinkleSaves: new TwinkleSaves({ ...parts, adapters }),
+    twinkleSamplers: new TwinkleSamplers({ ...parts, owners }),
   }
 }
