@@ -197,7 +197,9 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   await housekeeping.start()
   const hosts = new EngineHosts({ ...parts, lanes, draws, sampling })
   const engines = isShared ? shareEngines(config, { db, signals, models, hosts, log }) : new OwnEngines(models, hosts)
+  const texts = new ModelTexts(models)
   const close = async () => {
+    await texts.close()
     await sessions.close()
     await retention.close()
     await housekeeping.close()
@@ -252,7 +254,7 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     training,
     sampling,
     held: new HeldSamples(sampling, futures, logFailure),
-    texts: new ModelTexts(models),
+    texts,
     lanes,
     draws,
     queue,
