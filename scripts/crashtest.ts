@@ -1,28 +1,46 @@
-// `npm run crashtest -- --rounds N [--seed S] [--database postgres] [--kill engine,database] [--servers 2]`: kills a
+// `npm run crashtest -- --rounds N [--seed S] [--trials T] [--database postgres] [--kill engine,database] [--servers 2]`: kills a
 // real server, its engines, or both (or the PostgreSQL server), in every round and in the middle of the work of several
-// clients, and says whether every promise was kept. --kill names what is killed, instead of all that there is. Of two servers on one PostgreSQL database, one is killed, paused or stopped. Ends with code 1 when one was not.
+// clients, and says whether every promise was kept. --kill names what is killed, instead of all that there is; --trials goes on
+// with the next seeds. Of two servers on one PostgreSQL database, one is killed, paused or stopped. Ends with code 1 when a
+// promise was not kept.
 
 import { parseArgs } from 'node:util'
 import { MISHAPS, type PairVerdict, runPairTrial } from './crashtest/pair-trial.ts'
-import { CROWD_BOUND, randomFrom, runTrial, type Verdict, type Victim, victimsOn } from './crashtest/trial.ts'
+import {
+  CROWD_BOUND,
+  randomFrom,
+  runTrial,
+  undisturbed,
+  type Verdict,
+  type Victim,
+  victimsOn,
+} from './crashtest/trial.ts'
 
 const text = { type: 'string' } as const
-const { values } = parseArgs({ options: { rounds: text, seed: text, database: text, kill: text, servers: text } })
+const { values } = parseArgs({
+  options: { rounds: text, seed: text, database: text, kill: text, trials: text, servers: text },
+})
 const rounds = whole('rounds', values.rounds ?? '10')
 const seed = whole('seed', values.seed ?? '1')
 const log = (line: string) => console.log(line)
 process.exitCode = (await (values.servers === undefined ? one() : pair(values.servers))) ? 0 : 1
 
-/** True when every promise was kept. */
+/** True when every promise was kept. Trials of several seeds are compared with one undisturbed run. */
 async function one(): Promise<boolean> {
   const database = kind(values.database ?? 'sqlite')
   const victims = values.kill === undefined ? victimsOn(database) : chosen(values.kill, victimsOn(database))
-  const verdict = await runTrial({ rounds, seed, database, victims, log })
-  const { kills } = verdict
-  const killed =
-    `killed: API ${kills.api}, engines ${kills.engine}, both ${kills.both}` +
-    (database === 'postgres' ? `, PostgreSQL ${kills.database}` : '')
-  return told(`${rounds} rounds with seed ${seed} on ${database}; ${killed}`, verdict)
+  const trials = whole('trials', values.trials ?? '1')
+  const calm = await undisturbed({ rounds, database, log })
+  let isKept = true
+  for (let own = seed; own < seed + trials; own++) {
+    const verdict = await runTrial({ rounds, seed: own, database, victims, log }, calm)
+    const { kills } = verdict
+    const killed =
+      `killed: API ${kills.api}, engines ${kills.engine}, both ${kills.both}` +
+      (database === 'postgres' ? `, PostgreSQL ${kills.database}` : '')
+    isKept = told(`${rounds} rounds with seed ${own} on ${database}; ${killed}`, verdict) && isKept
+  }
+  return isKept
 }
 
 async function pair(servers: string): Promise<boolean> {

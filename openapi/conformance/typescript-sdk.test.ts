@@ -123,8 +123,8 @@ describe('a loss of the caller', () => {
     const ppo = await service.createCustomLoss(
       'ppo',
       ({ logprobs, old, advantages }) => {
-        const ratio = logprobs!.sub(old!).exp()
-        const least = ratio.mul(advantages!).minimum(ratio.clamp(0.8, 1.2).mul(advantages!))
+        const ratio = logprobs.sub(old).exp()
+        const least = ratio.mul(advantages).minimum(ratio.clamp(0.8, 1.2).mul(advantages))
         return { loss: least.sum().neg(), metrics: { 'custom/ratio:mean': ratio.mean() } }
       },
       { logprobs: 1, old: 1, advantages: 1 },

@@ -29,11 +29,13 @@ export class MortalServer {
   /** Settles when it answers; a new one after each death of the API process. */
   #ready: Promise<string> = Promise.reject(new Error('it was not started'))
 
+  readonly #last = () => void this.#child?.kill('SIGKILL')
+
   /** `args` follow `twinkle serve`. */
   constructor(args: readonly string[]) {
     this.#args = args
     this.#ready.catch(() => {})
-    process.once('exit', () => this.#child?.kill('SIGKILL'))
+    process.once('exit', this.#last)
   }
 
   /** Where it answers, once it does. Rejects with the server's words when it does not start. */
@@ -61,7 +63,7 @@ export class MortalServer {
       child.stdout.resume()
       return address[1] as string
     }
-    throw new Error(`the server did not start: ${this.#words.join('').trim() || 'it said nothing'}`)
+    throw new Error(`the server did not start; it said: ${this.words}`)
   }
 
   #hear(line: string): void {
@@ -69,9 +71,17 @@ export class MortalServer {
     else if (MOVES.test(line)) this.#moves.push(line)
   }
 
-  /** What was said, over all its lives, of how the adapter of a run came and went. */
+  /** Warnings and errors of the process that is there now, or was last. */
+  get words(): string {
+    return this.#words.join('').trim() || 'nothing'
+  }
+
+  /** What was said, and when, over all its lives, of how the adapter of a run came and went. */
   said(run: string): string[] {
-    return this.#moves.filter((line) => line.includes(run))
+    const lines = this.#moves.filter((line) => line.includes(run))
+    return lines
+      .map((line) => JSON.parse(line) as { time: string; msg: string })
+      .map(({ time, msg }) => `${time} ${msg}`)
   }
 
   /** Kills without warning. The API process is started again; an engine is the server's own affair. */
@@ -108,6 +118,7 @@ export class MortalServer {
 
   /** For good, if it is still there. */
   async destroy(): Promise<void> {
+    process.off('exit', this.#last)
     const child = this.#child
     if (!child || child.exitCode !== null || child.signalCode !== null) return
     const gone = once(child, 'exit')
@@ -122,7 +133,7 @@ export class MortalServer {
     const gone = once(child, 'exit')
     child.kill('SIGTERM')
     const [code] = await gone
-    if (code !== 0) throw new Error(`the server ended with code ${code}: ${this.#words.join('').trim()}`)
+    if (code !== 0) throw new Error(`the server ended with code ${code}: ${this.words}`)
   }
 }
 

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { newPostgresClient } from '../../src/server/store/postgres.ts'
 import { type PostgresServer, startPostgres } from '../../src/server/store/testing/postgres-server.ts'
+import { placeless } from './autopsy.ts'
 import { ServerPair } from './server-pair.ts'
 import { newTenant } from './tenants.ts'
 import { CROWD, deviation, differences, type Life, lived, OWN_MODEL, SHARED_MODEL } from './trial.ts'
@@ -89,7 +90,8 @@ async function livedThrough(
     await witness.ask(url)
     const files = await filesOf(pair, path as string)
     await pair.stop()
-    const { acknowledged, resent, broken } = witness
+    const { acknowledged, resent } = witness
+    const broken = [...witness.broken, ...(await placeless({ database: postgres.url(name), stateDir }))]
     return { acknowledged, resent, broken, passed: pair.passed, life: { ...life, files } satisfies Life }
   } finally {
     await pair.destroy()

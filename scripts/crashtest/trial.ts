@@ -58,22 +58,26 @@ export interface Life {
 export const victimsOn = (database: Trial['database']): readonly Victim[] =>
   database === 'postgres' ? [...TARGETS, 'database'] : TARGETS
 
-export async function runTrial({
-  rounds,
-  seed,
-  log,
-  database,
-  victims = victimsOn(database),
-}: Trial): Promise<Verdict> {
+/** The same work without a death: what trials of as many rounds on the same database are compared with. */
+export async function undisturbed({ rounds, database, log }: Pick<Trial, 'rounds' | 'database' | 'log'>) {
+  log('the undisturbed run')
+  return onDatabase(database, (ground) => livedThrough(rounds, ground, async () => {}))
+}
+
+export type Undisturbed = Awaited<ReturnType<typeof undisturbed>>
+
+export async function runTrial(trial: Trial, known?: Undisturbed): Promise<Verdict> {
+  const { rounds, seed, log, database, victims = victimsOn(database) } = trial
   const random = randomFrom(seed)
   const kills = { api: 0, engine: 0, both: 0, database: 0 }
-  log('the undisturbed run')
-  const calm = await onDatabase(database, (ground) => livedThrough(rounds, ground, async () => {}))
+  const marks: string[] = []
+  const calm = known ?? (await undisturbed(trial))
   const disturb: Disturb = async (kill, round) => {
     const victim = victims[Math.floor(random() * victims.length)] as Victim
     const delay = Math.round(random() * calm.life.roundMs)
     await sleep(delay)
     kills[victim] += 1
+    marks.push(`${new Date().toISOString()} ${victim}`)
     const start = performance.now()
     await kill(victim)
     log(`round ${round + 1}: killed ${victim} after ${delay} ms; back in ${Math.round(performance.now() - start)} ms`)
@@ -82,13 +86,9 @@ export async function runTrial({
     livedThrough(rounds, ground, disturb),
   )
   const crowdDeviation = Math.max(...CROWD.map((name) => deviation(calm.life.looks.get(name), life.looks.get(name))))
-  return {
-    acknowledged,
-    kills,
-    resent,
-    crowdDeviation,
-    broken: [...calm.broken, ...broken, ...differences(calm.life, life, crowdDeviation)],
-  }
+  const found = [...calm.broken, ...broken, ...differences(calm.life, life, crowdDeviation)]
+  const all = found.length ? [...found, `what was killed, and when: ${marks.join(', ')}`] : []
+  return { acknowledged, kills, resent, crowdDeviation, broken: all }
 }
 
 export function differences(calm: Life, life: Life, crowdDeviation: number): string[] {
@@ -158,6 +158,8 @@ async function livedThrough(rounds: number, ground: Ground, disturb: Disturb) {
       broken: [...witness.broken, ...(await placeless(ground)), ...(await Promise.all(autopsies))],
       life: { ...life, files: files.get(before[0] as string) ?? 'none' },
     }
+  } catch (cause) {
+    throw new Error(`a life was broken off: ${(cause as Error).message}; the server said: ${server.words}`, { cause })
   } finally {
     await server.destroy()
   }
@@ -182,7 +184,7 @@ export async function lived(tenants: readonly Tenant[], rounds: number, disturb:
 async function autopsy(path: string, ground: Ground, server: MortalServer): Promise<string> {
   const run = path.slice('tinker://'.length).split('/')[0] as string
   const said = server.said(run)
-  return `${path} was not brought back with the same bits: it comes ${await replayOf(ground, run)}; ${said.join('; ')}`
+  return `${path} was not brought back with the same bits: it comes ${await replayOf(ground, run)}; ${said.join('; ') || 'it never came back'}`
 }
 
 /** Names and hashes of the files of each checkpoint, by path. */

@@ -103,6 +103,8 @@ export interface TrainingResult {
   readonly logprobs: readonly Float32Array[]
   /** The loss of all tokens and datums, computed in float64: their sum, or what a loss of the catalogue makes of them. */
   readonly loss: number
+  /** How many of the targets that their mask lets count were the likeliest token; where each position has one target. */
+  readonly likeliest?: number
   /** Per datum [N]: the entropy in nats of what the model expects at each position. For losses that reward it. */
   readonly entropies?: readonly Float32Array[]
   /** Per datum [hidden], of length 1. For losses of embeddings. */

@@ -13,7 +13,7 @@ import type { Pace } from './pace.ts'
 import { createPreprocessor } from './preprocessors/index.ts'
 import { createProcessor } from './processors/index.ts'
 import { createReward } from './rewards/index.ts'
-import { isRow, type Row, type Trajectory } from './rows.ts'
+import { isRow, type Row } from './rows.ts'
 
 const DATASETS: Readonly<Record<string, new (className: string, world: World) => BaseDataset>> = {
   Dataset,
@@ -67,13 +67,19 @@ const MAKERS: Readonly<Record<string, Make>> = {
   },
   template: ({ className, kwargs, world }) => {
     const template = world.template(className, kwargs)
-    const encode = (given: unknown, prompt: unknown) =>
-      listOf(className, 'trajectories', given).flatMap((row) => template.encode(row, prompt === true))
+    const encode = async (given: unknown, prompt: unknown, pace: Pace) => {
+      const rows: Row[] = []
+      for (const row of listOf(className, 'trajectories', given)) {
+        rows.push(...(await template.encode(row, prompt === true, pace)))
+      }
+      return rows
+    }
     return {
       className,
       functions: {
-        encode: ({ trajectory, add_generation_prompt: prompt }) => encode([trajectory as Trajectory], prompt)[0],
-        batch_encode: ({ trajectories, add_generation_prompt: prompt }) => encode(trajectories, prompt),
+        encode: async ({ trajectory, add_generation_prompt: prompt }, pace) =>
+          (await encode([trajectory], prompt, pace))[0],
+        batch_encode: ({ trajectories, add_generation_prompt: prompt }, pace) => encode(trajectories, prompt, pace),
         decode: ({ token_ids: ids }) => template.decode(idsOf(className, ids)),
       },
     }

@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
+import { METRIC_NAMES } from './metrics/metrics.ts'
 import { OPTIMIZER_NAMES } from './optimizers/optimizers.ts'
 import { SCHEDULER_NAMES } from './schedulers/schedulers.ts'
 
@@ -17,6 +18,7 @@ describe('the page of the catalogue', () => {
   it.each([
     ['Optimizers', OPTIMIZER_NAMES],
     ['Schedulers', SCHEDULER_NAMES],
+    ['Metrics', METRIC_NAMES],
   ])('has a row for each of the %s, and no other', (heading, names) => {
     expect(rowsBelow(heading).sort()).toEqual([...names].sort())
   })

@@ -1376,6 +1376,9 @@ export interface components {
             status_code?: number;
         };
         ModelOutput: {
+            /** @description With task "embedding", a vector of length 1 for each row. */
+            embeddings?: number[][] | null;
+            /** @description In nats, of losses that reward entropy; a list for each row, 0 where the label is -100. */
             entropies?: number[][] | null;
             logits?: null;
             /** @description A list for each row, 0 where the label is -100. */

@@ -21,6 +21,9 @@ export interface TrainingCall {
 export interface TrainingReply {
   /** Per datum [N, width] as the targets were; `matrix` says whether the client sent (N, K) targets and so gets (N, K) back. */
   readonly logprobs: readonly { readonly values: Float32Array; readonly width: number; readonly matrix: boolean }[]
+  /** Per datum, for losses of Twinkle's catalogue: [N], or [hidden]. The Tinker wire has no words for them. */
+  readonly entropies?: readonly Float32Array[]
+  readonly embeddings?: readonly Float32Array[]
   /** Keys are `name:reduction`, one colon. */
   readonly metrics: Readonly<Record<string, number>>
 }

@@ -35,6 +35,8 @@ export interface ServerConfig {
   readonly port: number
   /** Absolute. */
   readonly stateDir: string
+  /** Absolute: a folder whose files are data sets by their names, for every tenant; null: there are none. */
+  readonly dataDir: string | null
   /** `sqlite`: a file of the state directory; or the address of a PostgreSQL database, with its password. Never shown. */
   readonly database: string
   /** `path` is absolute, or `hf:org/name` until the command line has fetched it. */
@@ -104,6 +106,12 @@ export const FIELDS: { readonly [K in Setting]: Field<ServerConfig[K]> } = {
     fallback: '.twinkle',
     placeholder: 'DIR',
     help: 'where runs, checkpoints and the journal are kept',
+  },
+  dataDir: {
+    read: folder,
+    fallback: null,
+    placeholder: 'DIR',
+    help: 'files (JSON lines, JSON, CSV) that every tenant may load data sets from by name',
   },
   database: {
     read: database,

@@ -360,6 +360,53 @@ export const ERRORS = {
     'The save {name} has a name and kind = inflight, but what has a name never changes.',
     'Leave the name out (sampling_session_seq_id), or use kind = snapshot.',
   ),
+  // Objects of Twinkle's processor routes, and data sets by name
+  UNKNOWN_PROCESSOR: user(
+    404,
+    'There is no object {id}.',
+    'Create it: objects end half an hour after the session that made them.',
+  ),
+  ITERATOR_EXHAUSTED: user(410, 'The iteration of {id} is over.', 'Begin it anew with __iter__.'),
+  PROCESSORS_FULL: user(
+    403,
+    'This tenant has {count} objects (data sets, loaders and the like), and may have {limit}.',
+    'End the sessions that made those that are done; half an hour later they are gone.',
+  ),
+  PROCESSOR_MEMORY: user(
+    413,
+    'The data sets of this tenant would take more than {limit} bytes of memory.',
+    'Take a smaller data_slice, drop columns with remove_columns, or use a LazyDataset or an IterableDataset.',
+  ),
+  PROCESSORS_BUSY: server(
+    429,
+    'The data sets that are being worked on take all of the memory that the server has for them ({limit} bytes).',
+    'Send the request again after a second.',
+  ),
+  NO_TEMPLATE_MODEL: user(
+    400,
+    'The template {template} needs the name of a model, whose tokenizer and chat template it uses.',
+    'Send model_id with the name of a model that is served here.',
+  ),
+  UNKNOWN_DATASET: user(
+    404,
+    'There is no data set {id} here: data sets are not fetched from hubs.',
+    'Send its rows along (DatasetMeta data), or have the operator put a file of that name ({formats}) into data_dir.',
+  ),
+  INVALID_DATASET_PATH: user(
+    400,
+    'The name {path} is not possible for data.',
+    'Use letters, digits, ".", "_" and "-", in up to 8 parts with "/" between them, none of which begins with ".".',
+  ),
+  DATASET_TOO_LARGE: user(
+    413,
+    'The data set {id} takes more than {limit} bytes, which is the most for its format.',
+    'Use JSON lines, or several files.',
+  ),
+  SAVED_DATA_FULL: user(
+    413,
+    'The files that this tenant saved take {used} bytes; together with this one they would take over {limit}.',
+    'Save under a name that is there already: its file is replaced.',
+  ),
   INVALID_TTL: user(
     400,
     'ttl_seconds = {ttl} is not possible.',

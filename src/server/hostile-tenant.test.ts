@@ -107,6 +107,20 @@ const ATTACKS: Attacks = {
   ],
   listModels: [() => ({})],
   retrieveModel: [({ path }) => ({ params: { model: path } })],
+  processorCreate: [
+    of(({ object }) => ({ processor_type: 'dataloader', class_type: 'DataLoader', dataset: object, batch_size: 1 })),
+    of(({ object }) => ({
+      ...{ processor_type: 'dataset', class_type: 'Dataset' },
+      dataset_meta: { dataset_id: `${object.replace('pid:', '')}.jsonl` },
+    })),
+  ],
+  processorCall: [
+    of(({ object }) => ({ processor_id: object, function: '__getitem__', idx: 0 })),
+    of(({ object }) => ({ processor_id: object, function: '__next__' })),
+    of(({ object }) => ({ processor_id: object, function: 'add_dataset', dataset_meta: { data: [{ stolen: 1 }] } })),
+    of(({ object }) => ({ processor_id: object, function: 'save_as', output_path: 'stolen.jsonl' })),
+  ],
+  processorHeartbeat: [of(({ object }) => ({ processor_id: object }))],
   twinkleHealthz: null,
   twinkleDeepHealth: null,
   modelHealthz: null,

@@ -1,15 +1,42 @@
 // Checks of forward and forward_backward: sums, transactions, replay, cancellation.
 
 import assert from 'node:assert/strict'
+import { DEFAULT_LOSS } from '../../catalogue/losses/catalogue.ts'
 import type { LossSpec, Outcome, TrainingDatum, TrainingResult } from '../backend.ts'
 import { resolveLoss } from '../losses.ts'
 import { collect } from './requests.ts'
-import { allClose, type Check, close, failureOf, LONG, resultOf, SHORT, sameBits, Tenant } from './tenant.ts'
+import { allClose, type Check, close, failureOf, LONG, resultOf, SHORT, sameBits, sample, Tenant } from './tenant.ts'
 
 /** A token that no vocabulary has, in the second datum: the first has been computed when an engine meets it. */
 const BROKEN: readonly TrainingDatum[] = [SHORT, { ...SHORT, tokens: Int32Array.of(5, 2 ** 31 - 1, 7) }]
 
 export const TRAINING_CHECKS: readonly Check[] = [
+  {
+    name: 'labels that were the likeliest token are counted where a mask says which count',
+    async run({ engine }) {
+      const tenant = await Tenant.trained(engine)
+      const snapshot = await engine.publish(tenant.id)
+      const events = await sample(engine, {
+        snapshot,
+        prompt: LONG.tokens,
+        samples: 0,
+        maxTokens: 0,
+        topkPromptLogprobs: 1,
+      })
+      const prompt = events.find((event) => event.type === 'prompt')
+      assert(prompt?.type === 'prompt' && prompt.topk, 'the prompt must be scored')
+      const { ids } = prompt.topk
+      // What the model expects, but for every other position, and the last two, which do not count.
+      const targets = LONG.targets.map((_, i) => {
+        const best = ids[i + 1] ?? 0
+        return i % 2 === 0 ? best : (best + 1) % 16
+      })
+      const mask = new Float32Array(targets.length).fill(1, 0, targets.length - 2)
+      const { likeliest } = await tenant.forward([{ ...LONG, targets, mask }], { loss: DEFAULT_LOSS })
+      assert.equal(likeliest, Math.ceil((targets.length - 2) / 2))
+      assert.equal((await tenant.forward([LONG])).likeliest, undefined, 'without a mask nothing is counted')
+    },
+  },
   {
     name: 'a forward pass leaves no gradient, and scores as a forward_backward does',
     async run({ engine }) {

@@ -180,6 +180,9 @@ export class FakeEngine implements Engine {
     this.#trainedTokens += item.datums.reduce((sum, d) => sum + d.tokens.length, 0)
     return {
       logprobs: scored.map((s) => s.logprobs),
+      ...(item.datums.every(({ mask, width }) => mask && width === 1) && {
+        likeliest: scored.reduce((sum, s) => sum + s.likeliest, 0),
+      }),
       loss,
       plan: { version: 1, runtime: this.info.runtime, batches: [] },
     }

@@ -53,19 +53,20 @@ export function scoreDatum(
   datum: TrainingDatum,
   gradient: Table | null,
   shares?: Float64Array,
-): { logprobs: Float32Array; loss: number } {
+): { logprobs: Float32Array; loss: number; likeliest: number } {
   const { tokens, targets, width } = datum
   const rule = lossOf(loss.name)
   if (rule.kind !== 'token') throw engineError('UNSUPPORTED_LOSS', `the fake engine computes no loss ${loss.name}`)
   const { value, numbers } = rule
   const logprobs = new Float32Array(tokens.length * width)
-  let total = 0
+  let [total, likeliest] = [0, 0]
   for (let n = 0; n < tokens.length; n++) {
     const last = tokens[n]!
     const p = logSoftmax(vocabulary, table, last)
     for (let i = n * width; i < (n + 1) * width; i++) {
       const target = targets[i]!
       logprobs[i] = p[target]!
+      if (datum.mask?.[n] && p[target]! >= Math.max(...p)) likeliest++
       const inputs = {
         weight: datum.weights?.[i] ?? 1,
         old: datum.logprobs?.[n] ?? 0,
@@ -81,7 +82,7 @@ export function scoreDatum(
       for (let v = 0; v < vocabulary; v++) row[v]! += GAIN * pull * (Math.exp(p[v]!) - (v === target ? 1 : 0))
     }
   }
-  return { logprobs, loss: total }
+  return { logprobs, loss: total, likeliest }
 }
 
 /** Adds `from` to `into` and returns `into`. */

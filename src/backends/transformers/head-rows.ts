@@ -131,12 +131,16 @@ export const partLogprobs = (part: Part, shape: BatchShape, outputs: Outputs): F
 export const partEntropies = (part: Part, shape: BatchShape, outputs: Outputs): Float64Array[] =>
   partRows(part, shape, outputs, 'entropies', 1, () => 1)
 
+/** Log-probabilities [N] of the likeliest token at each position of each of a part's datums. */
+export const partBest = (part: Part, shape: BatchShape, outputs: Outputs): Float64Array[] =>
+  partRows(part, shape, outputs, 'best', 1, () => 1)
+
 /** The first `columnsOf` of the `width` columns of each position's row, wherever in the outputs the row lies. */
 function partRows(
   part: Part,
   { backward }: BatchShape,
   outputs: Outputs,
-  name: 'logprobs' | 'entropies',
+  name: 'logprobs' | 'entropies' | 'best',
   width: number,
   columnsOf: (datum: TrainingDatum) => number,
 ): Float64Array[] {

@@ -39,6 +39,8 @@ export interface Logprobs {
   /** log p(target) [R, K]. */
   readonly logprobs: Value
   readonly normaliser: Value
+  /** log p of the likeliest token [R, 1]: the target's where it is the likeliest, to the bit. */
+  readonly best: Value
   /** [R, 1], where it was asked for. */
   readonly entropy: Value | undefined
   readonly blocks: readonly Block[]
@@ -61,7 +63,8 @@ export function targetLogprobs(context: HeadContext, h: Value, targets: Value, s
   const normaliser = ad.op('Add', [max, ad.op('Log', [ad.sum(totals)])])
   const logprobs = ad.op('Sub', [ad.sum(blocks.map((b) => b.target)), normaliser])
   const entropy = context.entropy ? entropyOf(ad, blocks, normaliser) : undefined
-  return { logprobs, normaliser, entropy, blocks, low }
+  const best = ad.op('Sub', [max, normaliser])
+  return { logprobs, normaliser, best, entropy, blocks, low }
 }
 
 /** H = - sum of p log p = - sum over blocks of exp(max - normaliser) (sum of e s + (max - normaliser) sum of e), e = exp(s). */

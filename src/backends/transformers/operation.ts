@@ -10,7 +10,7 @@ import type { Share } from '../fair-queue.ts'
 import { entropyWeightOf, lossOf, type TokenLoss } from '../losses.ts'
 import type { Adapter } from './adapter.ts'
 import { type Batch, type Part, targetInputs } from './batch.ts'
-import { partEntropies, partLogprobs, partVectors } from './head-rows.ts'
+import { partBest, partEntropies, partLogprobs, partVectors } from './head-rows.ts'
 import { type BatchRecord, batchRecord, checkPlan, PLAN_VERSION, type PlannedWork, recordedBatch } from './plan.ts'
 import type { HeadExtra } from './training-graph.ts'
 import { addGradient, type Floats } from './training-stacks.ts'
@@ -36,6 +36,9 @@ export class Operation implements PlannedWork {
   readonly #scores: Float64Array[] = []
   /** Of the first pass; stays empty where the loss has no use for them. */
   readonly #entropies: Float64Array[] = []
+  /** Whether its labels are counted: one a position, and a mask that says which of them count. */
+  readonly #isCounted: boolean
+  #likeliest = 0
   readonly #records: BatchRecord[] = []
   #lossSum = 0
 
@@ -45,6 +48,7 @@ export class Operation implements PlannedWork {
     this.loss = item.loss
     this.#passes = item.backward && lossOf(item.loss.name).kind !== 'token' ? [false, true] : [item.backward]
     this.head = headOf(item.loss)
+    this.#isCounted = this.head !== 'embeddings' && item.datums.every(({ mask, width }) => mask && width === 1)
     this.weights = adapter
     this.#runtime = runtime
   }
@@ -113,6 +117,7 @@ export class Operation implements PlannedWork {
     if (this.#pass === 0) {
       const scored = this.head === 'embeddings' ? partVectors : partLogprobs
       this.#scores.push(...scored(part, shape, outputs))
+      if (this.#isCounted) this.#countLikeliest(part, partBest(part, shape, outputs))
       if (this.head === 'entropies') this.#entropies.push(...partEntropies(part, shape, outputs))
     }
     if (shape.backward) {
@@ -122,6 +127,16 @@ export class Operation implements PlannedWork {
     this.#records.push(batchRecord(shape, place))
     this.next = place.first + place.count
     if (this.next === this.datums.length) this.#endPass()
+  }
+
+  /** The scores of the part's datums are the last that came. */
+  #countLikeliest({ place: { first, count } }: Part<Operation>, best: readonly Float64Array[]): void {
+    for (let i = first; i < first + count; i++) {
+      const [scores, top] = [this.#scores[i] as Float64Array, best[i - first] as Float64Array]
+      this.datums[i]?.mask?.forEach((counts, at) => {
+        if (counts !== 0 && (scores[at] as number) >= (top[at] as number)) this.#likeliest++
+      })
+    }
   }
 
   #endPass(): void {
@@ -175,7 +190,11 @@ export class Operation implements PlannedWork {
       return { logprobs: this.datums.map(() => new Float32Array()), embeddings: rounded(this.#scores.map(unitVector)) }
     }
     const logprobs = rounded(this.#scores)
-    return this.head === 'entropies' ? { logprobs, entropies: rounded(this.#entropies) } : { logprobs }
+    return {
+      logprobs,
+      ...(this.#isCounted && { likeliest: this.#likeliest }),
+      ...(this.head === 'entropies' && { entropies: rounded(this.#entropies) }),
+    }
   }
 }
 

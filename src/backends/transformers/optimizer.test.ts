@@ -152,6 +152,12 @@ describe('clipping', () => {
     expect(optimizerStep(adapter, ADAM)).toMatchObject({ applied: true, gradientNorm: 0 })
   })
 
+  it('adds a millionth to the norm, as torch does', () => {
+    const adapter = withGradient(1e-6 / size)
+    clipGradient(adapter, clip({ maxNorm: 1e-6 }))
+    expect((adapter.gradient?.[0] ?? 0) / (1e-6 / size)).toBeCloseTo(0.5, 5)
+  })
+
   it('changes the gradient that later passes add to', () => {
     const adapter = withGradient(4)
     clipGradient(adapter, clip({ divisor: 2 }))

@@ -45,7 +45,7 @@ export function graphOrder(layers: number): readonly [GraphKey, GraphKey] {
  * Inputs: ids, place [T], layout, first, positions [B, S], cos, sin [P, D/2], share [T, C], per
  * projection p.A [layers, C, in] and p.B [layers, C, out], scored [F], scored.targets [F, K]; for backward also
  * graded [R], graded.targets [R, K], loss [numbers, R, K].
- * Outputs: scored.logprobs [F, K], graded.logprobs [R, K], p.A.grad and p.B.grad shaped as their inputs; with entropies also
+ * Outputs: scored.logprobs [F, K], graded.logprobs [R, K], scored.best [F, 1], graded.best [R, 1], p.A.grad and p.B.grad shaped as their inputs; with entropies also
  * scored.entropies [F, 1] and graded.entropies [R, 1]. With embeddings the head's inputs are graded [R] and, for backward,
  * embeddings.grad [R, hidden], its output embeddings [R, hidden].
  */
@@ -113,6 +113,7 @@ function score(head: HeadContext, h: Value, share: ColumnShare, name: 'scored' |
   const rowShare = { scale: ad.op('Gather', [share.scale, index]), mine: ad.op('Gather', [share.mine, index]) }
   const forward = targetLogprobs(head, rows, targets, rowShare)
   graph.output(graph.alias(forward.logprobs, `${name}.logprobs`), ad.type, [axis, 'K'])
+  graph.output(graph.alias(forward.best, `${name}.best`), ad.type, [axis, 1])
   if (forward.entropy !== undefined) {
     graph.output(graph.alias(forward.entropy, `${name}.entropies`), ad.type, [axis, 1])
   }

@@ -96,7 +96,7 @@ async function replaceRows(source: Source, step: Step, pace: Pace): Promise<void
   let bytes = 0
   try {
     for (const row of source.rows) {
-      for (const made of step(row)) {
+      for (const made of await step(row, pace)) {
         const size = sizeOf(made)
         pace.hold(size)
         bytes += size

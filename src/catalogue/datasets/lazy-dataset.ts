@@ -18,8 +18,8 @@ export class LazyDataset extends BaseDataset {
     filter: (kwargs, pace) => this.#filter(kwargs, pace),
     mix_dataset: (kwargs) => this.sources.mix(interleaveIn(kwargs)),
     __len__: () => this.length,
-    __getitem__: (kwargs, pace) => {
-      const row = this.get(placeIn(new Arguments('function', '__getitem__', kwargs), 'idx', this.length))
+    __getitem__: async (kwargs, pace) => {
+      const row = await this.get(placeIn(new Arguments('function', '__getitem__', kwargs), 'idx', this.length), pace)
       return row && this.saving.note(row, pace)
     },
   }
@@ -29,16 +29,16 @@ export class LazyDataset extends BaseDataset {
   }
 
   /** Null for a row that a check or a template's `delete` leaves out. */
-  get(place: number): Slot {
+  async get(place: number, pace: Pace): Promise<Slot> {
     const { source, row } = this.#places()[place] as { source: Source; row: Row }
     const steps = [...source.steps, ...this.sources.steps, ...(this.#final ? [this.#final] : [])]
-    return stepped(row, steps)[0] ?? null
+    return (await stepped(row, steps, pace))[0] ?? null
   }
 
   async *stream(pace: Pace, from = 0): AsyncIterable<Slot> {
     for (let place = from; place < this.length; place++) {
       await pace.rest()
-      yield this.get(place)
+      yield await this.get(place, pace)
     }
   }
 
@@ -80,7 +80,7 @@ export class LazyDataset extends BaseDataset {
       if (!targets.includes(source.steps)) continue
       const rows: Row[] = []
       for (const row of source.rows) {
-        if (stepped(row, [...source.steps, keep]).length > 0) rows.push(row)
+        if ((await stepped(row, [...source.steps, keep], pace)).length > 0) rows.push(row)
         await pace.rest()
       }
       source.rows = rows
@@ -100,7 +100,8 @@ export class IterableDataset extends BaseDataset {
     let place = 0
     for (const { source, row } of this.sources.places(false)) {
       await pace.rest()
-      for (const made of stepped(row, [...source.steps, ...this.sources.steps])) if (place++ >= from) yield made
+      const rows = await stepped(row, [...source.steps, ...this.sources.steps], pace)
+      for (const made of rows) if (place++ >= from) yield made
     }
   }
 

@@ -107,7 +107,7 @@ export class IterablePackingDataset extends IterableDataset {
     for (;;) {
       let isEmpty = true
       for await (const row of super.stream(pace)) {
-        for (const encoded of Array.isArray(row.input_ids) ? [row] : template.encode(row)) {
+        for (const encoded of Array.isArray(row.input_ids) ? [row] : await template.encode(row, false, pace)) {
           isEmpty = false
           yield encoded
         }

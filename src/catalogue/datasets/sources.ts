@@ -62,9 +62,15 @@ export class Sources {
   }
 }
 
-/** Rows after a step. Throws what the step throws. */
-export function stepped(row: Row, steps: readonly Step[]): readonly Row[] {
-  return steps.reduce<readonly Row[]>((rows, step) => rows.flatMap(step), [row])
+/** What several steps make of a row. Throws what the steps throw. */
+export async function stepped(row: Row, steps: readonly Step[], pace: Pace): Promise<readonly Row[]> {
+  let rows: readonly Row[] = [row]
+  for (const step of steps) {
+    const made: Row[] = []
+    for (const each of rows) made.push(...(await step(each, pace)))
+    rows = made
+  }
+  return rows
 }
 
 /** Tells the pace of rows that are kept from now on. */

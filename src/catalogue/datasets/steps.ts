@@ -3,11 +3,12 @@
 
 import { Arguments, type Kwargs } from '../arguments.ts'
 import { CatalogueError } from '../catalogue-error.ts'
+import type { Pace } from '../pace.ts'
 import { createFilter, createPreprocessor } from '../preprocessors/index.ts'
 import { isRow, type Row } from '../rows.ts'
 import type { Template } from '../templates/index.ts'
 
-export type Step = (row: Row) => readonly Row[]
+export type Step = (row: Row, pace: Pace) => readonly Row[] | Promise<readonly Row[]>
 
 /** How others do the work makes no difference to what comes out. */
 const WORK = [
@@ -42,8 +43,8 @@ export function encodeStep(kwargs: Kwargs, template: Template): Step {
   const removed = removedColumns(args)
   args.ignore(...WORK, 'timeout')
   args.end()
-  return (row) => {
-    const features = template.encode(row, addGenerationPrompt).filter(({ length }) => length !== 0)
+  return async (row, pace) => {
+    const features = (await template.encode(row, addGenerationPrompt, pace)).filter(({ length }) => length !== 0)
     return removed.length === 0 ? features : features.map((feature) => without(feature, removed))
   }
 }
@@ -53,12 +54,12 @@ export function checkStep(kwargs: Kwargs, template: Template): Step {
   const args = new Arguments('function', 'check', kwargs)
   args.ignore(...WORK)
   args.end()
-  return (row) => (canEncode(row, template) ? [row] : [])
+  return async (row, pace) => ((await canEncode(row, template, pace)) ? [row] : [])
 }
 
-function canEncode(row: Row, template: Template): boolean {
+async function canEncode(row: Row, template: Template, pace: Pace): Promise<boolean> {
   try {
-    return template.encode(row).length > 0
+    return (await template.encode(row, false, pace)).length > 0
   } catch (error) {
     if (error instanceof CatalogueError) return false
     throw error

@@ -48,7 +48,8 @@ function listOfJson(text: string, where: string): Row[] {
   throw refused(where, 'a list of objects')
 }
 
-function rowOfJson(line: string, where: string): Row {
+/** A line of JSON lines. Throws CatalogueError INVALID_ARGUMENT. */
+export function rowOfJson(line: string, where: string): Row {
   const row = parsed(line, where)
   if (isRow(row)) return row
   throw refused(where, 'a JSON object')

@@ -138,7 +138,7 @@ export class DataLoader implements CatalogueObject {
     const dataset = this.#dataset
     if (!isIndexed(dataset)) return new Epoch(number, place, (from, pace) => dataset.stream(pace, from))
     const order = orderOf(this.#perEpoch('all'), this.#options.seed, number)
-    return new Epoch(number, place, (from) => inOrder(dataset, order, from))
+    return new Epoch(number, place, (from, pace) => inOrder(dataset, order, from, pace))
   }
 
   /** Rows of an epoch; `counted` leaves those of a last batch out that is too small. */
@@ -193,8 +193,16 @@ class Epoch {
   }
 }
 
-async function* inOrder(dataset: Dataset | LazyDataset, order: Uint32Array, from: number): AsyncIterable<Slot> {
-  for (const place of order.subarray(from)) yield dataset.get(place)
+async function* inOrder(
+  dataset: Dataset | LazyDataset,
+  order: Uint32Array,
+  from: number,
+  pace: Pace,
+): AsyncIterable<Slot> {
+  for (const place of order.subarray(from)) {
+    await pace.rest()
+    yield await dataset.get(place, pace)
+  }
 }
 
 function isIndexed(dataset: Loadable): dataset is Dataset | LazyDataset {

@@ -36,7 +36,6 @@ describe('settings', () => {
       epsilon_high: 0.2,
       beta: 0,
       entropy_coef: 0,
-      ignore_index: -100,
     })
     expect(resolveCatalogueLoss('grpo', { epsilon: 0.1, epsilon_high: null }).config).toMatchObject({
       epsilon_high: 0.1,
@@ -47,13 +46,14 @@ describe('settings', () => {
       loss_type: 'ipo',
       reference_free: 1,
       sft_weight: 0,
-      ignore_index: -100,
     })
     expect(DEFAULT_LOSS).toMatchObject({ name: 'CrossEntropyLoss', config: { reduction: 'sum' } })
   })
 
   it.each([
     ['GRPOLoss', { clip: 1 }, 'UNKNOWN_ARGUMENT', /no argument "clip"/],
+    ['GRPOLoss', { ignore_index: -1 }, 'INVALID_ARGUMENT', /ignore_index = -1/],
+    ['SimPOLoss', { ignore_index: 0 }, 'INVALID_ARGUMENT', /ignore_index = 0/],
     ['GRPOLoss', { beta: -1 }, 'INVALID_ARGUMENT', /beta = -1/],
     ['GRPOLoss', { epsilon: '0.2' }, 'INVALID_ARGUMENT', /epsilon = "0.2"/],
     ['PPOLoss', { loss_agg_mode: 'sum' }, 'INVALID_ARGUMENT', /loss_agg_mode = "sum"/],

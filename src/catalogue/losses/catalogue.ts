@@ -78,6 +78,13 @@ function find(name: string): CatalogueLoss {
 /** What a Twinkle server trains with where nobody has set a loss. */
 export const DEFAULT_LOSS: CatalogueLossSpec = resolveCatalogueLoss('CrossEntropyLoss', { reduction: 'sum' })
 
+/** Whether the datums have all that the loss reads, so that it has a value. */
+export function canEvaluate({ name, config }: CatalogueLossSpec, datums: readonly LossDatum[]): boolean {
+  const loss = catalogueLoss(name)
+  const isWhole = (datum: LossDatum) => loss.required.every((input) => datum[input]) && !loss.problem?.(datum, config)
+  return datums.every(isWhole) && !loss.problemOfAll?.(datums, config)
+}
+
 /**
  * What gradients of this loss are to be divided by, as whoever clips them wants to know: for a sum the tokens it counted (at
  * least 1), for a mean 0, which stands for the number of accumulated batches.

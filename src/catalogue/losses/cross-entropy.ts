@@ -3,7 +3,7 @@
 // each token by its own probability, held constant.
 
 import type { Arguments } from '../arguments.ts'
-import type { TokenCatalogueLoss } from './loss.ts'
+import { onlyIgnored, type TokenCatalogueLoss } from './loss.ts'
 import { NEUTRAL } from './numbers.ts'
 import { sum, tokenMean } from './shares.ts'
 
@@ -11,7 +11,6 @@ type CrossEntropySettings = {
   readonly reduction: 'mean' | 'sum'
   /** 1: dynamic fine-tuning. */
   readonly dft: number
-  readonly ignore_index: number
 }
 
 const REDUCTIONS = ['mean', 'sum'] as const
@@ -29,11 +28,10 @@ const PLAIN = {
   numbers: (_, { dft }) => (dft ? { ...NEUTRAL, ratio: 1 } : { ...NEUTRAL, linear: 1 }),
 } as const satisfies Partial<TokenCatalogueLoss<CrossEntropySettings>>
 
-const settings = (args: Arguments): CrossEntropySettings => ({
-  reduction: args.choice('reduction', 'mean', REDUCTIONS),
-  dft: Number(args.boolean('dft', false)),
-  ignore_index: args.integer('ignore_index', -100),
-})
+function settings(args: Arguments): CrossEntropySettings {
+  onlyIgnored(args)
+  return { reduction: args.choice('reduction', 'mean', REDUCTIONS), dft: Number(args.boolean('dft', false)) }
+}
 
 export const crossEntropy: TokenCatalogueLoss<CrossEntropySettings> = {
   ...PLAIN,
@@ -64,10 +62,7 @@ export const ligerCrossEntropy: TokenCatalogueLoss<CrossEntropySettings> = {
   settings(args) {
     args.only('label_smoothing', 0)
     args.only('softcap', null)
-    return {
-      reduction: args.choice('reduction', 'sum', REDUCTIONS),
-      dft: 0,
-      ignore_index: args.integer('ignore_index', -100),
-    }
+    onlyIgnored(args)
+    return { reduction: args.choice('reduction', 'sum', REDUCTIONS), dft: 0 }
   },
 }

@@ -29,6 +29,7 @@ const FLAGS = ['dft', 'reference_free', 'use_batch', 'mask_fake_negative', 'incl
 /** What has no place in the settings: it changes no number, or has one value only. */
 const NO_SETTING: Readonly<Record<string, string>> = {
   chunk_size: 'without effect',
+  ignore_index: '-100 only',
   label_smoothing: '0 only',
   softcap: 'null only',
 }

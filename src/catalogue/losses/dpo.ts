@@ -2,7 +2,7 @@
 // arXiv 2310.12036, equation 17, on sums of log-probabilities), and the pair form of KTO (arXiv 2402.01306, equation 8, with a
 // reference point of 0). Label smoothing is that of arXiv 2403.00409.
 
-import type { JointCatalogueLoss } from './loss.ts'
+import { type JointCatalogueLoss, onlyIgnored } from './loss.ts'
 import { logSigmoid, sigmoid } from './numbers.ts'
 import { type Comparison, overPairs, PAIR_TRAITS } from './preference.ts'
 
@@ -17,7 +17,6 @@ type DpoSettings = {
   readonly reference_free: number
   /** Weight of the negative log-likelihood of the preferred answers. */
   readonly sft_weight: number
-  readonly ignore_index: number
 }
 
 /** From the two log-ratios to the reference, of the preferred answer and of the other. */
@@ -55,13 +54,13 @@ export const dpo: JointCatalogueLoss<DpoSettings> = {
   required: ['mask'],
   optional: ['ref_logps'],
   settings(args) {
+    onlyIgnored(args)
     const settings: DpoSettings = {
       beta: args.number('beta', 0.1, { above: 0 }),
       label_smoothing: args.number('label_smoothing', 0, { atLeast: 0, atMost: 0.5 }),
       loss_type: args.choice('loss_type', 'sigmoid', TYPES),
       reference_free: Number(args.boolean('reference_free', false)),
       sft_weight: args.number('sft_weight', 0, { atLeast: 0 }),
-      ignore_index: args.integer('ignore_index', -100),
     }
     if (settings.label_smoothing > 0 && settings.loss_type !== 'sigmoid') {
       args.refuse('label_smoothing', `0 with loss_type "${settings.loss_type}": only "sigmoid" has smoothed labels`)

@@ -2,14 +2,13 @@
 // likeliest at each position. Targets are those tokens, (N, K); both distributions are taken over them alone. As softmax
 // does not see a constant, the log-probabilities of the whole vocabulary serve as logits.
 
-import type { JointCatalogueLoss, LossDatum } from './loss.ts'
+import { type JointCatalogueLoss, type LossDatum, onlyIgnored } from './loss.ts'
 import { tokenMean } from './shares.ts'
 
 type GkdSettings = {
   /** 0: KL(teacher, student). 1: KL(student, teacher). Between: Jensen-Shannon, with this much teacher in the mixture. */
   readonly beta: number
   readonly temperature: number
-  readonly ignore_index: number
 }
 
 export const gkd: JointCatalogueLoss<GkdSettings> = {
@@ -24,12 +23,12 @@ export const gkd: JointCatalogueLoss<GkdSettings> = {
   optional: [],
   soft: true,
   settings(args) {
+    onlyIgnored(args)
     // How many positions are computed at once is the engine's own business.
     args.integer('chunk_size', 512, { atLeast: 1 })
     return {
       beta: args.number('beta', 0.5, { atLeast: 0, atMost: 1 }),
       temperature: args.number('temperature', 1, { above: 0 }),
-      ignore_index: args.integer('ignore_index', -100),
     }
   },
   reduction: () => 'mean',

@@ -43,6 +43,9 @@ export interface Target {
   readonly isOnPolicy?: boolean
 }
 
+/** Labels of -100 do not count; no other number can be had for that. */
+export const onlyIgnored = (args: Arguments): void => args.only('ignore_index', -100)
+
 interface LossTraits<S extends Settings> {
   /** The class of Twinkle's that this is. */
   readonly name: string

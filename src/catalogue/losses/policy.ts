@@ -3,7 +3,7 @@
 // estimate of KL(policy || reference): Schulman, "Approximating KL Divergence" (2020), and arXiv 2402.03300, equation 4.
 
 import type { Arguments } from '../arguments.ts'
-import type { LossDatum, Settings, Target } from './loss.ts'
+import { type LossDatum, onlyIgnored, type Settings, type Target } from './loss.ts'
 import { clamp, type LossNumbers, liftOf, NEUTRAL } from './numbers.ts'
 
 export type PolicySettings = {
@@ -13,17 +13,16 @@ export type PolicySettings = {
   /** Weight of the penalty; 0 = there is none, and no reference is read. */
   readonly beta: number
   readonly entropy_coef: number
-  readonly ignore_index: number
 }
 
 export function policySettings(args: Arguments): PolicySettings {
+  onlyIgnored(args)
   const epsilon = args.number('epsilon', 0.2, { atLeast: 0 })
   return {
     epsilon,
     epsilon_high: args.numberOrNull('epsilon_high', null, { atLeast: 0 }) ?? epsilon,
     beta: args.number('beta', 0, { atLeast: 0 }),
     entropy_coef: args.number('entropy_coef', 0, { atLeast: 0 }),
-    ignore_index: args.integer('ignore_index', -100),
   }
 }
 

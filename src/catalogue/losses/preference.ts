@@ -2,7 +2,7 @@
 // the two answers' summed log-probabilities, averaged over the pairs, and may add the negative log-likelihood of the
 // preferred answers, averaged over their tokens. Knows pairs and sums; knows no loss.
 
-import type { JointOutcome, LossDatum, Settings } from './loss.ts'
+import type { JointOutcome, LossDatum } from './loss.ts'
 import { counted, tokenMean } from './shares.ts'
 
 /** One answer: sums over the positions that count. */
@@ -66,5 +66,3 @@ function answerOf(datums: readonly LossDatum[], logprobs: readonly Float64Array[
 
 /** The same slope for every position that counts. */
 const spread = (datum: LossDatum | undefined, slope: number) => Float64Array.from(datum?.mask ?? [], (m) => m * slope)
-
-export type PairSettings = Settings & { readonly ignore_index: number }

@@ -1,13 +1,13 @@
 // Preference losses that need no reference model: SimPO (Meng et al., arXiv 2405.14734), CPO (Xu et al., arXiv 2401.08417)
 // and ORPO (Hong et al., arXiv 2403.07691).
 
-import type { JointCatalogueLoss } from './loss.ts'
+import { type JointCatalogueLoss, onlyIgnored } from './loss.ts'
 import { logSigmoid, sigmoid } from './numbers.ts'
-import { overPairs, PAIR_TRAITS, type PairSettings } from './preference.ts'
+import { overPairs, PAIR_TRAITS } from './preference.ts'
 
 const BARE = { ...PAIR_TRAITS, required: ['mask'], optional: [] } as const
 
-type SimpoSettings = PairSettings & { readonly beta: number; readonly gamma: number }
+type SimpoSettings = { readonly beta: number; readonly gamma: number }
 
 export const simpo: JointCatalogueLoss<SimpoSettings> = {
   ...BARE,
@@ -15,11 +15,13 @@ export const simpo: JointCatalogueLoss<SimpoSettings> = {
   key: 'simpo',
   formula: '-log sigmoid(beta (mean p of the preferred - mean p of the other) - gamma); mean of the pairs',
   source: 'arXiv 2405.14734',
-  settings: (args) => ({
-    beta: args.number('beta', 2.5, { above: 0 }),
-    gamma: args.number('gamma', 0.5),
-    ignore_index: args.integer('ignore_index', -100),
-  }),
+  settings(args) {
+    onlyIgnored(args)
+    return {
+      beta: args.number('beta', 2.5, { above: 0 }),
+      gamma: args.number('gamma', 0.5),
+    }
+  },
   joint: (datums, logprobs, { beta, gamma }) =>
     overPairs(
       datums,
@@ -33,7 +35,7 @@ export const simpo: JointCatalogueLoss<SimpoSettings> = {
     ),
 }
 
-type CpoSettings = PairSettings & { readonly beta: number; readonly bc_coef: number }
+type CpoSettings = { readonly beta: number; readonly bc_coef: number }
 
 export const cpo: JointCatalogueLoss<CpoSettings> = {
   ...BARE,
@@ -43,11 +45,13 @@ export const cpo: JointCatalogueLoss<CpoSettings> = {
     '-log sigmoid(beta (sum p of the preferred - sum p of the other)); mean of the pairs, plus bc_coef times the mean of ' +
     '-p over the tokens of the preferred answers',
   source: 'arXiv 2401.08417',
-  settings: (args) => ({
-    beta: args.number('beta', 0.1, { above: 0 }),
-    bc_coef: args.number('bc_coef', 1, { atLeast: 0 }),
-    ignore_index: args.integer('ignore_index', -100),
-  }),
+  settings(args) {
+    onlyIgnored(args)
+    return {
+      beta: args.number('beta', 0.1, { above: 0 }),
+      bc_coef: args.number('bc_coef', 1, { atLeast: 0 }),
+    }
+  },
   joint: (datums, logprobs, { beta, bc_coef }) =>
     overPairs(
       datums,
@@ -61,7 +65,7 @@ export const cpo: JointCatalogueLoss<CpoSettings> = {
     ),
 }
 
-type OrpoSettings = PairSettings & { readonly lambda_orpo: number }
+type OrpoSettings = { readonly lambda_orpo: number }
 
 /** A mean log-probability nearer to 0 than this counts as this: the odds of certainty are not finite. */
 const MOST_CERTAIN = -1e-7
@@ -81,10 +85,12 @@ export const orpo: JointCatalogueLoss<OrpoSettings> = {
     'mean of -p over the tokens of the preferred answers, plus lambda_orpo times the mean of the pairs of -log sigmoid(log ' +
     'odds of the preferred - log odds of the other), odds = P / (1 - P), P = exp(mean p)',
   source: 'arXiv 2403.07691',
-  settings: (args) => ({
-    lambda_orpo: args.number('lambda_orpo', 0.1, { atLeast: 0 }),
-    ignore_index: args.integer('ignore_index', -100),
-  }),
+  settings(args) {
+    onlyIgnored(args)
+    return {
+      lambda_orpo: args.number('lambda_orpo', 0.1, { atLeast: 0 }),
+    }
+  },
   joint: (datums, logprobs, { lambda_orpo }) =>
     overPairs(
       datums,

@@ -8,9 +8,10 @@ const turn = (role: string, content: unknown, more: object = {}) => ({ role, con
 const ASKED = [turn('user', 'What is 7 + 5?')]
 const CHAT = [...ASKED, turn('assistant', '12'), turn('user', 'Sure?'), turn('assistant', 'Yes.')]
 
-const encode = (row: Row, kwargs = {}, model: TemplateModel = TINY) =>
-  createTemplate('Template', kwargs, model).encode(row) as unknown as InputFeature[]
-const one = (row: Row, kwargs = {}, model?: TemplateModel) => encode(row, kwargs, model)[0] as InputFeature
+const encode = async (row: Row, kwargs = {}, model: TemplateModel = TINY) =>
+  (await createTemplate('Template', kwargs, model).encode(row)) as unknown as InputFeature[]
+const one = async (row: Row, kwargs = {}, model?: TemplateModel) =>
+  (await encode(row, kwargs, model))[0] as InputFeature
 
 /** The text that is learned, one entry for each stretch of labels. */
 function learned({ input_ids: ids, labels }: InputFeature): string[] {
@@ -26,8 +27,8 @@ function learned({ input_ids: ids, labels }: InputFeature): string[] {
 }
 
 describe('a conversation', () => {
-  it('becomes the text of its chat template, and what the assistant says is learned, shifted by one', () => {
-    const feature = one({ messages: CHAT, id: 7 })
+  it('becomes the text of its chat template, and what the assistant says is learned, shifted by one', async () => {
+    const feature = await one({ messages: CHAT, id: 7 })
     expect(TINY.tokenizer.decode(feature.input_ids)).toBe(
       '<|im_start|>user\nWhat is 7 + 5?<|im_end|>\n<|im_start|>assistant\n12<|im_end|>\n<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>\n',
     )
@@ -38,27 +39,27 @@ describe('a conversation', () => {
     expect(new Set(feature.attention_mask)).toEqual(new Set([1]))
   })
 
-  it('learns of the turns that key_rounds names only', () => {
-    expect(learned(one({ messages: CHAT, user_data: [['key_rounds', '[3]']] }))).toEqual(['Yes.<|im_end|>\n'])
+  it('learns of the turns that key_rounds names only', async () => {
+    expect(learned(await one({ messages: CHAT, user_data: [['key_rounds', '[3]']] }))).toEqual(['Yes.<|im_end|>\n'])
   })
 
-  it('as a prompt ends with the opening of the answer, and nothing is learned', () => {
-    const [feature] = createTemplate('Template', {}, TINY).encode({ messages: ASKED }, true)
+  it('as a prompt ends with the opening of the answer, and nothing is learned', async () => {
+    const [feature] = await createTemplate('Template', {}, TINY).encode({ messages: ASKED }, true)
     expect(TINY.tokenizer.decode(feature?.input_ids as number[])).toMatch(/<\|im_start\|>assistant\n$/)
     expect(new Set(feature?.labels as number[])).toEqual(new Set([IGNORED]))
   })
 
-  it('gets a system turn in front, where there is none', () => {
+  it('gets a system turn in front, where there is none', async () => {
     const withSystem = [turn('system', 'Be brief.'), ...CHAT]
-    expect(one({ messages: CHAT }, { default_system: 'Be brief.' }).input_ids).toEqual(
-      one({ messages: withSystem }).input_ids,
+    expect((await one({ messages: CHAT }, { default_system: 'Be brief.' })).input_ids).toEqual(
+      (await one({ messages: withSystem })).input_ids,
     )
-    expect(one({ messages: withSystem }, { default_system: 'Be long.' }).input_ids).toEqual(
-      one({ messages: withSystem }).input_ids,
+    expect((await one({ messages: withSystem }, { default_system: 'Be long.' })).input_ids).toEqual(
+      (await one({ messages: withSystem })).input_ids,
     )
   })
 
-  it('may have its texts in parts', () => {
+  it('may have its texts in parts', async () => {
     const parts = [
       turn('user', [
         { type: 'text', text: 'What is ' },
@@ -66,37 +67,37 @@ describe('a conversation', () => {
       ]),
       CHAT[1],
     ]
-    expect(one({ messages: parts }).input_ids).toEqual(one({ messages: CHAT.slice(0, 2) }).input_ids)
+    expect((await one({ messages: parts })).input_ids).toEqual((await one({ messages: CHAT.slice(0, 2) })).input_ids)
   })
 
-  it('of preferences is encoded in each of its columns', () => {
-    const [row = {}] = encode({
+  it('of preferences is encoded in each of its columns', async () => {
+    const [row = {}] = (await encode({
       positive: { messages: CHAT },
       negative: { messages: CHAT.slice(0, 2) },
       source: 'x',
-    }) as Row[]
+    })) as Row[]
     expect(row.source).toBe('x')
-    expect((row.positive as InputFeature).input_ids).toEqual(one({ messages: CHAT }).input_ids)
+    expect((row.positive as InputFeature).input_ids).toEqual((await one({ messages: CHAT })).input_ids)
     expect(learned(row.negative as InputFeature)).toEqual(['12<|im_end|>\n'])
   })
 
-  it('is plain text where no chat template is to be used; all but its first token is learned', () => {
-    const feature = one({ messages: [turn('user', '12+13=25')] }, { use_chat_template: false })
+  it('is plain text where no chat template is to be used; all but its first token is learned', async () => {
+    const feature = await one({ messages: [turn('user', '12+13=25')] }, { use_chat_template: false })
     expect(TINY.tokenizer.decode(feature.input_ids)).toBe('12+13=25')
     expect(feature.labels).toEqual([...feature.input_ids.slice(1), IGNORED])
   })
 })
 
-describe('a row that is too long', () => {
+describe('a row that is too long', async () => {
   const row = { messages: CHAT }
-  const whole = one(row)
+  const whole = await one(row)
   const most = whole.length - 5
 
-  it('is refused', () => {
-    expect(() => encode(row, { max_length: most })).toThrow(
+  it('is refused', async () => {
+    await expect(encode(row, { max_length: most })).rejects.toThrow(
       `A row has ${whole.length} tokens, which is more than max_length = ${most}.`,
     )
-    expect(encode(row, { max_length: whole.length })).toHaveLength(1)
+    expect(await encode(row, { max_length: whole.length })).toHaveLength(1)
   })
 
   it.each([
@@ -104,8 +105,8 @@ describe('a row that is too long', () => {
     ['right', [whole.input_ids.slice(0, most)]],
     ['split', [whole.input_ids.slice(0, most), whole.input_ids.slice(most)]],
     ['delete', []],
-  ])('%s', (truncation_strategy, expected) => {
-    const features = encode(row, { max_length: most, truncation_strategy })
+  ])('%s', async (truncation_strategy, expected) => {
+    const features = await encode(row, { max_length: most, truncation_strategy })
     expect(features.map(({ input_ids }) => input_ids)).toEqual(expected)
     // Nothing is learned across a cut.
     for (const { labels, length } of features) {
@@ -118,19 +119,19 @@ describe('a row that is too long', () => {
 describe('thoughts', () => {
   const thoughtful = [...CHAT.slice(0, 3), turn('assistant', '<think>\nhm\n</think>\n\nYes.')]
 
-  it('are told apart where the chat template knows them, and stay in the text where it does not', () => {
-    expect(learned(one({ messages: thoughtful }, {}, THINKING))).toEqual([
+  it('are told apart where the chat template knows them, and stay in the text where it does not', async () => {
+    expect(learned(await one({ messages: thoughtful }, {}, THINKING))).toEqual([
       '12<|im_end|>\n',
       '<think>\nhm\n</think>\n\nYes.<|im_end|>\n',
     ])
-    expect(learned(one({ messages: thoughtful }))).toEqual([
+    expect(learned(await one({ messages: thoughtful }))).toEqual([
       '12<|im_end|>\n',
       '<think>\nhm\n</think>\n\nYes.<|im_end|>\n',
     ])
   })
 
-  it('are no label where the prompt has an empty one already', () => {
-    const feature = one({ messages: CHAT }, { enable_thinking: false }, THINKING)
+  it('are no label where the prompt has an empty one already', async () => {
+    const feature = await one({ messages: CHAT }, { enable_thinking: false }, THINKING)
     expect(learned(feature)[0]).toBe('12<|im_end|>\n')
   })
 })
@@ -138,18 +139,18 @@ describe('thoughts', () => {
 describe('tools', () => {
   const calls = [{ type: 'function', function: { name: 'add', arguments: '{"a": 7}' } }]
 
-  it('are given to the chat template, with arguments as objects', () => {
+  it('are given to the chat template, with arguments as objects', async () => {
     const messages = [...ASKED, turn('assistant', 'I add.', { tool_calls: JSON.stringify(calls) })]
-    const [row] = encode({ messages, tools: [{}, {}] }, {}, THINKING)
+    const [row] = await encode({ messages, tools: [{}, {}] }, {}, THINKING)
     const text = TINY.tokenizer.decode(row?.input_ids as number[])
     expect(text).toContain('2 tools<|im_end|>')
     expect(text).toContain('"arguments": {"a": 7}')
   })
 
-  it('called in a sampled answer are found', () => {
+  it('called in a sampled answer are found', async () => {
     const template = createTemplate('Template', {}, TINY)
     const tokens = TINY.tokenizer.encode('I add.<tool_call>{"name":"add","arguments":{"a":7}}</tool_call><|im_end|>')
-    const { messages } = template.extend(template.encodePrompt({ messages: ASKED }), tokens) as unknown as {
+    const { messages } = template.extend(await template.encodePrompt({ messages: ASKED }), tokens) as unknown as {
       messages: unknown[]
     }
     expect(messages.at(-1)).toEqual({
@@ -164,8 +165,8 @@ describe('what was sampled', () => {
   const template = createTemplate('Template', {}, TINY)
   const tokens = TINY.tokenizer.encode('12<|im_end|>')
 
-  it('is learned, and nothing of the prompt is', () => {
-    const feature = template.extend(template.encodePrompt({ messages: ASKED, id: 3 }), tokens)
+  it('is learned, and nothing of the prompt is', async () => {
+    const feature = template.extend(await template.encodePrompt({ messages: ASKED, id: 3 }), tokens)
     expect(learned(feature)).toEqual(['12<|im_end|>'])
     expect(feature).toMatchObject({
       id: 3,
@@ -174,8 +175,8 @@ describe('what was sampled', () => {
     })
   })
 
-  it('goes on from what was learned before: a second answer leaves the first', () => {
-    const first = template.extend(template.encodePrompt({ messages: ASKED }), tokens)
+  it('goes on from what was learned before: a second answer leaves the first', async () => {
+    const first = template.extend(await template.encodePrompt({ messages: ASKED }), tokens)
     const bridge = TINY.tokenizer.encode('\n<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\n')
     const ids = [...first.input_ids, ...bridge]
     const labels = [...first.labels, ...bridge.map(() => IGNORED)]
@@ -185,7 +186,7 @@ describe('what was sampled', () => {
     ])
   })
 
-  it('follows bare ids too, which have no labels', () => {
+  it('follows bare ids too, which have no labels', async () => {
     expect(template.extend({ input_ids: [5, 6] }, [7, 8])).toMatchObject({
       input_ids: [5, 6, 7, 8],
       labels: [IGNORED, 7, 8, IGNORED],
@@ -229,13 +230,19 @@ describe('refused by name:', () => {
       () => one({ messages: CHAT }, { use_chat_template: false }),
       'A row has turns, but use_chat_template is false.',
     ],
-  ])('%s', (_, act, message) => {
-    expect(act).toThrow(CatalogueError)
-    expect(act).toThrow(message)
+    [
+      'a row that would hold everybody up',
+      () => one({ messages: [turn('user', 'a'.repeat(200_000))] }),
+      'characters; those with more than 131072',
+    ],
+  ])('%s', async (_, act, message) => {
+    const acting = (async () => act())()
+    await expect(acting).rejects.toThrow(CatalogueError)
+    await expect(acting).rejects.toThrow(message)
   })
 })
 
-it('a model gets the template that its name and its file call for', () => {
+it('a model gets the template that its name and its file call for', async () => {
   expect(defaultTemplate(TINY).options.maxLength).toBe(8192)
   expect(() => defaultTemplate(THINKING)).not.toThrow()
 })

@@ -6,6 +6,7 @@ import { type ChatTemplate, ChatTemplateError } from '../../formats/chat-templat
 import type { Tokenizer } from '../../formats/tokenizer.ts'
 import type { Arguments } from '../arguments.ts'
 import { CatalogueError } from '../catalogue-error.ts'
+import { type Pace, UNBOUND } from '../pace.ts'
 import { parserFor } from '../parsers/index.ts'
 import {
   IGNORED,
@@ -56,6 +57,9 @@ export function templateOptions(args: Arguments): TemplateOptions {
   return options
 }
 
+/** Of one row as text: so much is encoded at a stretch, in which nobody else is served. */
+const MOST_CHARACTERS = 2 ** 17
+
 export class Template {
   readonly options: TemplateOptions
   readonly #model: TemplateModel
@@ -66,29 +70,31 @@ export class Template {
   }
 
   /**
+   * Rests between the turns of a conversation: each costs as much as encoding all before it.
    * A row of a conversation gives one row, or as many as its truncation makes of it; a row that holds conversations in its
    * columns (`positive`, `negative`) gives one with each of them encoded. Other columns travel along.
    *
    * @throws CatalogueError INVALID_ROW, TOO_LONG, UNSUPPORTED_NAME (media)
    */
-  encode(row: Row, addGenerationPrompt = false): Row[] {
-    if (isTrajectory(row)) return this.#encode(row, addGenerationPrompt)
+  async encode(row: Row, addGenerationPrompt = false, pace: Pace = UNBOUND): Promise<Row[]> {
+    if (isTrajectory(row)) return this.#encode(row, addGenerationPrompt, pace)
     const columns = Object.entries(row).filter(([, value]) => isTrajectory(value))
     if (columns.length === 0)
       throw invalidRow('has no messages', 'Map a preprocessor over the data first, such as AlpacaProcessor.')
-    const encoded = columns.map(([name, value]) => {
-      const [first, ...more] = this.#encode(value as Trajectory, addGenerationPrompt)
+    const encoded: [string, Row | undefined][] = []
+    for (const [name, value] of columns) {
+      const [first, ...more] = await this.#encode(value as Trajectory, addGenerationPrompt, pace)
       if (more.length > 0)
         throw invalidRow('with several conversations would be split', 'Use another truncation_strategy.')
-      return [name, first] as const
-    })
+      encoded.push([name, first])
+    }
     if (encoded.some(([, value]) => value === undefined)) return []
     return [{ ...row, ...Object.fromEntries(encoded) }]
   }
 
   /** Exactly one: for what is sampled from. */
-  encodePrompt(trajectory: Trajectory): InputFeature {
-    const [feature, ...more] = this.#encode(trajectory, true)
+  async encodePrompt(trajectory: Trajectory): Promise<InputFeature> {
+    const [feature, ...more] = await this.#encode(trajectory, true, UNBOUND)
     if (feature && more.length === 0) return feature
     throw new CatalogueError(
       'TOO_LONG',
@@ -120,11 +126,11 @@ export class Template {
     return { role: 'assistant', content: parser.clean(text), tool_calls: calls }
   }
 
-  #encode(trajectory: Trajectory, addGenerationPrompt: boolean): InputFeature[] {
+  async #encode(trajectory: Trajectory, addGenerationPrompt: boolean, pace: Pace): Promise<InputFeature[]> {
     const { maxLength, truncationStrategy, useChatTemplate } = this.options
     const conversation = { ...trajectory, messages: this.#messages(trajectory) }
     const labelled = useChatTemplate
-      ? this.#encodeChat(conversation, addGenerationPrompt)
+      ? await this.#encodeChat(conversation, addGenerationPrompt, pace)
       : this.#encodeText(conversation.messages, addGenerationPrompt)
     return truncated(labelled, maxLength, truncationStrategy).map((row) => ({ ...conversation, ...featureOf(row) }))
   }
@@ -141,11 +147,13 @@ export class Template {
     if (only?.role !== 'user' || more.length > 0) {
       throw invalidRow('has turns, but use_chat_template is false', 'Then each row is one message of the user.')
     }
-    const ids = this.#model.tokenizer.encode(only.content as string)
+    const text = only.content as string
+    if (text.length > MOST_CHARACTERS) throw tooLong(text)
+    const ids = this.#model.tokenizer.encode(text)
     return { ids, labels: addGenerationPrompt ? ids.map(() => IGNORED) : ids }
   }
 
-  #encodeChat(trajectory: Trajectory, addGenerationPrompt: boolean): Labelled {
+  async #encodeChat(trajectory: Trajectory, addGenerationPrompt: boolean, pace: Pace): Promise<Labelled> {
     const { messages } = trajectory
     if (messages.length === 0) throw invalidRow('has an empty list of messages')
     const text = this.#render(trajectory, messages.length, addGenerationPrompt)
@@ -153,11 +161,12 @@ export class Template {
     const labels: number[] = ids.map(() => IGNORED)
     if (addGenerationPrompt) return { ids, labels }
     const chosen = keyRounds(trajectory)
-    messages.forEach(({ role }, index) => {
-      if (role !== 'assistant' || (chosen && !chosen.has(index))) return
+    for (const [index, { role }] of messages.entries()) {
+      if (role !== 'assistant' || (chosen && !chosen.has(index))) continue
       const { start, end } = this.#turnIn(trajectory, index, text, ids)
       for (let i = start; i < end; i++) labels[i] = ids[i]!
-    })
+      await pace.rest()
+    }
     return { ids, labels }
   }
 
@@ -222,8 +231,17 @@ export class Template {
   }
 
   #ids(text: string): number[] {
+    if (text.length > MOST_CHARACTERS) throw tooLong(text)
     return this.#model.tokenizer.encode(text, { addSpecialTokens: false })
   }
+}
+
+function tooLong(text: string): CatalogueError {
+  return new CatalogueError(
+    'TOO_LONG',
+    `A row has ${text.length} characters; those with more than ${MOST_CHARACTERS} are not encoded.`,
+    'Make several rows of it.',
+  )
 }
 
 /** The turns to learn, where a row names them; null: all of the assistant's. */

@@ -29,7 +29,7 @@ export type CustomLoss = (
 export type InputRank = 0 | 1 | 2
 
 /** A loss by operations on tensors, traced once. Metrics are named `custom/NAME:sum` or `custom/NAME:mean`. */
-export type TracedLoss = (inputs: Readonly<Record<string, LossValue>>) => {
+export type TracedLoss<Names extends string = string> = (inputs: Readonly<Record<Names, LossValue>>) => {
   readonly loss: LossValue
   readonly metrics?: Readonly<Record<string, LossValue>>
 }

@@ -4,7 +4,7 @@
 import { StatusError, TinkerError } from './errors.ts'
 import type { Http } from './http.ts'
 import { isRetryable, NEVER } from './retry.ts'
-import { sleep } from './timing.ts'
+import { sleep, unlessAborted } from './timing.ts'
 
 const POLL_TIMEOUT_MS = 45_000
 const ACK_TIMEOUT_MS = 5000
@@ -41,15 +41,13 @@ export class FuturesPoller {
       return Promise.resolve(bytes)
     }
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
-    return new Promise((resolve, reject) => {
-      const onAbort = () => {
-        this.#waiting.delete(requestId)
-        reject(signal?.reason)
-      }
-      if (signal?.aborted) return onAbort()
-      signal?.addEventListener('abort', onAbort, { once: true })
+    const done = new Promise<number | undefined>((resolve, reject) => {
       this.#waiting.set(requestId, { resolve, reject })
-      this.#wake()
+    })
+    this.#wake()
+    return unlessAborted(done, signal).catch((error: unknown) => {
+      this.#waiting.delete(requestId)
+      throw error
     })
   }
 

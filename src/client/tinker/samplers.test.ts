@@ -58,6 +58,23 @@ describe('a sample', () => {
     expect((await future.result({ timeoutMs: 60_000 })).sequences).toHaveLength(1)
   })
 
+  it('shares its signal with a hundred others, of which Node does not warn', async () => {
+    const warnings: Error[] = []
+    const onWarning = (warning: Error) => warnings.push(warning)
+    process.on('warning', onWarning)
+    const server = new FakeServer().on('retrieve_future', () => new Promise(() => {}))
+    const sampler = await samplerOf(server)
+    const abort = new AbortController()
+    const all = Array.from({ length: 100 }, () => sampler.sample({ prompt, signal: abort.signal }))
+    await all.at(-1)!.submitted
+    abort.abort(new Error('enough'))
+    const reasons = await Promise.all(all.map((each) => each.catch((reason) => (reason as Error).message)))
+    await new Promise(setImmediate)
+    process.off('warning', onWarning)
+    expect(new Set(reasons)).toEqual(new Set(['enough']))
+    expect(warnings).toEqual([])
+  })
+
   it('has as many sequence ids as sequences, or none', async () => {
     const server = new FakeServer().on('asample', () => ({ request_id: 'sample#1' }))
     const sampler = await samplerOf(server)

@@ -167,6 +167,7 @@ export class SamplingClient {
   }
 
   async #attempt(request: SampleRequest, method: string, signal: AbortSignal, acknowledge: () => void) {
+    signal.throwIfAborted()
     const { id, roundtripMs, sequenceIds } = await this.#submit(request, method, signal)
     acknowledge()
     try {

@@ -113,10 +113,10 @@ export class ServiceClient {
    * )
    * ```
    */
-  async createCustomLoss(
+  async createCustomLoss<Names extends string>(
     name: string,
-    loss: TracedLoss,
-    inputRanks: Readonly<Record<string, InputRank>>,
+    loss: TracedLoss<Names>,
+    inputRanks: Readonly<Record<Names, InputRank>>,
     options: CallOptions = {},
   ): Promise<LossHandle> {
     const traced = traceLoss(name, loss, inputRanks)

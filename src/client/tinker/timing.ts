@@ -1,19 +1,37 @@
 // Waiting: a sleep that can be called off, and a limit on how much is under way at once. No timer here keeps a process
 // alive for its own sake.
 
+const callbacks = new WeakMap<AbortSignal, Set<() => void>>()
+
+/**
+ * Calls back when the signal aborts; returns what calls that off. One listener a signal, however many wait for it: a caller
+ * may hand one signal to a thousand samples, and Node warns of the eleventh listener.
+ */
+function onAbort(signal: AbortSignal, callback: () => void): () => void {
+  const known = callbacks.get(signal)
+  const waiting = known ?? new Set()
+  waiting.add(callback)
+  if (!known) {
+    callbacks.set(signal, waiting)
+    signal.addEventListener('abort', () => [...waiting].forEach((each) => void each()), { once: true })
+  }
+  return () => waiting.delete(callback)
+}
+
 /** Rejects with the signal's reason when it aborts. */
 export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason)
-    const onAbort = () => {
-      clearTimeout(timer)
-      reject(signal?.reason)
-    }
+    let callOff = () => {}
     const timer = setTimeout(() => {
-      signal?.removeEventListener('abort', onAbort)
+      callOff()
       resolve()
     }, ms)
-    signal?.addEventListener('abort', onAbort, { once: true })
+    if (!signal) return
+    callOff = onAbort(signal, () => {
+      clearTimeout(timer)
+      reject(signal.reason)
+    })
   })
 }
 
@@ -21,10 +39,10 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
 export function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return promise
   return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason)
-    signal.addEventListener('abort', onAbort, { once: true })
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-    if (signal.aborted) onAbort()
+    const abort = () => reject(signal.reason)
+    const callOff = onAbort(signal, abort)
+    promise.then(resolve, reject).finally(callOff)
+    if (signal.aborted) abort()
   })
 }
 

@@ -161,7 +161,9 @@ export class RunExecutor {
           width: item.datums[i]?.width ?? 1,
           matrix: matrix[i] ?? false,
         }))
-        return { type: 'training', value: { logprobs, metrics: trainingMetrics(item, result) } }
+        const { entropies, embeddings } = result
+        const extras = { ...(entropies && { entropies }), ...(embeddings && { embeddings }) }
+        return { type: 'training', value: { logprobs, ...extras, metrics: trainingMetrics(item, result) } }
       })
       open.delete(operation)
       if ('result' in outcome) this.#tellPass(operation, outcome.result.loss)

@@ -1,6 +1,7 @@
 // Puts the services of one server together over its state directory, and takes them apart in order. No HTTP here.
 
 import { mkdirSync } from 'node:fs'
+import { totalmem } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
@@ -22,6 +23,7 @@ import { type BackendOf, BaseModels } from './base-models.ts'
 import { Capacity } from './capacity.ts'
 import { Catalog } from './catalog.ts'
 import { Checkpoints } from './checkpoints.ts'
+import { DataSources } from './data-sources.ts'
 import { Downloads } from './downloads.ts'
 import { Draws } from './draws.ts'
 import { EngineHosts } from './engine-hosts.ts'
@@ -37,9 +39,12 @@ import { Intake } from './intake.ts'
 import { Keyring } from './keyring.ts'
 import { Keys } from './keys.ts'
 import { LiveAdapters } from './live-adapters.ts'
+import { ModelTemplates } from './model-templates.ts'
 import { ModelTexts } from './model-texts.ts'
 import { Onlookers } from './onlookers.ts'
 import { Patience } from './patience.ts'
+import { ProcessorRecipes } from './processor-recipes.ts'
+import { PROCESSOR_LIMIT, Processors } from './processors.ts'
 import { Queue } from './queue.ts'
 import { Quotas } from './quotas.ts'
 import { RestartPoints } from './restart-points.ts'
@@ -64,6 +69,8 @@ import { Ledger } from './usage.ts'
 import { WeightCopies } from './weight-copies.ts'
 import { WeightsAccess } from './weights-access.ts'
 
+/** What the data sets of one tenant may take of the server's memory. */
+const PROCESSOR_BYTES = 256 * 2 ** 20
 /** Longer than this a supervisor would not wait either. */
 const DRAIN_LIMIT_MS = 60_000
 
@@ -98,6 +105,10 @@ export interface Services {
   readonly held: HeldSamples
   /** Tokenizers and chat templates. */
   readonly texts: ModelTexts
+  /** Conversations to tokens, by the names of Twinkle's catalogue. */
+  readonly templates: ModelTemplates
+  /** Data sets, loaders and the like, made and called by name. */
+  readonly processors: Processors
   readonly lanes: RunLanes
   readonly draws: Draws
   /** What waits here and why. */
@@ -188,6 +199,19 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   const tasks = new AdapterTasks()
   const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
+  const texts = new ModelTexts(models)
+  const templates = new ModelTemplates(texts)
+  const processors = new Processors({
+    recipes: new ProcessorRecipes(db, stateDir),
+    owners,
+    templates,
+    sources: new DataSources(config.dataDir, stateDir, quotas),
+    memory: { tenantBytes: PROCESSOR_BYTES, bytes: Math.max(PROCESSOR_BYTES, totalmem() / 4) },
+    limit: PROCESSOR_LIMIT,
+    isShared,
+    log: (cause) => logFailure(cause, null),
+  })
+  await processors.start()
   const housekeeping = new Housekeeping(
     new Compaction(db, stateDir, isShared, config.keep),
     config.keep.tidyEvery,
@@ -201,6 +225,7 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   const close = async () => {
     await texts.close()
     await sessions.close()
+    await processors.close()
     await retention.close()
     await housekeeping.close()
     adapterFolders.close()
@@ -238,6 +263,8 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     catalog: new Catalog(db),
     capacity: new Capacity({ db, limitsOf, liveAdapters: config.liveAdapters * config.models.length }),
     twinkleOwners: owners,
+    templates,
+    processors,
     twinkleAdapters: adaptersByName,
     twinkleTraining: new TwinkleTraining({ ...parts, states, adapters: adaptersByName, training, sampling }),
     twinkleSaves: new TwinkleSaves({ ...parts, states, adapters: adaptersByName, training, retention }),

@@ -6,21 +6,24 @@ import { isSampled, sequenceRatio } from '../../backends/sequence-losses.ts'
 import { finiteExp } from '../../catalogue/losses/numbers.ts'
 
 /**
- * `loss:sum` for every loss. For losses with a sampling policy q and the trained policy p, over the tokens that q sampled:
+ * `loss:sum` for every loss; `likeliest:sum` for those of Twinkle's catalogue, the number of labels that were the likeliest token. For losses with a sampling policy q and the trained policy p, over the tokens that q sampled:
  * `kl_sample_train:mean`, the mean of log q - log p (an estimate of KL(q || p)); `ratio_max:max`, the largest ratio that the
  * loss looks at, which is p / q of a token or, for sequence losses, that of its whole sequence; and for losses with
  * thresholds `clip_fraction:mean`, the share of tokens whose ratio is beyond one of them.
  */
 export function trainingMetrics(
   { loss, datums }: Pick<TrainingItem, 'loss' | 'datums'>,
-  { logprobs, loss: sum }: Pick<TrainingResult, 'logprobs' | 'loss'>,
+  result: Pick<TrainingResult, 'logprobs' | 'loss' | 'likeliest'>,
 ): Record<string, number> {
+  const { logprobs, loss: sum, likeliest } = result
+  const counts = likeliest === undefined ? {} : { 'likeliest:sum': likeliest }
   const tokens = datums.flatMap((datum, i) => sampledTokens(datum, logprobs[i] ?? new Float32Array(), loss))
-  if (!tokens.length) return { 'loss:sum': sum }
+  if (!tokens.length) return { 'loss:sum': sum, ...counts }
   const { clip_low_threshold: low, clip_high_threshold: high } = loss.config
   const hasThresholds = typeof low === 'number' && typeof high === 'number'
   return {
     'loss:sum': sum,
+    ...counts,
     'kl_sample_train:mean': 0 - mean(tokens.map(({ difference }) => difference)),
     'ratio_max:max': tokens.reduce((max, { ratio }) => Math.max(max, ratio), 0),
     ...(hasThresholds && { 'clip_fraction:mean': mean(tokens.map(({ ratio: r }) => (r < low || r > high ? 1 : 0))) }),

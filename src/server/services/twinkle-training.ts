@@ -4,7 +4,6 @@
 
 import type { OptimSettings } from '../../backends/backend.ts'
 import type { Kwargs } from '../../catalogue/arguments.ts'
-import { type CatalogueLossSpec, catalogueLoss, DEFAULT_LOSS } from '../../catalogue/losses/catalogue.ts'
 import type { SampleCall, TrainingReply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
@@ -15,6 +14,7 @@ import {
   decodeRow,
   type EncodedRow,
   encodeRows,
+  encodeToEmbed,
   rowsOf,
   withInputs,
 } from '../wire/twinkle-rows.ts'
@@ -25,6 +25,7 @@ import type { Run } from './runs.ts'
 import type { Sampling } from './sampling.ts'
 import type { Submitted, Training } from './training.ts'
 import type { Address, TwinkleAdapters } from './twinkle-adapters.ts'
+import { checkTask, EMBEDDING, type LossChoice, lossFor } from './twinkle-losses.ts'
 import { type AdapterState, afterLrStep, currentOptimizer, divisorOf, isUpdateDue } from './twinkle-state.ts'
 
 /** A request about an adapter, and whether its caller is still there. */
@@ -38,6 +39,10 @@ export type ModelOutput = {
   readonly logps: number[][]
   readonly logits: null
   readonly num_tokens: number
+  /** Of losses that reward entropy. */
+  readonly entropies?: number[][]
+  /** Of rows that were to be embedded. */
+  readonly embeddings?: number[][]
 }
 
 export interface Clip {
@@ -54,11 +59,11 @@ export interface TwinkleTrainingParts {
   readonly sampling: Sampling
 }
 
-/** What our engines compute as it is, and nothing else: 1 for a temperature, no logits, language models. */
+/** What our engines compute as it is, and nothing else: 1 for a temperature, no logits, language models and embeddings. */
 const FIXED: Readonly<Record<string, readonly unknown[]>> = {
   temperature: [1],
   return_logits: [false],
-  task: ['causal_lm'],
+  task: ['causal_lm', EMBEDDING],
 }
 
 export class TwinkleTraining {
@@ -71,7 +76,7 @@ export class TwinkleTraining {
   async forward(asked: Asked, inputs: unknown, kwargs: Kwargs): Promise<ModelOutput> {
     const rows = encoded(inputs, kwargs)
     return this.#inTurn(asked, kwargs, async (run, state) => {
-      const { output, operation } = await this.#pass(asked, run, lossFor(state.loss, rows), rows, true)
+      const { output, operation } = await this.#pass(asked, run, lossFor(state.loss, rows, kwargs), rows, true)
       await this.#parts.states.change(run.id, (now) => ({ ...now, batch: operation }))
       return output
     })
@@ -80,15 +85,19 @@ export class TwinkleTraining {
   /** Of the adapter's loss where the call has what it reads; null otherwise. */
   async forwardOnly(asked: Asked, inputs: unknown, kwargs: Kwargs): Promise<ModelOutput> {
     const rows = encoded(inputs, kwargs)
-    if (asked.name === '' || kwargs.disable_lora === true) return this.#base(asked, rows)
+    if (asked.name === '' || kwargs.disable_lora === true) {
+      if (kwargs.task === EMBEDDING) refuseKeyword('task', kwargs.task, 'causal_lm')
+      return this.#base(asked, rows)
+    }
     return this.#inTurn(asked, kwargs, async (run, state) => {
-      return (await this.#pass(asked, run, lossFor(state.loss, rows), rows, true)).output
+      return (await this.#pass(asked, run, lossFor(state.loss, rows, kwargs), rows, true)).output
     })
   }
 
   async forwardBackward(asked: Asked, inputs: unknown, kwargs: Kwargs): Promise<ModelOutput> {
     const rows = encoded(inputs, kwargs)
     return this.#inTurn(asked, kwargs, async (run, state) => {
+      checkTask(state.loss, kwargs)
       return (await this.#pass(asked, run, { spec: state.loss, isComputed: true }, rows, false)).output
     })
   }
@@ -190,12 +199,18 @@ export class TwinkleTraining {
       lossName: spec.name,
       lossConfig: spec.config,
       datums: rows.map(({ datum }) => datum),
-      matrix: rows.map(() => false),
+      matrix: rows.map(({ datum }) => datum.width > 1),
     })
     const reply = await finished(futures, run.tenant, requestId, asked.signal)
-    const { metrics, logprobs } = reply.value as TrainingReply
-    const values = logprobs.map((one) => one.values)
-    return { operation: requestId, output: outputOf(rows, values, isComputed ? (metrics['loss:sum'] ?? null) : null) }
+    const { metrics, logprobs, entropies, embeddings } = reply.value as TrainingReply
+    // Of several targets a position the first one stands for it.
+    const values = logprobs.map(({ values: all, width }) => all.filter((_, i) => i % width === 0))
+    const output: ModelOutput = {
+      ...outputOf(rows, values, isComputed ? (metrics['loss:sum'] ?? null) : null),
+      ...(entropies && { entropies: rows.map((row, i) => decodeRow(row, entropies[i] ?? [])) }),
+      ...(embeddings && { embeddings: embeddings.map((row) => [...row]) }),
+    }
+    return { operation: requestId, output }
   }
 
   /** Of the base model: each label is another token scored in its place, by whatever samples from it. */
@@ -228,29 +243,19 @@ export class TwinkleTraining {
   }
 }
 
-interface LossChoice {
-  readonly spec: CatalogueLossSpec
-  /** Whether its value is the adapter's loss. */
-  readonly isComputed: boolean
+function refuseKeyword(name: string, value: unknown, wanted: unknown): never {
+  throw serviceError('UNSUPPORTED_KEYWORD', { name, value: JSON.stringify(value), wanted: JSON.stringify(wanted) })
 }
 
 function encoded(inputs: unknown, kwargs: Kwargs): EncodedRow[] {
   for (const [name, values] of Object.entries(FIXED)) {
     const value = kwargs[name]
     if (value === null || value === undefined || values.includes(value)) continue
-    throw serviceError('UNSUPPORTED_KEYWORD', { name, value: JSON.stringify(value), wanted: JSON.stringify(values[0]) })
+    refuseKeyword(name, value, values[0])
   }
   const rows = rowsOf(inputs)
   if (areConversations(rows)) throw serviceError('CONVERSATIONS')
-  return encodeRows(rows, kwargs)
-}
-
-/** A pass without gradient is worth having before there is all that the loss reads: then it scores labels, and has no loss. */
-function lossFor(spec: CatalogueLossSpec, rows: readonly EncodedRow[]): LossChoice {
-  const { kind, required } = catalogueLoss(spec.name)
-  const isThere = rows.every(({ datum }) => required.every((input) => datum[input] !== undefined))
-  const isWhole = kind !== 'pair' || rows.length % 2 === 0
-  return isThere && isWhole ? { spec, isComputed: true } : { spec: DEFAULT_LOSS, isComputed: false }
+  return kwargs.task === EMBEDDING ? encodeToEmbed(rows) : encodeRows(rows, kwargs)
 }
 
 /** Throws NO_OPTIMIZER. */

@@ -286,6 +286,21 @@ const migrations: Record<string, Migration> = {
         .execute()
     },
   },
+  '032-processors': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .createTable('processors')
+        .addColumn('id', 'text', (c) => c.primaryKey())
+        .addColumn('tenant', 'text', (c) => c.notNull())
+        .addColumn('session', 'text', (c) => c.notNull())
+        .addColumn('steps', 'integer', (c) => c.notNull())
+        .addColumn('position', 'text')
+        .addColumn('created_at', 'bigint', (c) => c.notNull())
+        .addColumn('used_at', 'bigint', (c) => c.notNull())
+        .execute()
+      await db.schema.createIndex('processors_tenant').on('processors').column('tenant').execute()
+    },
+  },
 }
 
 export const migrationProvider: MigrationProvider = { getMigrations: async () => migrations }

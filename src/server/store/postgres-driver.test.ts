@@ -5,6 +5,7 @@ import { lastingPostgres } from './postgres-driver.ts'
 import type { Database } from './schema.ts'
 
 const SHUT_DOWN = Object.assign(new Error('terminating connection due to administrator command'), { code: '57P01' })
+const PAUSED = Object.assign(new Error('terminating connection due to idle-in-transaction timeout'), { code: '25P03' })
 
 interface Client {
   readonly queries: string[]
@@ -12,7 +13,8 @@ interface Client {
 }
 
 /** A pool that hands out, one after the other, connections that break at their n-th query. */
-function poolOf(...breaks: readonly number[]) {
+const poolOf = (...breaks: readonly number[]) => poolBreaking(SHUT_DOWN, ...breaks)
+function poolBreaking(cause: Error, ...breaks: readonly number[]) {
   const clients: Client[] = []
   const connect = async () => {
     const breaksAt = breaks[clients.length] ?? Number.POSITIVE_INFINITY
@@ -21,7 +23,7 @@ function poolOf(...breaks: readonly number[]) {
     return {
       query: async (sql: string) => {
         client.queries.push(sql)
-        if (client.queries.length >= breaksAt) throw SHUT_DOWN
+        if (client.queries.length >= breaksAt) throw cause
         return { command: 'SELECT', rowCount: 0, rows: [] }
       },
       release: (isBroken = false) => {
@@ -68,4 +70,10 @@ it('does not commit what its connection took along', async () => {
   })
   await expect(transaction).rejects.toMatchObject({ code: 'DATABASE_AWAY' })
   expect(clients).toHaveLength(1)
+})
+
+it('takes a transaction that the database ended, while this server was paused in it, for one of a lost connection', async () => {
+  const { db } = poolBreaking(PAUSED, 2)
+  const transaction = db.transaction().execute((trx) => trx.selectFrom('runs').select('id').execute())
+  await expect(transaction).rejects.toMatchObject({ code: 'DATABASE_AWAY' })
 })

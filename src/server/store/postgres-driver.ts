@@ -160,6 +160,8 @@ const LOST: ReadonlySet<unknown> = new Set([
   ...['ECONNREFUSED', 'ECONNRESET', 'ENOENT', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'EAI_AGAIN'],
   // Shut down, crashed, starting up; and the class of connection exceptions.
   ...['57P01', '57P02', '57P03', '08000', '08003', '08006'],
+  // Ended for its silence: this server was paused in the middle of a transaction.
+  '25P03',
 ])
 /** pg gives these without a code. */
 const LOST_WORDS =

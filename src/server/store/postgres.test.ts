@@ -199,4 +199,20 @@ describe('while PostgreSQL is away', () => {
     expect(rows.map(({ id }) => id).sort()).toEqual(appended.map(({ id }) => id).sort())
     await db.destroy()
   })
+
+  it('what was being carried out is repeated in its order, though the start may be forgotten', async () => {
+    const db = await openDatabase({ database: server.url('postgres'), stateDir })
+    const journal = new Journal(db, stateDir)
+    const subject = 's:train:1'
+    const ids: string[] = []
+    for (let i = 0; i < 5; i++) ids.push((await journal.append({ ...operation(null), subject })).id)
+    for (const id of ids) {
+      await journal.start([id])
+      await server.kill()
+      await server.restart()
+      await journal.finish({ id, isStarted: true })
+    }
+    expect((await journal.effectsAfter(subject, 0)).map(({ id }) => id)).toEqual(ids)
+    await db.destroy()
+  })
 })

@@ -21,6 +21,7 @@ export interface Database {
   key_changes: KeyChangesTable
   twinkle_owners: TwinkleOwnerTable
   twinkle_adapters: TwinkleAdapterTable
+  processors: ProcessorTable
 }
 
 export interface SessionTable {
@@ -271,4 +272,20 @@ export interface TwinkleAdapterTable {
   name: string
   /** AdapterState as JSON. */
   state: string
+}
+
+/** An object of Twinkle's processor routes; how it is made anew stands in its files (services/processor-recipes.ts). */
+export interface ProcessorTable {
+  /** Without `pid:`. */
+  id: string
+  tenant: string
+  /** It ends some time after this. */
+  session: string
+  /** How many of its files hold. */
+  steps: number
+  /** JSON: where its iteration stands; null before the first. */
+  position: string | null
+  created_at: number
+  /** Rounded to minutes. */
+  used_at: number
 }

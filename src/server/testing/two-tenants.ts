@@ -12,6 +12,8 @@ export interface Owned {
   /** Checkpoints of every kind. */
   readonly paths: readonly string[]
   readonly sampler: string
+  /** A data set of the processor routes, with the word below in its rows; a file of its name was saved. */
+  readonly object: string
   /** Request ids of every kind. */
   readonly futures: readonly string[]
   /** Of Twinkle's protocol: a session with the adapter `default`. */
@@ -68,6 +70,11 @@ export async function populate(server: TestServer, key: string, secret: string):
   const { request_id } = await server.call('asample', { key, body: sample })
   futures.unshift(request_id)
   await server.call('retrieveFuture', { key, body: { request_id } })
+  const rows = { dataset_meta: { data: [{ secret }] } }
+  const dataset = { processor_type: 'dataset', class_type: 'Dataset', ...rows }
+  const { processor_id: object } = await server.call('processorCreate', { key, body: dataset })
+  const saving = { processor_id: object, function: 'save_as', output_path: `${object.slice('pid:'.length)}.jsonl` }
+  await server.call('processorCall', { key, body: saving })
   const params = { run, kind: 'weights', name: 'a' }
   await server.call('setCheckpointTtl', { key, params, body: { ttl_seconds: 7200 } })
   const { session_id: owner } = await server.call('twinkleCreateSession', { key, body: { metadata: { secret } } })
@@ -75,5 +82,5 @@ export async function populate(server: TestServer, key: string, secret: string):
   await server.call('modelAddAdapter', { key, ...adapter, body: { adapter_name: 'default' } })
   const spareSession = await server.newSession({}, key)
   const spare = { session: spareSession, run: await server.newModel(spareSession, {}, key) }
-  return { key, session, run, paths, sampler, futures, owner, project: secret, spare }
+  return { key, session, run, paths, sampler, object, futures, owner, project: secret, spare }
 }

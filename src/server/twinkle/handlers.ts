@@ -5,6 +5,7 @@ import type { RoutedOperationId } from '../../generated/operations.ts'
 import type { Handlers } from '../http/router.ts'
 import type { Services } from '../services/services.ts'
 import { notGone } from './not-gone.ts'
+import { processorHandlers } from './processors.ts'
 import { runHandlers } from './runs.ts'
 import { saveHandlers } from './saves.ts'
 import { seedAnswers } from './seed-answers.ts'
@@ -18,6 +19,7 @@ export function twinkleHandlers(services: Services): TwinkleHandlers {
   const handlers: TwinkleHandlers = {
     ...serviceHandlers(services),
     ...runHandlers(services),
+    ...processorHandlers(services),
     ...setupHandlers(services),
     ...trainingHandlers(services),
     ...saveHandlers(services),

@@ -150,7 +150,9 @@ describe('a pass', () => {
     [{ inputs: [{ input_ids: [1], labels: [1], pixel_values: [1] }] }, 'UNFIT_ROW'],
     [{ inputs: [{ input_ids: [1, 2], labels: [1, 2], position_ids: [0, 0] }] }, 'UNFIT_ROW'],
     [{ inputs: [ROW], temperature: 0.5 }, 'UNSUPPORTED_KEYWORD'],
-    [{ inputs: [ROW], task: 'embedding' }, 'UNSUPPORTED_KEYWORD'],
+    [{ inputs: [ROW], task: 'seq_cls' }, 'UNSUPPORTED_KEYWORD'],
+    [{ inputs: [ROW], task: 'embedding' }, 'UNFIT_ROW'],
+    [{ inputs: [{ input_ids: [1], labels: [1] }], task: 'embedding' }, 'UNFIT_TASK'],
     [{ inputs: [ROW], advantages: [1, 2] }, 'UNFIT_ROW'],
   ])('over %j is refused as %s', async (body, code) => {
     const { call } = await newClient()

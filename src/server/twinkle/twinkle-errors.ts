@@ -40,6 +40,11 @@ export const TWINKLE_ERRORS = {
     'Encode them first: a row has input_ids, and labels that are shifted by one.',
   ),
   UNSUPPORTED_KEYWORD: user(400, 'Nothing is computed here with {name} = {value}.', 'Leave it out, or send {wanted}.'),
+  UNFIT_TASK: user(
+    400,
+    'The loss {loss} does not go with task = {given}.',
+    'Send task = {wanted}, or set another loss.',
+  ),
   NO_OPTIMIZER: user(400, 'The adapter has no optimizer.', 'Call set_optimizer first.'),
   NO_BATCH: user(400, 'There is no batch to go back through.', 'Call forward first; each forward has one backward.'),
   STATE_DICT_TOO_LARGE: user(

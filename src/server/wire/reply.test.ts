@@ -73,6 +73,14 @@ describe('protobuf results', () => {
     )
   })
 
+  it("keep what only losses of Twinkle's catalogue have beside the rest", () => {
+    const rows = [Float32Array.of(0.5, 1), Float32Array.of(2)]
+    const reply = { ...TRAINING, entropies: rows, embeddings: [...rows].reverse() }
+    expect(decodeTrainingReply(encodeTrainingReply(reply))).toEqual(reply)
+    const bare = { ...TRAINING, logprobs: [flat(), flat()], embeddings: rows }
+    expect(decodeTrainingReply(encodeTrainingReply(bare))).toEqual(bare)
+  })
+
   it('give every sample reply back', () => {
     const sequence = fc.array(fc.record({ token: fc.nat(2 ** 31 - 1), logprob: fc.float() })).map((steps) => ({
       tokens: Int32Array.from(steps, ({ token }) => token),

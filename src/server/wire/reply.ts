@@ -47,17 +47,21 @@ export function replyJson(type: Reply['type'], bytes: Uint8Array): Json {
 }
 
 /** A ForwardBackwardOutput: datums that follow each other with one trailing shape share a record. */
-export function encodeTrainingReply({ logprobs, metrics }: TrainingReply): Uint8Array {
+export function encodeTrainingReply(reply: TrainingReply): Uint8Array {
+  const { logprobs, metrics } = reply
   for (const key of Object.keys(metrics)) {
     if (key.split(':').length !== 2) throw new Error(`the metric ${key} is not name:reduction`)
   }
   return ForwardBackwardOutput.encode({
     loss_fn_output_type: OUTPUT_TYPE,
-    loss_fn_outputs: records(logprobs).map((datums) => ({
-      type_tag: OUTPUT_TYPE,
-      fields: { logprobs: batched(datums) },
-      num_datums: datums.length,
-    })),
+    loss_fn_outputs: [
+      ...records(logprobs).map((datums) => ({
+        type_tag: OUTPUT_TYPE,
+        fields: { logprobs: batched(datums) },
+        num_datums: datums.length,
+      })),
+      ...EXTRAS.flatMap((name) => extraRecord(name, reply[name])),
+    ],
     metrics,
   }).finish()
 }
@@ -66,8 +70,22 @@ export function decodeTrainingReply(bytes: Uint8Array): TrainingReply {
   const { loss_fn_outputs, metrics } = ForwardBackwardOutput.decode(bytes)
   return {
     logprobs: loss_fn_outputs.flatMap(({ fields }) => (fields?.logprobs ? unbatched(fields.logprobs) : [])),
+    ...Object.fromEntries(
+      loss_fn_outputs.flatMap(({ fields }) =>
+        EXTRAS.flatMap((name) => (fields?.[name] ? [[name, unbatched(fields[name]).map(({ values }) => values)]] : [])),
+      ),
+    ),
     metrics: { ...metrics },
   }
+}
+
+/** What only calls of Twinkle's protocol have in their answers, which it reads itself. */
+const EXTRAS = ['entropies', 'embeddings'] as const
+
+function extraRecord(name: string, rows: readonly Float32Array[] | undefined) {
+  if (!rows) return []
+  const datums = rows.map((values) => ({ values, width: 1, matrix: false }))
+  return [{ type_tag: OUTPUT_TYPE, fields: { [name]: batched(datums) }, num_datums: rows.length }]
 }
 
 function trainingReplyJson({ logprobs, metrics }: TrainingReply): Schemas['ForwardBackwardOutput'] {

@@ -48,25 +48,84 @@ export function withInputs(encoded: readonly EncodedRow[], kwargs: Kwargs): Enco
       field,
       alignedTo(row, entryOf(value, i, encoded.length, field), i, field),
     ])
-    return { ...row, datum: { ...row.datum, ...Object.fromEntries(values) } }
+    return {
+      ...row,
+      datum: { ...row.datum, ...Object.fromEntries(values), ...teacherOf(row, kwargs, i, encoded.length) },
+    }
   })
 }
 
-function encodeRow(row: Row, index: number): EncodedRow {
-  const refuse = (problem: string): never => {
+/**
+ * Rows whose last token's hidden state is their embedding: each has one label, 1 for an anchor and 0 for what belongs to it,
+ * which stands at that token. Throws UNFIT_ROW.
+ */
+export function encodeToEmbed(rows: readonly Row[]): EncodedRow[] {
+  return rows.map((row, index) => {
+    const refuse = refusal(index)
+    const { ids, positions } = tokensOf(row, refuse)
+    const [label, ...more] = integers(row.labels, 'labels', refuse)
+    if ((label !== 0 && label !== 1) || more.length) {
+      refuse('has labels other than [1], for an anchor, or [0], for what belongs to it')
+    }
+    const last = positions.length - 1
+    const datum: TrainingDatum = {
+      tokens: Int32Array.from(positions, (i) => ids[i] as number),
+      targets: Int32Array.from(positions, (_, at) => (at === last ? (label as number) : 0)),
+      width: 1,
+      mask: Float32Array.from(positions, (_, at) => (at === last ? 1 : 0)),
+    }
+    return { datum, positions, length: ids.length }
+  })
+}
+
+const refusal =
+  (index: number) =>
+  (problem: string): never => {
     throw serviceError('UNFIT_ROW', { index, problem })
   }
+
+/** The tokens of a row, and which of its positions are no padding. */
+function tokensOf(row: Row, refuse: (problem: string) => never) {
   const media = Object.keys(row).find((key) => MEDIA.test(key) && row[key] !== null)
   if (media !== undefined) refuse(`has ${media}, and the models here read text alone`)
   const ids = integers(row.input_ids, 'input_ids', refuse)
-  const labels = row.labels === undefined || row.labels === null ? refuse('has no labels') : row.labels
-  const wanted = integers(labels, 'labels', refuse)
-  if (wanted.length !== ids.length) refuse(`has ${ids.length} input_ids and ${wanted.length} labels`)
   const mask = row.attention_mask == null ? null : integers(row.attention_mask, 'attention_mask', refuse)
   if (mask && mask.length !== ids.length) refuse(`has ${ids.length} input_ids and an attention_mask of ${mask.length}`)
   const positions = ids.flatMap((_, i) => (mask === null || mask[i] !== 0 ? [i] : []))
   if (positions.length === 0) refuse('has no tokens')
   checkPositions(row.position_ids, positions, refuse)
+  return { ids, positions }
+}
+
+/** The teacher's likeliest tokens at each position are the targets there: [N, K]. */
+function teacherOf({ positions, length }: EncodedRow, kwargs: Kwargs, index: number, rows: number) {
+  const { teacher_topk_logprobs: logprobs, teacher_topk_indices: indices } = kwargs
+  if (logprobs == null && indices == null) return {}
+  const refuse = refusal(index)
+  const table = (given: unknown, field: string, isFit: (value: unknown) => boolean) => {
+    const entry = entryOf(given, index, rows, field)
+    const isTable = Array.isArray(entry) && entry.length === length && entry.every((cells) => Array.isArray(cells))
+    if (!isTable) return refuse(`needs a list of tokens for each of its ${length} positions in ${field}`)
+    const cells = positions.map((i) => entry[i] as unknown[])
+    const width = cells[0]?.length ?? 0
+    if (width === 0 || cells.some((row) => row.length !== width || !row.every(isFit))) {
+      return refuse(`has ${field} that are not equally many numbers at every position`)
+    }
+    return { width, cells: cells.flat() as number[] }
+  }
+  const tokens = table(indices, 'teacher_topk_indices', isToken)
+  const scores = table(logprobs, 'teacher_topk_logprobs', isNumber)
+  if (tokens.width !== scores.width) refuse(`has ${tokens.width} teacher_topk_indices and ${scores.width} logprobs`)
+  const targets = Int32Array.from(tokens.cells)
+  return { targets, width: tokens.width, teacher_topk_logprobs: Float32Array.from(scores.cells) }
+}
+
+function encodeRow(row: Row, index: number): EncodedRow {
+  const refuse = refusal(index)
+  const { ids, positions } = tokensOf(row, refuse)
+  const labels = row.labels === undefined || row.labels === null ? refuse('has no labels') : row.labels
+  const wanted = integers(labels, 'labels', refuse)
+  if (wanted.length !== ids.length) refuse(`has ${ids.length} input_ids and ${wanted.length} labels`)
   const counts = positions.map((i) => wanted[i] !== IGNORED_LABEL)
   const datum: TrainingDatum = {
     tokens: Int32Array.from(positions, (i) => ids[i] as number),
@@ -89,7 +148,7 @@ function checkPositions(given: unknown, positions: readonly number[], refuse: (p
 function integers(given: unknown, field: string, refuse: (problem: string) => never): number[] {
   const list = Array.isArray(given) && given.length === 1 && Array.isArray(given[0]) ? given[0] : given
   if (!Array.isArray(list)) return refuse(`has ${field} that are no list`)
-  const wrong = list.findIndex((value) => !Number.isSafeInteger(value) || Math.abs(value) > 0x7fffffff)
+  const wrong = list.findIndex((value) => !isToken(value))
   if (wrong >= 0) refuse(`has ${JSON.stringify(list[wrong])?.slice(0, 40)} in ${field}, which is no token`)
   return list
 }
@@ -114,6 +173,7 @@ function alignedTo({ datum, positions, length }: EncodedRow, given: unknown, ind
   return mask.map((counts) => (counts ? (values[next++] as number) : 0))
 }
 
+const isToken = (value: unknown) => Number.isSafeInteger(value) && Math.abs(value as number) <= 0x7fffffff
 const isNumber = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value)
 
 /** Numbers by position of the datum as a row of the request's length: 0 where nothing counts, and at padding. */

@@ -42,6 +42,7 @@ TORCH = [
     ("OneCycleLR", {"max_lr": 0.1, "total_steps": STEPS, "pct_start": 0.0}),
     ("ReduceLROnPlateau", {"patience": 1}),
     ("ReduceLROnPlateau", {"patience": 2, "factor": 0.5, "cooldown": 2, "min_lr": 0.004, "threshold": 0.1, "threshold_mode": "abs"}),
+    ("ReduceLROnPlateau", {"patience": 0, "factor": 0.5, "cooldown": 3}),
     ("ReduceLROnPlateau", {"patience": 3, "mode": "max", "eps": 1e-4}),
 ]
 WARM_UPS = [

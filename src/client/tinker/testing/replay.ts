@@ -33,6 +33,30 @@ export function answering(exchange: Exchange, json: Readonly<Record<string, unkn
   return { ...exchange, response: { ...exchange.response, body: { json } } }
 }
 
+/** A session for what was recorded in another one. */
+export function startOf(sessionId: string, config: object = {}, dynamic: Exchange | undefined = undefined): Exchange[] {
+  const [clientConfig, dynamicConfig, session] = recorded('01-start-session')
+  const json = { tags: [], user_metadata: {}, sdk_version: '0.38.0', type: 'create_session' }
+  const plain = { ...session!, request: { ...session!.request, body: { json } } }
+  return [
+    answering(clientConfig!, { use_pyqwest_transport: false, ...config }),
+    dynamic ?? dynamicConfig!,
+    answering(plain, { session_id: sessionId }),
+  ]
+}
+
+/** The recording with one session's ids for another's. */
+export function inSession(exchanges: readonly Exchange[], from: string, to: string): Exchange[] {
+  return JSON.parse(JSON.stringify(exchanges).replaceAll(from, to)) as Exchange[]
+}
+
+/** The recorded creation of a sampling session as the first of its session. */
+export function firstSampler(): Exchange {
+  const [exchange] = recorded('08-sampling-client')
+  const json = { ...exchange!.request.body!.json, sampling_session_seq_id: 0 }
+  return { ...exchange!, request: { ...exchange!.request, body: { json } } }
+}
+
 export interface Replay {
   readonly url: string
   /** What was asked other than recorded, in words. */
