@@ -221,7 +221,6 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   await housekeeping.start()
   const hosts = new EngineHosts({ ...parts, lanes, draws, sampling })
   const engines = isShared ? shareEngines(config, { db, signals, models, hosts, log }) : new OwnEngines(models, hosts)
-  const texts = new ModelTexts(models)
   const close = async () => {
     await texts.close()
     await sessions.close()
