@@ -7,6 +7,7 @@
 
 import { ADAPTER_CHECKS } from './conformance/adapters.ts'
 import { LIFECYCLE_CHECKS } from './conformance/lifecycle.ts'
+import { LOSS_CHECKS } from './conformance/losses.ts'
 import { OPTIMIZER_CHECKS } from './conformance/optimizer.ts'
 import { SAMPLING_CHECKS } from './conformance/sampling.ts'
 import { STREAMING_CHECKS } from './conformance/streaming.ts'
@@ -19,6 +20,7 @@ export const backendConformance: readonly Check[] = [
   ...LIFECYCLE_CHECKS,
   ...ADAPTER_CHECKS,
   ...TRAINING_CHECKS,
+  ...LOSS_CHECKS,
   ...OPTIMIZER_CHECKS,
   ...SAMPLING_CHECKS,
   ...STREAMING_CHECKS,

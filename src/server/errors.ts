@@ -382,6 +382,11 @@ export const ERRORS = {
     'The data sets that are being worked on take all of the memory that the server has for them ({limit} bytes).',
     'Send the request again after a second.',
   ),
+  OTHER_TEMPLATE_MODEL: user(
+    400,
+    'The template {template} is of the model {named}, but {model} is what reads its tokens.',
+    'Leave model_id out, or use the name of the same model.',
+  ),
   NO_TEMPLATE_MODEL: user(
     400,
     'The template {template} needs the name of a model, whose tokenizer and chat template it uses.',

@@ -107,6 +107,18 @@ const ATTACKS: Attacks = {
   ],
   listModels: [() => ({})],
   retrieveModel: [({ path }) => ({ params: { model: path } })],
+  samplerCreate: null,
+  samplerSetTemplate: [adapter(() => ({ template_cls: 'Template' }))],
+  samplerAddAdapter: [adapter()],
+  // It knows no adapter.
+  samplerApplyPatch: null,
+  samplerSample: [
+    adapter(() => ({ inputs: [row], sampling_params: { max_tokens: 1 } })),
+    adapter(({ path }) => ({ inputs: [row], adapter_name: '', adapter_uri: path })),
+    adapter(({ path }) => ({ inputs: [row], adapter_name: '', adapter_uri: path.replace('tinker:', 'twinkle:') })),
+  ],
+  samplerSampleStream: [adapter(({ path }) => ({ inputs: [row], adapter_name: '', adapter_uri: path }))],
+  samplerHeartbeat: [adapter()],
   processorCreate: [
     of(({ object }) => ({ processor_type: 'dataloader', class_type: 'DataLoader', dataset: object, batch_size: 1 })),
     of(({ object }) => ({

@@ -5,6 +5,7 @@ import type { Kwargs } from '../../catalogue/arguments.ts'
 import { createTemplate, defaultTemplate, type Template, type TemplateModel } from '../../catalogue/templates/index.ts'
 import type { ChatTemplate } from '../../formats/chat-template.ts'
 import type { Tokenizer } from '../../formats/tokenizer.ts'
+import { serviceError } from '../errors.ts'
 
 /** What turns text into tokens and back, by base model. Throws UNKNOWN_BASE_MODEL. */
 export interface Texts {
@@ -17,8 +18,15 @@ export class ModelTemplates {
     this.#texts = texts
   }
 
-  /** @param kwargs Without the name of a model. Throws UNKNOWN_BASE_MODEL and CatalogueError. */
+  /**
+   * @param kwargs `model_id`, where it is there, names the same model: a tokenizer of another one would make other tokens.
+   * @throws UNKNOWN_BASE_MODEL, OTHER_TEMPLATE_MODEL, and CatalogueError
+   */
   create(baseModel: string, name: string, kwargs: Kwargs): Template {
+    const { model_id: named } = kwargs
+    if (typeof named === 'string' && bareModelName(named) !== baseModel) {
+      throw serviceError('OTHER_TEMPLATE_MODEL', { template: name, named, model: baseModel })
+    }
     return createTemplate(name, kwargs, this.#model(baseModel))
   }
 

@@ -63,6 +63,7 @@ import { Traces } from './traces.ts'
 import { Training } from './training.ts'
 import { TwinkleAdapters } from './twinkle-adapters.ts'
 import { TwinkleOwners } from './twinkle-owners.ts'
+import { TwinkleSamplers } from './twinkle-samplers.ts'
 import { TwinkleSaves } from './twinkle-saves.ts'
 import { TwinkleTraining } from './twinkle-training.ts'
 import { Ledger } from './usage.ts'
@@ -107,6 +108,7 @@ export interface Services {
   readonly texts: ModelTexts
   /** Conversations to tokens, by the names of Twinkle's catalogue. */
   readonly templates: ModelTemplates
+  readonly twinkleSamplers: TwinkleSamplers
   /** Data sets, loaders and the like, made and called by name. */
   readonly processors: Processors
   readonly lanes: RunLanes
@@ -199,6 +201,7 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   const tasks = new AdapterTasks()
   const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
+  const catalog = new Catalog(db)
   const texts = new ModelTexts(models)
   const templates = new ModelTemplates(texts)
   const processors = new Processors({
@@ -259,10 +262,11 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     sessionCatalog: new SessionCatalog(db),
     runs,
     checkpoints,
-    catalog: new Catalog(db),
+    catalog,
     capacity: new Capacity({ db, limitsOf, liveAdapters: config.liveAdapters * config.models.length }),
     twinkleOwners: owners,
     templates,
+    twinkleSamplers: new TwinkleSamplers({ ...parts, owners, templates, states, catalog }),
     processors,
     twinkleAdapters: adaptersByName,
     twinkleTraining: new TwinkleTraining({ ...parts, states, adapters: adaptersByName, training, sampling }),

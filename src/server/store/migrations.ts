@@ -301,6 +301,20 @@ const migrations: Record<string, Migration> = {
       await db.schema.createIndex('processors_tenant').on('processors').column('tenant').execute()
     },
   },
+  '032-samplers': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .createTable('twinkle_samplers')
+        .addColumn('tenant', 'text', (c) => c.notNull())
+        .addColumn('owner', 'text', (c) => c.notNull())
+        .addColumn('base_model', 'text', (c) => c.notNull())
+        .addColumn('session', 'text', (c) => c.notNull())
+        .addColumn('state', 'text', (c) => c.notNull())
+        .addPrimaryKeyConstraint('twinkle_samplers_key', ['tenant', 'owner', 'base_model'])
+        .execute()
+      await db.schema.createIndex('twinkle_samplers_session').on('twinkle_samplers').column('session').execute()
+    },
+  },
 }
 
 export const migrationProvider: MigrationProvider = { getMigrations: async () => migrations }

@@ -22,6 +22,7 @@ export interface Database {
   twinkle_owners: TwinkleOwnerTable
   twinkle_adapters: TwinkleAdapterTable
   processors: ProcessorTable
+  twinkle_samplers: TwinkleSamplerTable
 }
 
 export interface SessionTable {
@@ -288,4 +289,15 @@ export interface ProcessorTable {
   created_at: number
   /** Rounded to minutes. */
   used_at: number
+}
+
+/** What an owner has set for sampling from a base model (services/twinkle-samplers.ts). */
+export interface TwinkleSamplerTable {
+  tenant: string
+  owner: string
+  base_model: string
+  /** It goes with this. */
+  session: string
+  /** SamplerState as JSON. */
+  state: string
 }

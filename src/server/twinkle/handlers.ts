@@ -7,6 +7,7 @@ import type { Services } from '../services/services.ts'
 import { notGone } from './not-gone.ts'
 import { processorHandlers } from './processors.ts'
 import { runHandlers } from './runs.ts'
+import { samplerHandlers } from './samplers.ts'
 import { saveHandlers } from './saves.ts'
 import { seedAnswers } from './seed-answers.ts'
 import { serviceHandlers } from './service.ts'
@@ -20,6 +21,7 @@ export function twinkleHandlers(services: Services): TwinkleHandlers {
     ...serviceHandlers(services),
     ...runHandlers(services),
     ...processorHandlers(services),
+    ...samplerHandlers(services),
     ...setupHandlers(services),
     ...trainingHandlers(services),
     ...saveHandlers(services),

@@ -52,6 +52,28 @@ export const TWINKLE_ERRORS = {
     'The adapter has {numbers} numbers; as JSON at most {most} are sent.',
     'Save it, and download the checkpoint.',
   ),
+  NOT_SAVED: user(
+    400,
+    'The adapter {name} has no saved weights to sample from.',
+    'Save it first, and give the path as adapter_uri.',
+  ),
+  UNKNOWN_SAMPLING_FIELD: user(400, 'There is no sampling_params.{field}.', '{fields~field}'),
+  UNSERVED_SAMPLING_VALUE: user(
+    400,
+    'sampling_params.{field} = {value} is not done here.',
+    'Leave it out or use {expected}.',
+  ),
+  INVALID_SAMPLER_INPUT: user(400, 'Input {row} {problem}.', 'Send rows with input_ids (token ids) or with messages.'),
+  ONE_INPUT: user(
+    400,
+    'A stream is of one input and one sequence, not of {given}.',
+    'Use sample, or a stream for each.',
+  ),
+  SAMPLES_TOO_LARGE: user(
+    413,
+    'The answer would repeat fields of its inputs to more than {limit} bytes.',
+    'Send fewer inputs or samples in a request, or rows with fewer fields.',
+  ),
   UNKNOWN_PATCH: user(
     400,
     'There is no patch {name}: code never comes over the wire, and this server has no patches.',
