@@ -14,6 +14,8 @@ export interface OpenModel {
   readonly source: Pick<SampleCall, 'baseModel' | 'modelPath'>
   readonly info: EngineInfo
   readonly text: ModelText
+  /** The tokens of a text of this tenant. */
+  readonly encode: (text: string, addSpecialTokens: boolean) => Promise<Int32Array>
 }
 
 export type NamedModel = { readonly baseModel: string; readonly path: string | null; readonly savedAt: number | null }
@@ -37,6 +39,7 @@ export async function openModel(
     source: { baseModel: named.baseModel, ...(weights.path !== null && { modelPath: weights.path }) },
     info: services.models.get(named.baseModel).info,
     text: services.texts.of(named.baseModel),
+    encode: (text, addSpecialTokens) => services.texts.encode(tenant, named.baseModel, text, addSpecialTokens),
   }
 }
 
