@@ -216,6 +216,7 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   const hosts = new EngineHosts({ ...parts, lanes, draws, sampling })
   const engines = isShared ? shareEngines(config, { db, signals, models, hosts, log }) : new OwnEngines(models, hosts)
   const close = async () => {
+    await texts.close()
     await sessions.close()
     await processors.close()
     await retention.close()
