@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import {
   AdminClient,
   type CustomLoss,
@@ -185,6 +185,27 @@ it('scores prompts in every way that the protocol has', async () => {
   expect(sequence!.sequenceId).toMatch(/sample/)
   const last = await sampler.computeLogprobs(prompt, { promptLogprobsLastN: 2 })
   expect(last.slice(0, 4)).toEqual([null, null, null, null])
+})
+
+it('stops a sample on the server that nobody waits for any longer', async () => {
+  const answers: number[] = []
+  const fetch = async (url: string, init: RequestInit) => {
+    const response = await globalThis.fetch(url, init)
+    if (url.endsWith('/cancel_future')) answers.push(response.status)
+    return response
+  }
+  const own = new ServiceClient({ baseUrl: server.url, apiKey: KEY, fetch })
+  const sampler = await own.createSamplingClient({ baseModel: MODEL })
+  const abort = new AbortController()
+  const prompt = ModelInput.fromInts(PROMPT)
+  const samplingParams = { maxTokens: 400, stop: [] }
+  const sampled = sampler.sample({ prompt, numSamples: 16, samplingParams, signal: abort.signal })
+  await sampled.submitted
+  abort.abort(new Error('enough'))
+  await expect(sampled).rejects.toThrow('enough')
+  await vi.waitFor(() => expect(answers).toHaveLength(1))
+  expect(answers[0]).toBeLessThan(300)
+  await own.close()
 })
 
 it('asks of runs, checkpoints, sessions and use, and changes them', async () => {

@@ -60,14 +60,20 @@ export const infonce: JointCatalogueLoss<InfonceSettings> = {
     const label = labelOf(datum)
     return label === 0 || label === 1 ? undefined : `labels has ${label}; 1 begins a group, 0 goes on with it`
   },
-  problemOfAll(datums, { hard_negatives }) {
+  problemOfAll(datums, settings) {
+    const { hard_negatives } = settings
     if (labelOf(datums[0]) !== 1) return 'labels begin with 0; the first row must be an anchor, with label 1'
     const least = hard_negatives ? 3 : 2
-    const short = groupsOf(datums).find((group) => group.length < least)
-    return (
-      short &&
-      `the group of row ${short[0]} has ${short.length} rows, but needs an anchor, a positive${least > 2 ? ' and a negative' : ''}`
-    )
+    const groups = groupsOf(datums)
+    const short = groups.find((group) => group.length < least)
+    if (short) {
+      const wanted = `an anchor, a positive${least > 2 ? ' and a negative' : ''}`
+      return `the group of row ${short[0]} has ${short.length} rows, but needs ${wanted}`
+    }
+    const pairs = comparisonCount(groups, settings)
+    return pairs > MOST_COMPARISONS
+      ? `${datums.length} rows make ${pairs} comparisons, at most ${MOST_COMPARISONS} are made at once; send fewer rows`
+      : undefined
   },
   joint(datums, vectors, settings) {
     const units = vectors.map(unitVector)
@@ -92,6 +98,17 @@ export const infonce: JointCatalogueLoss<InfonceSettings> = {
       slopes: gradients.map((g, i) => throughLength(g, units[i] as Float64Array, vectors[i] as Float64Array)),
     }
   },
+}
+
+/** They grow with the square of the rows, and others wait meanwhile. */
+const MOST_COMPARISONS = 2 ** 18
+
+function comparisonCount(groups: readonly (readonly number[])[], settings: InfonceSettings): number {
+  const { use_batch, hard_negatives, include_qq, include_dd } = settings
+  const ofGroup = (group: readonly number[]) => (hard_negatives ? 1 + hard_negatives : group.length - 1)
+  const documents = groups.reduce((sum, group) => sum + ofGroup(group), 0)
+  if (!use_batch) return documents
+  return groups.length * (documents * (1 + include_dd) + groups.length * include_qq)
 }
 
 const labelOf = (datum: LossDatum | undefined) => datum?.targets?.[datum.mask?.indexOf(1) ?? -1]

@@ -168,6 +168,18 @@ const embeddingOf = (label: number): LossDatum => ({
 it.each<[string, number[], Record<string, unknown>, RegExp]>([
   ['that begin without an anchor', [0, 1, 0], {}, /begin with 0/],
   ['with an anchor alone', [1, 0, 1], {}, /group of row 2 has 1 rows, but needs an anchor, a positive$/],
+  [
+    'that make too many comparisons',
+    Array.from({ length: 1100 }, (_, i) => 1 - (i % 2)),
+    {},
+    /make 302500 comparisons/,
+  ],
+  [
+    'that are repeated too often',
+    Array.from({ length: 60 }, (_, i) => Number(i % 3 === 0)),
+    { hard_negatives: 999 },
+    /^60 rows make 400000 comparisons/,
+  ],
   ['without negatives, where their number is given', [1, 0, 0, 1, 0], { hard_negatives: 2 }, /row 3 .*and a negative$/],
 ])('InfonceLoss refuses rows %s', (_, labels, kwargs, sentence) => {
   const { config } = resolveCatalogueLoss('InfonceLoss', kwargs)

@@ -6,7 +6,7 @@ import { isRetryable } from './retry.ts'
 import { Gate, sleep, unlessAborted } from './timing.ts'
 
 export interface RetryOptions {
-  /** Default true; the server may switch it off as well. */
+  /** Default true; the server may switch it off for `sample`. */
   readonly isEnabled?: boolean
   /** Fails when no sample of this client has come back for so long; 2 hours. */
   readonly progressTimeoutMs?: number
@@ -20,7 +20,6 @@ export interface RetryOptions {
 
 /** What the server's flags say of it. */
 export interface RetryLimits {
-  readonly mayRetry: boolean
   readonly detectsStuck: boolean
   /** Null: as many as there are. */
   readonly mostAtOnce: number | null
@@ -74,7 +73,7 @@ export class SampleRetry {
         return await draw(signal)
       } catch (error) {
         const { isEnabled } = this.#options
-        if (signal.aborted || !isEnabled || !this.#limits.mayRetry || !canBeDrawnAgain(error)) throw error
+        if (signal.aborted || !isEnabled || !canBeDrawnAgain(error)) throw error
         await sleep(this.#delay(failure), signal)
       }
     }

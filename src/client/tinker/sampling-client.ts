@@ -242,7 +242,6 @@ export class SamplingClient {
 
 function limitsOf(config: ClientConfig) {
   return {
-    mayRetry: true,
     detectsStuck: config.sample_enable_stuck_detection ?? true,
     mostAtOnce: config.sample_use_retrieve_futures ? null : (config.sample_max_concurrent_requests ?? 2000),
   }

@@ -15,11 +15,15 @@ export interface LossChoice {
   readonly isComputed: boolean
 }
 
-/** A pass without gradient is worth having before there is all that the loss reads: then it scores labels, and has no loss. */
+/**
+ * A pass without gradient is worth having before there is all that the loss reads: then it scores labels, and has no loss.
+ * Rows to embed have no labels to score: what their loss cannot take is refused.
+ */
 export function lossFor(spec: CatalogueLossSpec, rows: readonly EncodedRow[], kwargs: Kwargs): LossChoice {
   checkTask(spec, kwargs)
   const datums = rows.map(({ datum }) => datum)
-  return canEvaluate(spec, datums) ? { spec, isComputed: true } : { spec: DEFAULT_LOSS, isComputed: false }
+  const isComputed = kwargs.task === EMBEDDING || canEvaluate(spec, datums)
+  return isComputed ? { spec, isComputed } : { spec: DEFAULT_LOSS, isComputed: false }
 }
 
 /**

@@ -67,6 +67,7 @@ describe('what does not go together', () => {
     const sent = (labels: unknown) => ({ inputs: [{ input_ids: [1, 2], labels }], task: 'embedding' })
     expect((await call('modelForwardBackward', sent([2]), 400)).detail).toContain('labels other than [1]')
     expect((await call('modelForwardBackward', sent([0]), 400)).detail).toContain('first row must be an anchor')
+    expect((await call('modelForwardOnly', sent([1]), 400)).detail).toContain('needs an anchor, a positive')
     expect((await call('modelForwardOnly', { ...sent([1]), disable_lora: true }, 400)).detail).toContain('task')
     expect((await call('modelSetLoss', { loss_cls: 'MSELoss' }, 400)).detail).toContain('There are: CrossEntropyLoss')
     await call('modelSetLoss', { loss_cls: 'GKDLoss' })
