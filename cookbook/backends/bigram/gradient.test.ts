@@ -51,7 +51,9 @@ it.each(CASES)('is the slope of %s', (_, loss, datums) => {
   const rank = 3
   const fresh = freshWeights(info.vocabulary, rank, 8, '5')
   // float64, and a B that is not 0: both halves have a gradient.
-  const params = Float64Array.from(fresh.params, (value, i) => (i < rank * info.vocabulary ? value : Math.sin(i) / 4))
+  const params = Float64Array.from(fresh.params as Float32Array, (value, i) =>
+    i < rank * info.vocabulary ? value : Math.sin(i) / 4,
+  )
   const run = (weights: Float64Array, backward: boolean) => {
     const adapter = new Adapter(fresh.with(weights))
     const steps = trainingSteps(model, info, adapter, trainingItem('o', 'a', { loss, datums, backward }))
