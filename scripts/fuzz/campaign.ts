@@ -102,7 +102,7 @@ function problemWith({ operation, method }: HostileRequest, { status, type, body
   if (!type.includes('json') || method === 'HEAD') return null
   const answer = JSON.parse(body.toString())
   // A path that leads to no operation is answered by none.
-  if (answer.code === 'NOT_FOUND') return null
+  if (answer?.code === 'NOT_FOUND') return null
   const id = operation as OperationId
   // A file that happens to be JSON: the document does not say what is in it.
   const { responseMedia }: Operation = operations[id]

@@ -20,7 +20,7 @@ export interface Target {
   readonly bodies: Readonly<Record<string, Schema>>
 }
 
-const DOCUMENTS = ['tinker.yaml', 'operations.yaml', 'adapters.yaml', 'openai.yaml']
+const DOCUMENTS = ['tinker.yaml', 'operations.yaml', 'adapters.yaml', 'openai.yaml', 'twinkle.yaml']
 const METHODS = ['get', 'head', 'post', 'put', 'patch', 'delete']
 const components = Object.assign({}, ...readComponentFiles().values()) as Record<string, object>
 

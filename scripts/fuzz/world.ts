@@ -15,6 +15,8 @@ interface Belongings {
   readonly sampler: string
   readonly path: string
   readonly future: string
+  /** A data set of Twinkle's processor routes. */
+  readonly object: string
 }
 
 /** New things of both tenants, and the pool of their ids. Their sessions are ended by `end`. */
@@ -36,7 +38,14 @@ async function belongings(client: RawClient): Promise<Belongings> {
   const { body: saved } = await client.post('save_weights', { model_id: run, seq_id: 1, path: 'a' })
   const future = String(saved.request_id)
   const { body: result } = await client.result(future)
-  return { session, run, sampler: String(sampling.sampling_session_id), path: String(result.path), future }
+  const dataset = { processor_type: 'dataset', class_type: 'Dataset', dataset_meta: { data: [{ messages: [] }] } }
+  const { body: made } = await client.post('processor/twinkle/create', dataset)
+  return {
+    ...{ session, run, future },
+    sampler: String(sampling.sampling_session_id),
+    path: String(result.path),
+    object: String(made.processor_id),
+  }
 }
 
 function poolOf(things: readonly Belongings[]): Pool {
@@ -57,6 +66,33 @@ function poolOf(things: readonly Belongings[]): Pool {
     request_id: all('future'),
     base_model: [MODEL],
     model: [MODEL],
+    base: [MODEL],
+    run_id: all('run'),
+    twinkle_path: all('path'),
+    adapter_uri: all('path'),
+    adapter_name: ['default', ''],
+    processor_id: all('object'),
+    class_type: ['Dataset', 'LazyDataset', 'DataLoader', 'Template', 'MathReward', 'AlpacaProcessor', 'InputProcessor'],
+    function: [
+      '__len__',
+      '__getitem__',
+      '__iter__',
+      '__next__',
+      'map',
+      'encode',
+      'save_as',
+      'mix_dataset',
+      'constructor',
+    ],
+    template_cls: ['Template', 'Qwen3_5Template'],
+    processor_cls: ['InputProcessor'],
+    loss_cls: ['CrossEntropyLoss', 'GRPOLoss', 'DPOLoss'],
+    optimizer_cls: ['AdamW', 'SGD'],
+    scheduler_cls: ['StepLR', 'CosineWarmupScheduler'],
+    metric_cls: ['LossMetric'],
+    input_ids: [16, 20, 30, 40],
+    labels: [16, 20, -100],
+    role: ['user', 'assistant', 'system'],
     name: ['a', 'b', MODEL],
     kind: ['weights', 'sampler_weights', 'external_weights'],
     seq_id: numbers,

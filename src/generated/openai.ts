@@ -156,7 +156,7 @@ export interface components {
             /** @description The same under its older name. Absent: up to the end of the context. */
             max_tokens?: number | null;
             messages: components["schemas"]["ChatMessage"][];
-            /** @description Name of a base model, or tinker:// path. */
+            /** @description Name of a base model, tinker:// path, or id of a run. */
             model: string;
             /** @description How many answers. */
             n?: number | null;
@@ -278,7 +278,7 @@ export interface components {
             logprobs?: number | null;
             /** @description Tokens to draw at most; 16 by default. */
             max_tokens?: number | null;
-            /** @description Name of a base model, or tinker:// path. */
+            /** @description Name of a base model, tinker:// path, or id of a run. */
             model: string;
             /** @description Continuations of each prompt. */
             n?: number | null;

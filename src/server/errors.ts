@@ -256,7 +256,12 @@ export const ERRORS = {
   UNKNOWN_MODEL: user(
     404,
     'There is no model {model} for this key.',
-    'It is a base model or a tinker:// path. {models~model}',
+    'It is a base model, a tinker:// path or a run of the tenant. {models~model}',
+  ),
+  RUN_NOT_SAVED: user(
+    404,
+    'The run {run} has no saved weights.',
+    'Save them with save_weights_for_sampler, and ask again.',
   ),
   UNSERVED_FIELD: user(400, 'The field {field} of {operation} is not served.', 'Leave it out. {fields~field}'),
   UNSERVED_VALUE: user(400, '{field} = {value} is not served.', 'It may be {expected}.'),

@@ -68,6 +68,7 @@ const completion = { prompt: [1, 2], max_tokens: 1 }
 const ATTACKS: Attacks = {
   modelCreate: null,
   modelAddAdapter: [adapter()],
+  modelSetTemplate: [adapter(() => ({ template_cls: 'Template' }))],
   modelSetProcessor: [adapter(() => ({ processor_cls: 'InputProcessor' }))],
   modelSetLoss: [adapter(() => ({ loss_cls: 'CrossEntropyLoss' }))],
   modelSetOptimizer: [adapter(() => ({ optimizer_cls: 'SGD' }))],
@@ -84,6 +85,8 @@ const ATTACKS: Attacks = {
   modelClipGradAndStep: [adapter()],
   modelLrStep: [adapter()],
   modelSetLrScheduler: [adapter(() => ({ scheduler_cls: 'StepLR', step_size: 1 }))],
+  modelAddMetric: [adapter(() => ({ metric_cls: 'DPOMetric' }))],
+  modelCalculateMetric: [adapter()],
   modelGetTrainConfigs: [adapter()],
   modelGetStateDict: [adapter()],
   modelHeartbeat: [adapter()],

@@ -11,7 +11,7 @@ import type { OpenAiHandlers } from './handlers.ts'
 import { chatLogprobs } from './logprobs.ts'
 import { renderChat, toolsOf } from './messages.ts'
 import { type OpenModel, openModel } from './model.ts'
-import { bestOf, encode, sampleCall } from './sample-call.ts'
+import { bestOf, checkLength, sampleCall } from './sample-call.ts'
 import { TOOL_TAGS, type ToolCall, ToolReader } from './tool-calls.ts'
 
 type Body = Schemas['ChatCompletionRequest']
@@ -29,7 +29,7 @@ export function chatHandlers(services: Services) {
     createChatCompletion: async ({ tenant, body, request }) => {
       checkChatFields(body)
       const model = await openModel(services, tenant.id, body)
-      const call = chatCall(model, body)
+      const call = await chatCall(model, body)
       const takesTools = toolsOf(body) !== undefined
       const choices = Array.from({ length: call.samples }, () => new ChatChoice(takesTools))
       const chat = { body, model, frame: frameOf('chatcmpl', model), call, choices }
@@ -46,12 +46,14 @@ export function chatHandlers(services: Services) {
   } satisfies Partial<OpenAiHandlers>
 }
 
-function chatCall(model: OpenModel, body: Body): SampleCall {
+async function chatCall(model: OpenModel, body: Body): Promise<SampleCall> {
   const { logprobs, top_logprobs: top } = body
   if (top != null && !logprobs) throw unserved('top_logprobs', top, 'given only with logprobs = true')
   const best = bestOf('top_logprobs', top, model)
   // The template writes the model's start token where there is one.
-  const prompt = encode(model, renderChat(model, body), { addSpecialTokens: false })
+  const text = renderChat(model, body)
+  checkLength(model, text)
+  const prompt = await model.encode(text, false)
   return sampleCall(body, model, { prompt, maxTokens: body.max_completion_tokens ?? body.max_tokens ?? null, best })
 }
 

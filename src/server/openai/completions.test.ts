@@ -58,6 +58,16 @@ describe('a completion', () => {
     expect(texts(await complete({ prompt: [[5], [6, 7]], max_tokens: 1 }))).toHaveLength(2)
   })
 
+  it('continues a text that is long enough to be read elsewhere', async () => {
+    const { tokenizer } = scripted
+    const ids = Array.from({ length: tokenizer.size }, (_, id) => id).filter((id) => !tokenizer.specialIds.has(id))
+    const longest = ids.sort((a, b) => tokenizer.tokenBytes(b).length - tokenizer.tokenBytes(a).length)[0] as number
+    const prompt = tokenizer.decode([longest]).repeat(460)
+    expect(prompt.length).toBeGreaterThan(4096)
+    await complete({ prompt, max_tokens: 1 })
+    expect([...scripted.lastRequest.prompt]).toEqual(tokenizer.encode(prompt))
+  })
+
   it('comes in pieces of the same text', async () => {
     scripted.say(' 😀 é', ' b')
     const chunks = await streamed({ prompt: ['one', 'two'], n: 2, echo: true, stream_options: { include_usage: true } })

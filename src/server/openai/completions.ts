@@ -36,7 +36,7 @@ export function completionHandlers(services: Services) {
       checkCompletionFields(body)
       checkEcho(body)
       const model = await openModel(services, tenant.id, body)
-      const calls = completionCalls(model, body)
+      const calls = await completionCalls(model, body)
       const asked = { body, model, frame: frameOf('cmpl', model), calls }
       const drawing: Drawing = { held: services.held, tenant: tenant.id, model, calls, signal: request.signal }
       return body.stream
@@ -55,10 +55,10 @@ function checkEcho({ echo, max_tokens: maxTokens, n, stream, logprobs }: Body): 
   }
 }
 
-function completionCalls(model: OpenModel, body: Body): SampleCall[] {
+async function completionCalls(model: OpenModel, body: Body): Promise<SampleCall[]> {
   const { echo, logprobs, max_tokens: maxTokens, n } = body
   const best = bestOf('logprobs', logprobs, model)
-  const prompts = tokensOf(model, body.prompt)
+  const prompts = await tokensOf(model, body.prompt)
   if (prompts.length * (n ?? 1) > MOST_CHOICES) {
     throw unserved('n', n, `at most ${MOST_CHOICES} divided by the number of prompts`)
   }

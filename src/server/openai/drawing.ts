@@ -18,7 +18,7 @@ export interface Part extends Piece {
 export interface Drawing {
   readonly held: HeldSamples
   readonly tenant: string
-  readonly model: OpenModel
+  readonly model: Pick<OpenModel, 'info' | 'text'>
   readonly calls: readonly SampleCall[]
   /** Aborts when the client goes away. */
   readonly signal: AbortSignal

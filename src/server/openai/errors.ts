@@ -40,6 +40,7 @@ function typeOf({ status, code }: ServiceError): string {
 const PARAMS: Readonly<Record<string, string>> = {
   UNKNOWN_MODEL: 'model',
   CHECKPOINT_NOT_FOUND: 'model',
+  RUN_NOT_SAVED: 'model',
   INVALID_TINKER_PATH: 'model',
   CHECKPOINT_MISMATCH: 'adapter_uri',
   NO_CHAT_TEMPLATE: 'model',

@@ -6,6 +6,7 @@ import type { Schemas } from '../../generated/operations.ts'
 import { serviceError } from '../errors.ts'
 import { unserved } from './fields.ts'
 import type { OpenModel } from './model.ts'
+import { tooLong } from './sample-call.ts'
 
 type Body = Schemas['ChatCompletionRequest']
 type Message = Schemas['ChatMessage']
@@ -26,6 +27,8 @@ export function renderChat(model: OpenModel, body: Body): string {
   if (!template) throw serviceError('NO_CHAT_TEMPLATE', { model: model.name })
   const tools = toolsOf(body)
   if (tools && !template.mentions('tools')) throw serviceError('NO_TOOL_TEMPLATE', { model: model.name })
+  // Each takes a token at least, and templates go through all of them.
+  if (body.messages.length > model.info.maxContext) throw tooLong(model, `at least ${body.messages.length}`, 'some')
   const messages = body.messages.map(templateMessage)
   try {
     return template.render(messages, {

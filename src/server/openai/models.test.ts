@@ -10,13 +10,19 @@ let anna: OpenAI
 let bert: OpenAI
 /** Anna's, of every kind. */
 let paths: string[]
+let run: string
+/** A run without checkpoints. */
+let unsaved: string
 beforeAll(async () => {
   await scripted.start()
   const { server } = scripted
   const [annas, berts] = await withKeys(server, 'anna', 'bert')
   anna = scripted.client(annas)
   bert = scripted.client(berts)
-  const model = await server.newModel(await server.newSession({}, annas), {}, annas)
+  const session = await server.newSession({}, annas)
+  const model = await server.newModel(session, {}, annas)
+  run = model
+  unsaved = await server.newModel(session, { model_seq_id: 1 }, annas)
   const save = async (id: 'saveWeights' | 'saveWeightsForSampler') =>
     (await server.result(id, { key: annas, body: { model_id: model, path: 'a' } })).path as string
   paths = [await save('saveWeights'), await save('saveWeightsForSampler')]
@@ -51,6 +57,16 @@ describe('models', () => {
     })
     await ask(anna, 'org/tiny')
     expect(scripted.lastRequest.snapshot).toBeNull()
+  })
+
+  it('may be a run, which is what was saved of it last', async () => {
+    expect(await anna.models.retrieve(run)).toMatchObject({ id: run, root: 'org/tiny' })
+    expect((await ask(anna, run)).model).toBe(run)
+    expect(scripted.lastRequest.snapshot).not.toBeNull()
+    const error = await ask(anna, unsaved).catch((cause) => cause)
+    expect(error).toMatchObject({ status: 404, code: 'RUN_NOT_SAVED', param: 'model' })
+    for (const model of [run, unsaved])
+      await expect(ask(bert, model)).rejects.toMatchObject({ code: 'model_not_found' })
   })
 
   it('of another tenant are as if they were not there, until they are published', async () => {

@@ -4,19 +4,25 @@
 import type { Schemas } from '../../generated/operations.ts'
 import { serviceError } from '../errors.ts'
 import type { OpenModel } from './model.ts'
-import { encode } from './sample-call.ts'
+import { checkLength } from './sample-call.ts'
 
 type Prompt = Schemas['CompletionRequest']['prompt']
 
 /** Each with at least one token. Throws EMPTY_INPUT and INVALID_TOKENS. */
-export function tokensOf(model: OpenModel, prompt: Prompt): Int32Array[] {
+export async function tokensOf(model: OpenModel, prompt: Prompt): Promise<Int32Array[]> {
   const prompts = listOf(prompt)
-  return prompts.map((one, i) => {
+  const tokens: Int32Array[] = []
+  for (const [i, one] of prompts.entries()) {
     const where = prompts.length === 1 ? 'The prompt' : `Prompt ${i}`
-    const tokens = typeof one === 'string' ? encode(model, one, { addSpecialTokens: true }) : idsOf(one, where, model)
-    if (tokens.length === 0) throw serviceError('EMPTY_INPUT', { where })
-    return tokens
-  })
+    if (one.length === 0) throw serviceError('EMPTY_INPUT', { where })
+    tokens.push(typeof one === 'string' ? await encoded(one, model) : idsOf(one, where, model))
+  }
+  return tokens
+}
+
+async function encoded(text: string, model: OpenModel): Promise<Int32Array> {
+  checkLength(model, text)
+  return model.encode(text, true)
 }
 
 function listOf(prompt: Prompt): readonly (string | readonly number[])[] {

@@ -52,12 +52,10 @@ export function bestOf(field: string, value: number | null | undefined, { info }
   return value ?? 0
 }
 
-/** The tokens of a text. One that cannot fit is refused before any time is spent on it. */
-export function encode(model: OpenModel, text: string, options: { addSpecialTokens: boolean }): Int32Array {
-  const { tokenizer, longestToken } = model.text
-  const least = Math.ceil(Buffer.byteLength(text) / longestToken)
+/** Throws CONTEXT_TOO_LONG for a text that cannot fit, whatever its tokens are: no time is spent on it. */
+export function checkLength(model: OpenModel, text: string): void {
+  const least = Math.ceil(Buffer.byteLength(text) / model.text.longestToken)
   if (least > model.info.maxContext) throw tooLong(model, `at least ${least}`, 'some')
-  return Int32Array.from(tokenizer.encode(text, options))
 }
 
 function checkRoom(model: OpenModel, prompt: number, maxTokens: number | null): void {
@@ -66,6 +64,7 @@ function checkRoom(model: OpenModel, prompt: number, maxTokens: number | null): 
   if (prompt + (maxTokens ?? 1) > maxContext) throw tooLong(model, prompt, maxTokens ?? 'some')
 }
 
-function tooLong({ name: model, info }: OpenModel, prompt: number | string, asked: number | string) {
+/** `prompt` and `asked` in tokens, or in words. */
+export function tooLong({ name: model, info }: OpenModel, prompt: number | string, asked: number | string) {
   return serviceError('CONTEXT_TOO_LONG', { prompt, asked, model, context: info.maxContext })
 }

@@ -107,8 +107,9 @@ function nextState(state: AdapterState, { work }: RunOperation, gave: Gave): Ada
     case 'train': {
       const { loss, datums, backward } = work.item
       // One of Tinker's losses, by Tinker's protocol: a sum that nobody here normalises.
-      const counted = isCatalogueLoss(loss.name) ? { name: loss.name, config: loss.config } : state.loss
-      return backward ? afterPass(state, counted, datums) : state
+      const known = isCatalogueLoss(loss.name) ? { name: loss.name, config: loss.config } : state.loss
+      const { loss: value, ...found } = gave as TrainingResult
+      return backward ? afterPass(state, { loss: known, datums, value, ...found }) : state
     }
     case 'optim_step':
       return (gave as OptimResult).applied ? afterStep(state) : state

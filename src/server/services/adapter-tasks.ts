@@ -63,8 +63,8 @@ async function carryOut<T>(job: TaskJob, signal: AbortSignal): Promise<T> {
   return answer.result
 }
 
-/** It may have ended before. */
-function lower(pid: number): void {
+/** Engines and requests come before this process, which may have ended. */
+export function lower(pid: number): void {
   try {
     setPriority(pid, PRIORITY)
   } catch {

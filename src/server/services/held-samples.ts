@@ -44,7 +44,10 @@ export class HeldSamples {
       for (const [i, call] of calls.entries()) {
         const listener = onTokens && ((tokens: NewTokens) => onTokens(i, tokens))
         const { requestId } = await this.#sampling.sample(tenant, { ...call, isHeld: true }, listener)
-        replies.push(this.#reply(tenant, requestId, either))
+        const reply = this.#reply(tenant, requestId, either)
+        // It may fail while the next one is submitted, when nobody waits for it yet.
+        reply.catch(() => {})
+        replies.push(reply)
       }
     } catch (cause) {
       others.abort()

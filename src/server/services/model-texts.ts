@@ -4,6 +4,7 @@
 import { type ChatTemplate, loadChatTemplate } from '../../formats/chat-template.ts'
 import { loadTokenizer, type Tokenizer } from '../../formats/tokenizer.ts'
 import { serviceError } from '../errors.ts'
+import { LongTexts } from './long-texts.ts'
 
 export interface ModelText {
   readonly tokenizer: Tokenizer
@@ -19,11 +20,16 @@ interface ModelFiles {
   files(name: string): Record<string, Uint8Array> | null
 }
 
+/** In bytes; what is longer goes to a process of its own. */
+const SHORT_TEXT = 4096
+
 export class ModelTexts {
   readonly #models: ModelFiles
   readonly #texts = new Map<string, ModelText>()
+  readonly #long: LongTexts
   constructor(models: ModelFiles) {
     this.#models = models
+    this.#long = new LongTexts((name) => models.files(name))
   }
 
   /** Throws UNKNOWN_BASE_MODEL, and FormatError for files that are no tokenizer. */
@@ -36,6 +42,16 @@ export class ModelTexts {
     const text = { tokenizer, template: loadChatTemplate(files, name), longestToken: longestOf(tokenizer) }
     this.#texts.set(name, text)
     return text
+  }
+
+  /** The tokens of a tenant's text, which may take a while. How long it may be is the caller's to say. */
+  async encode(tenant: string, name: string, text: string, addSpecialTokens: boolean): Promise<Int32Array> {
+    if (Buffer.byteLength(text) > SHORT_TEXT) return this.#long.encode(tenant, { model: name, text, addSpecialTokens })
+    return Int32Array.from(this.of(name).tokenizer.encode(text, { addSpecialTokens }))
+  }
+
+  async close(): Promise<void> {
+    await this.#long.close()
   }
 }
 

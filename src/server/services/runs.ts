@@ -56,6 +56,11 @@ export class Runs {
     return run
   }
 
+  async isOf(tenant: string, id: string): Promise<boolean> {
+    const query = this.#db.selectFrom('runs').select('id').where('id', '=', id).where('tenant', '=', tenant)
+    return (await query.executeTakeFirst()) !== undefined
+  }
+
   /** By anybody's run. */
   async isTaken(id: string): Promise<boolean> {
     return (await this.#db.selectFrom('runs').select('id').where('id', '=', id).executeTakeFirst()) !== undefined

@@ -61,11 +61,7 @@ import { Tenants } from './tenants.ts'
 import { Tokens } from './tokens.ts'
 import { Traces } from './traces.ts'
 import { Training } from './training.ts'
-import { TwinkleAdapters } from './twinkle-adapters.ts'
-import { TwinkleOwners } from './twinkle-owners.ts'
-import { TwinkleSamplers } from './twinkle-samplers.ts'
-import { TwinkleSaves } from './twinkle-saves.ts'
-import { TwinkleTraining } from './twinkle-training.ts'
+import { type TwinkleServices, twinkleServices } from './twinkle.ts'
 import { Ledger } from './usage.ts'
 import { WeightCopies } from './weight-copies.ts'
 import { WeightsAccess } from './weights-access.ts'
@@ -75,7 +71,7 @@ const PROCESSOR_BYTES = 256 * 2 ** 20
 /** Longer than this a supervisor would not wait either. */
 const DRAIN_LIMIT_MS = 60_000
 
-export interface Services {
+export interface Services extends TwinkleServices {
   readonly tenants: Tenants
   readonly keys: Keys
   readonly tokens: Tokens
@@ -86,10 +82,6 @@ export interface Services {
   readonly checkpoints: Checkpoints
   readonly catalog: Catalog
   readonly capacity: Capacity
-  readonly twinkleOwners: TwinkleOwners
-  readonly twinkleAdapters: TwinkleAdapters
-  readonly twinkleTraining: TwinkleTraining
-  readonly twinkleSaves: TwinkleSaves
   readonly adapterStates: AdapterStates
   readonly audit: Audit
   readonly ledger: Ledger
@@ -108,7 +100,6 @@ export interface Services {
   readonly texts: ModelTexts
   /** Conversations to tokens, by the names of Twinkle's catalogue. */
   readonly templates: ModelTemplates
-  readonly twinkleSamplers: TwinkleSamplers
   /** Data sets, loaders and the like, made and called by name. */
   readonly processors: Processors
   readonly lanes: RunLanes
@@ -196,17 +187,17 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   const queue = new Queue([lanes, draws])
   const training = new Training({ ...parts, lanes })
   const sampling = new Sampling({ ...parts, draws })
-  const owners = new TwinkleOwners(db, sessions)
-  const adaptersByName = new TwinkleAdapters({ ...parts, states, owners, training, lanes })
+  const held = new HeldSamples(sampling, futures, logFailure)
   const tasks = new AdapterTasks()
   const adapterFolders = new AdapterFolders({ db, stateDir, models, checkpoints, addresses, tasks, quotas })
   await adapterFolders.tidy()
   const catalog = new Catalog(db)
   const texts = new ModelTexts(models)
   const templates = new ModelTemplates(texts)
+  const twinkle = twinkleServices({ ...parts, states, training, lanes, held, templates, retention, catalog })
   const processors = new Processors({
     recipes: new ProcessorRecipes(db, stateDir),
-    owners,
+    owners: twinkle.twinkleOwners,
     templates,
     sources: new DataSources(config.dataDir, stateDir, quotas),
     memory: { tenantBytes: PROCESSOR_BYTES, bytes: Math.max(PROCESSOR_BYTES, totalmem() / 4) },
@@ -225,6 +216,7 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
   const hosts = new EngineHosts({ ...parts, lanes, draws, sampling })
   const engines = isShared ? shareEngines(config, { db, signals, models, hosts, log }) : new OwnEngines(models, hosts)
   const close = async () => {
+    await texts.close()
     await sessions.close()
     await processors.close()
     await retention.close()
@@ -263,14 +255,10 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     checkpoints,
     catalog,
     capacity: new Capacity({ db, limitsOf, liveAdapters: config.liveAdapters * config.models.length }),
-    twinkleOwners: owners,
     templates,
-    twinkleSamplers: new TwinkleSamplers({ ...parts, owners, templates, states, catalog }),
     processors,
-    twinkleAdapters: adaptersByName,
-    twinkleTraining: new TwinkleTraining({ ...parts, states, adapters: adaptersByName, training, sampling }),
-    twinkleSaves: new TwinkleSaves({ ...parts, states, adapters: adaptersByName, training, retention }),
     adapterStates: states,
+    ...twinkle,
     audit: new Audit(db),
     ledger: new Ledger(db),
     retention,
@@ -282,7 +270,7 @@ export async function openServices(config: ServerConfig, backendOf: BackendOf, l
     weightCopies: new WeightCopies(db, checkpoints, sessions, quotas),
     training,
     sampling,
-    held: new HeldSamples(sampling, futures, logFailure),
+    held,
     texts,
     lanes,
     draws,

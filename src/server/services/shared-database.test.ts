@@ -207,6 +207,23 @@ describe('two servers', () => {
     expect(await outcome(other, requestId)).toMatchObject({ state: 'failed', error: { code: 'CANCELLED' } })
   })
 
+  it('answer who waits on a connection at either, and cancel its sample when it goes away', async () => {
+    const told: number[] = []
+    const held = await other.services.held.begin(TENANT, [sample()], never, () => told.push(1))
+    const { replies } = await owner.services.held.begin(TENANT, [sample()], never, () => told.push(2))
+    expect(await held.replies).toEqual(await replies)
+    // Tokens are told where they are drawn; elsewhere they come with the end.
+    expect(new Set(told)).toEqual(new Set([2]))
+    const gate = engineOf(owner).block('generate')
+    const abort = new AbortController()
+    const left = await other.services.held.begin(TENANT, [sample({ seed: '12' })], abort.signal)
+    await gate.entered
+    abort.abort()
+    await expect(left.replies).rejects.toMatchObject({ code: 'CANCELLED' })
+    await expect.poll(() => gate.waiting).toBe(0)
+    gate.open()
+  })
+
   it('say at either where an operation stands', async () => {
     const { requestId, modelId } = await other.services.training.createModel(TENANT, newRun())
     await outcome(other, requestId)

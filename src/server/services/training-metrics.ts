@@ -1,12 +1,13 @@
-// What a training pass reports besides log-probabilities, and what an optimiser step reports. Keys are `name:reduction`, one colon: the SDK combines chunks by the
-// reduction. Pure numbers over one operation.
+// What a training pass reports besides log-probabilities, and what an optimiser step reports. Keys are `name:reduction`, one
+// colon: the SDK combines chunks by the reduction. Pure numbers over one operation.
 
 import type { LossName, OptimResult, TrainingDatum, TrainingItem, TrainingResult } from '../../backends/backend.ts'
 import { isSampled, sequenceRatio } from '../../backends/sequence-losses.ts'
 import { finiteExp } from '../../catalogue/losses/numbers.ts'
 
 /**
- * `loss:sum` for every loss; `likeliest:sum` for those of Twinkle's catalogue, the number of labels that were the likeliest token. For losses with a sampling policy q and the trained policy p, over the tokens that q sampled:
+ * `loss:sum` for every loss; `likeliest:sum` where labels have a mask, as those of Twinkle's catalogue have: how many were the
+ * likeliest token. For losses with a sampling policy q and the trained policy p, over the tokens that q sampled:
  * `kl_sample_train:mean`, the mean of log q - log p (an estimate of KL(q || p)); `ratio_max:max`, the largest ratio that the
  * loss looks at, which is p / q of a token or, for sequence losses, that of its whole sequence; and for losses with
  * thresholds `clip_fraction:mean`, the share of tokens whose ratio is beyond one of them.

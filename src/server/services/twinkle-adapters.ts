@@ -2,6 +2,7 @@
 // gives their requests turns, so that what arrives first is done first, settings included. twinkle-training.ts trains them.
 
 import { Turns } from '../../backends/turns.ts'
+import type { Kwargs } from '../../catalogue/arguments.ts'
 import { serviceError } from '../errors.ts'
 import type { AdapterStates } from './adapter-states.ts'
 import type { BaseModels } from './base-models.ts'
@@ -11,7 +12,7 @@ import type { RunLanes } from './run-lanes.ts'
 import type { Run, Runs } from './runs.ts'
 import type { Submitted, Training } from './training.ts'
 import type { Party, TwinkleOwners } from './twinkle-owners.ts'
-import { newState } from './twinkle-state.ts'
+import { type AdapterState, newState } from './twinkle-state.ts'
 
 export interface NewAdapter {
   readonly baseModel: string
@@ -26,6 +27,11 @@ export interface Address {
   readonly party: Party
   readonly baseModel: string
   readonly name: string
+}
+
+/** A request about an adapter, and whether its caller is still there. */
+export interface Asked extends Address {
+  readonly signal: AbortSignal
 }
 
 export interface TwinkleAdapterParts {
@@ -69,7 +75,7 @@ export class TwinkleAdapters {
     const shape = { ...call.lora, alpha: alphaOf(call.lora), baseModel: call.baseModel, sessionId: session }
     const id = await this.#freeId(`${party.owner}-${call.name}`)
     const run = adapterRun(party.tenant, { ...shape, id, userMetadata: { adapter_name: call.name } }, info.maxRank)
-    const state = newState(call.lora, call.saveDir, call.accumulation)
+    const state = newState(call.lora, call.saveDir, call.accumulation, Date.now())
     const submitted = await training.createRun(run, (trx) => states.insert(trx, party, call.name, run, state))
     if (before !== undefined) lanes.release(await runs.find(party.tenant, before))
     return submitted
@@ -103,6 +109,24 @@ export class TwinkleAdapters {
       turn.allOver()
     }
   }
+
+  /** The same with its state as it is then. Any call may change of how many passes an update is made. */
+  async withState<T>(
+    address: Address,
+    { gradient_accumulation_steps: accumulation }: Kwargs,
+    work: (run: Run, state: AdapterState) => Promise<T>,
+  ): Promise<T> {
+    const { states } = this.#parts
+    return this.inTurn(address, async (run) => {
+      const state = isSteps(accumulation)
+        ? await states.change(run.id, (now) => ({ ...now, accumulation }))
+        : await states.read(run.id)
+      return work(run, state)
+    })
+  }
 }
 
 const turnOf = ({ tenant, owner }: Party, name: string) => `${tenant} ${owner} ${name}`
+
+/** The document has seen to it that it is a whole number from 1 where it is there. */
+const isSteps = (given: unknown): given is number => typeof given === 'number'

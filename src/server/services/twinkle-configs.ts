@@ -20,6 +20,7 @@ export function describeState(run: Run, info: EngineInfo, state: AdapterState): 
     `Gradient accumulation steps: ${accumulation}`,
     `Template: ${named(template)}`,
     `Processor: ${named(processor)}`,
+    `Metrics: ${state.metrics.training.map(({ name }) => name).join(', ')}`,
     `Steps: ${progress.steps}`,
   ].join('\n')
 }

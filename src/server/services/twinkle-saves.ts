@@ -12,9 +12,8 @@ import type { Futures } from './futures.ts'
 import type { Retention } from './retention.ts'
 import type { Run } from './runs.ts'
 import type { Submitted, Training } from './training.ts'
-import type { TwinkleAdapters } from './twinkle-adapters.ts'
+import type { Asked, TwinkleAdapters } from './twinkle-adapters.ts'
 import { RESUMABLE_KEY, readResumable, resumableOf } from './twinkle-state.ts'
-import type { Asked } from './twinkle-training.ts'
 
 export interface Save {
   readonly name: string

@@ -5,6 +5,14 @@
 import type { TrainingDatum } from '../../backends/backend.ts'
 import type { Kwargs } from '../../catalogue/arguments.ts'
 import { type CatalogueLossSpec, DEFAULT_LOSS, lossTokens } from '../../catalogue/losses/catalogue.ts'
+import type { MetricPass, MetricResult } from '../../catalogue/metrics/metric.ts'
+import {
+  addToMetrics,
+  calculateMetrics,
+  DEFAULT_METRICS,
+  type KeptMetric,
+  resolveMetric,
+} from '../../catalogue/metrics/metrics.ts'
 import type { OptimizerSpec } from '../../catalogue/optimizers/spec.ts'
 import {
   advanceSchedule,
@@ -47,10 +55,17 @@ export interface AdapterState {
   readonly accumulation: number
   readonly progress: Progress
   readonly gradient: Gradient
+  readonly metrics: Metrics
   /** The operation that forward was, for calculate_loss and backward. */
   readonly batch: string | null
   /** Name of the weights that the last save for a sampler made. */
   readonly samplerName: string | null
+}
+
+/** Of passes that train, and of those that only look. */
+export interface Metrics {
+  readonly training: readonly KeptMetric[]
+  readonly evaluation: readonly KeptMetric[]
 }
 
 /** What a checkpoint with optimiser state remembers. */
@@ -61,18 +76,22 @@ export interface Progress {
 
 /** What the gradient that an engine holds is a sum over. */
 export interface Gradient {
+  /** All passes so far. */
+  readonly total: number
   /** Passes of this update: at `accumulation` it is due, and the next pass begins another one. */
   readonly passes: number
   /** Not normalised yet: tokens of losses that are sums, passes of losses that are means. */
   readonly tokens: number
   readonly batches: number
-  /** As it was when it was clipped; null before. */
+  /** Of the last one that was clipped; null before. */
   readonly norm: number | null
 }
 
-const NO_GRADIENT: Gradient = { passes: 0, tokens: 0, batches: 0, norm: null }
+const NO_GRADIENT: Gradient = { total: 0, passes: 0, tokens: 0, batches: 0, norm: null }
 
-export function newState(lora: LoraRequest, saveDir: string | null, accumulation: number): AdapterState {
+/** @param now milliseconds of the clock, from which speeds are counted */
+export function newState(lora: LoraRequest, saveDir: string | null, accumulation: number, now: number): AdapterState {
+  const metrics = DEFAULT_METRICS.map((name) => resolveMetric(name, {}, { now, passes: 0 }))
   return {
     lora,
     saveDir,
@@ -84,6 +103,7 @@ export function newState(lora: LoraRequest, saveDir: string | null, accumulation
     accumulation,
     progress: { steps: 0, consumed: 0 },
     gradient: NO_GRADIENT,
+    metrics: { training: metrics, evaluation: metrics },
     batch: null,
     samplerName: null,
   }
@@ -108,24 +128,79 @@ export function currentOptimizer({ optimizer, scheduler }: AdapterState): Optimi
   return scheduledOptimizer(scheduler.spec, scheduler.at, optimizer.spec)
 }
 
+/** What a pass gave, as metrics count it. */
+export interface Pass {
+  readonly loss: CatalogueLossSpec
+  readonly datums: readonly TrainingDatum[]
+  /** Of the whole pass; null where it was not computed. */
+  readonly value: number | null
+  /** Per datum [N]. */
+  readonly logprobs: readonly ArrayLike<number>[]
+  readonly entropies?: readonly ArrayLike<number>[]
+  /** Labels that were the likeliest token. */
+  readonly likeliest?: number
+  /** Per datum, of those that were embedded. */
+  readonly embeddings?: readonly ArrayLike<number>[]
+}
+
 /** A backward pass was done. */
-export function afterPass(
-  state: AdapterState,
-  loss: CatalogueLossSpec,
-  datums: readonly TrainingDatum[],
-): AdapterState {
-  const { passes, tokens, batches, norm } = state.gradient
-  const counted = lossTokens(loss, datums)
+export function afterPass(state: AdapterState, pass: Pass): AdapterState {
+  const { total, passes, tokens, batches, norm } = state.gradient
+  const counted = lossTokens(pass.loss, pass.datums)
   return {
     ...state,
     batch: null,
+    metrics: { ...state.metrics, training: addToMetrics(state.metrics.training, metricPass(pass)) },
     gradient: {
+      total: total + 1,
       passes: passes >= state.accumulation ? 1 : passes + 1,
       tokens: tokens + counted,
       batches: batches + (counted === 0 ? 1 : 0),
-      norm: passes >= state.accumulation ? null : norm,
+      norm,
     },
   }
+}
+
+/** A pass that only looked was done. */
+export function afterLook(state: AdapterState, pass: Pass): AdapterState {
+  const { metrics } = state
+  return { ...state, metrics: { ...metrics, evaluation: addToMetrics(metrics.evaluation, metricPass(pass)) } }
+}
+
+function metricPass({ loss, datums, value, logprobs, entropies, embeddings, likeliest }: Pass): MetricPass {
+  const rows = datums.map((datum, i) => ({
+    ...datum,
+    logps: logprobs[i] ?? [],
+    ...(entropies?.[i] && { entropies: entropies[i] }),
+    ...(embeddings?.[i] && { embedding: embeddings[i], isAnchor: datum.targets.at(-1) === 1 }),
+  }))
+  const known = likeliest === undefined ? {} : { likeliest }
+  return { rows, loss: value, lossTokens: lossTokens(loss, datums), ...known }
+}
+
+/** One more metric, of both kinds of passes or of one. Throws CatalogueError. */
+export function withMetric(
+  state: AdapterState,
+  { name, kwargs }: Named,
+  kinds: readonly (keyof Metrics)[],
+  now: number,
+): AdapterState {
+  const kept = resolveMetric(name, kwargs, { now, passes: state.gradient.total })
+  const added = kinds.map((kind) => [kind, [...state.metrics[kind].filter((one) => one.name !== name), kept]])
+  return { ...state, metrics: { ...state.metrics, ...Object.fromEntries(added) } }
+}
+
+/** What the metrics of one kind of passes say; they count anew from now on. */
+export function measured(
+  state: AdapterState,
+  kind: keyof Metrics,
+  now: number,
+): { state: AdapterState; result: MetricResult } {
+  const { gradient, accumulation } = state
+  const rate = currentOptimizer(state)?.learningRate
+  const moment = { now, passes: gradient.total, accumulation, learningRates: rate === undefined ? [] : [rate] }
+  const { result, metrics } = calculateMetrics(state.metrics[kind], { ...moment, gradientNorm: gradient.norm })
+  return { state: { ...state, metrics: { ...state.metrics, [kind]: metrics } }, result }
 }
 
 /** Normalised, and clipped where it was longer; `norm` is its length in between. */
@@ -159,7 +234,8 @@ export function afterLrStep(state: AdapterState, kwargs: Kwargs): AdapterState {
 /** Other weights: no gradient; and where the optimiser came along, how far it was. `resumed` is null where it did not. */
 export function afterLoad(state: AdapterState, resumed: Resumable | 'unknown' | null): AdapterState {
   const { optimizer, scheduler } = state
-  const clean = { ...state, gradient: NO_GRADIENT, batch: null }
+  const { total, norm } = state.gradient
+  const clean = { ...state, gradient: { ...NO_GRADIENT, total, norm }, batch: null }
   if (resumed === null) return { ...clean, optimizer: optimizer && { ...optimizer, isFresh: true } }
   const loaded = { ...clean, optimizer: optimizer && { ...optimizer, isFresh: false } }
   if (resumed === 'unknown') return loaded

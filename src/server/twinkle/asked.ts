@@ -4,8 +4,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Kwargs } from '../../catalogue/arguments.ts'
 import type { Tenant } from '../services/tenants.ts'
-import type { Address } from '../services/twinkle-adapters.ts'
-import type { Asked } from '../services/twinkle-training.ts'
+import type { Address, Asked } from '../services/twinkle-adapters.ts'
 import { partyOf } from './party.ts'
 
 interface AdapterCall {

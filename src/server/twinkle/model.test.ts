@@ -142,7 +142,7 @@ describe('a pass', () => {
 
   it.each([
     [{ inputs: [] }, 'NO_DATA'],
-    [{ inputs: [{ messages: [] }] }, 'CONVERSATIONS'],
+    [{ inputs: [{ text: 'a' }] }, 'INVALID_ROW'],
     [{ inputs: [{ input_ids: [1] }] }, 'UNFIT_ROW'],
     [{ inputs: [{ input_ids: [1], labels: [1, 2] }] }, 'UNFIT_ROW'],
     [{ inputs: [{ input_ids: ['a'], labels: [1] }] }, 'UNFIT_ROW'],
@@ -157,6 +157,39 @@ describe('a pass', () => {
   ])('over %j is refused as %s', async (body, code) => {
     const { call } = await newClient()
     expect((await call('modelForwardBackward', body, 400)).code).toBe(code)
+  })
+
+  it('over conversations is encoded with the template that was set', async () => {
+    const { call } = await newClient()
+    const messages = [
+      { role: 'user', content: 'Hi' },
+      { role: 'assistant', content: 'Hello' },
+    ]
+    await call('modelSetTemplate', { template_cls: 'Template', model_id: 'ms://org/tiny', max_length: 64 })
+    const { result } = await call('modelForwardBackward', { inputs: [{ messages }] })
+    expect(result.num_tokens).toBeGreaterThan(0)
+    expect(result.num_tokens).toBeLessThan(result.logps[0].length)
+    const plain = { template_cls: 'Template', use_chat_template: false }
+    expect(await call('modelSetTemplate', plain)).toBeNull()
+    expect((await call('modelSetTemplate', { ...plain, model_id: 'other/model' }, 400)).code).toBe(
+      'UNSUPPORTED_KEYWORD',
+    )
+    expect((await call('modelSetTemplate', { template_cls: 'NoTemplate' }, 400)).code).toBe('UNKNOWN_NAME')
+  })
+
+  it('is counted by metrics, which begin anew when they are asked', async () => {
+    const { call } = await newClient()
+    await call('modelAddMetric', { metric_cls: 'DPOMetric', is_training: true, beta: 0.1 })
+    expect((await call('modelForwardBackward', { inputs: [ROW] }, 400)).detail).toContain('DPOMetric needs pairs')
+    const ref_outputs = (await call('modelForwardOnly', { inputs: [ROW, ROW], disable_lora: true })).result
+    await call('modelForwardBackward', { inputs: [ROW, ROW], ref_outputs })
+    await call('modelClipGradAndStep')
+    const { result } = await call('modelCalculateMetric')
+    expect(result).toMatchObject({ 'rewards/margins': '0.0000', iters: 1 })
+    expect(result.loss).toMatch(/^\d+\.\d{4}$/)
+    expect((await call('modelCalculateMetric')).result).not.toHaveProperty('rewards/margins')
+    await call('modelForwardOnly', { inputs: [ROW] })
+    expect(Number((await call('modelCalculateMetric', { is_training: false })).result.loss)).toBeGreaterThan(0)
   })
 
   it('can be made in three parts, each forward with one backward', async () => {

@@ -1,8 +1,11 @@
 // Sampler routes on a server whose model says what a test wants (openai/testing): answers as Twinkle's clients read them.
 
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { IGNORED } from '../../catalogue/rows.ts'
 import { ScriptedServer } from '../openai/testing/scripted-server.ts'
+import { openDatabase } from '../store/database.ts'
 import type { Json } from '../testing/test-server.ts'
 
 const scripted = new ScriptedServer()
@@ -237,6 +240,23 @@ describe('saved weights', () => {
     await sample({ adapter_name: 'default' })
     expect(drawn().snapshot).not.toBeNull()
   })
+})
+
+it('of several inputs fails as a whole, and leaves the server as it was, when the files of the weights are gone', async () => {
+  const run = await server.newModel(await server.newSession())
+  await server.save(run, 'lost')
+  const db = await openDatabase(server.place)
+  const { folder } = await db
+    .selectFrom('checkpoints')
+    .select('folder')
+    .where('run', '=', run)
+    .executeTakeFirstOrThrow()
+  await db.destroy()
+  rmSync(join(server.stateDir, folder), { recursive: true })
+  const inputs = Array(30).fill(IDS)
+  const answer = await sample({ inputs, adapter_uri: `twinkle://${run}/weights/lost` }, 500)
+  expect(answer.code).toBe('CHECKPOINT_UNREADABLE')
+  expect(await sample({ inputs })).toHaveLength(30)
 })
 
 describe('the template', () => {

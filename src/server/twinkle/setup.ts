@@ -8,14 +8,15 @@ import type { RequestBody } from '../../generated/operations.ts'
 import { serviceError } from '../errors.ts'
 import { finished } from '../services/finished.ts'
 import { loraRequest } from '../services/lora-request.ts'
+import { bareModelName } from '../services/model-templates.ts'
 import type { Services } from '../services/services.ts'
 import { describeState } from '../services/twinkle-configs.ts'
-import type { AdapterState } from '../services/twinkle-state.ts'
+import { type AdapterState, withMetric } from '../services/twinkle-state.ts'
 import { addressOf, keywords } from './asked.ts'
 import type { TwinkleHandlers } from './handlers.ts'
 import { partyOf } from './party.ts'
 
-export function setupHandlers({ models, futures, adapterStates, twinkleAdapters }: Services) {
+export function setupHandlers({ models, templates, futures, adapterStates, twinkleAdapters }: Services) {
   /** Changes the state of an adapter in its turn. */
   const set = async (call: Parameters<typeof addressOf>[0], next: (state: AdapterState) => AdapterState) => {
     await twinkleAdapters.inTurn(addressOf(call), (run) => adapterStates.change(run.id, next))
@@ -37,6 +38,17 @@ export function setupHandlers({ models, futures, adapterStates, twinkleAdapters 
       })
       await finished(futures, tenant.id, requestId, request.signal)
       return { status: 'ok', adapter_name: modelId }
+    },
+    // The tokenizer is the base model's: another model's would give tokens that this one does not know.
+    modelSetTemplate: async (call) => {
+      const { template_cls: name, model_id: model } = call.body
+      const { base } = call.params
+      if (model != null && bareModelName(model) !== base) {
+        throw serviceError('UNSUPPORTED_KEYWORD', { name: 'model_id', value: model, wanted: base })
+      }
+      const kwargs = keywords(call.body, 'template_cls', 'model_id')
+      templates.create(base, name, kwargs)
+      return set(call, (state) => ({ ...state, template: { name, kwargs } }))
     },
     modelSetProcessor: async (call) => {
       const kwargs = keywords(call.body, 'processor_cls')
@@ -61,6 +73,12 @@ export function setupHandlers({ models, futures, adapterStates, twinkleAdapters 
         return { ...state, scheduler: { name, spec, at: beginSchedule(spec, state.optimizer.spec) } }
       })
     },
+    modelAddMetric: async (call) => {
+      const { metric_cls: name, is_training: isTraining } = call.body
+      const kwargs = keywords(call.body, 'metric_cls', 'is_training')
+      const kinds = isTraining == null ? BOTH : ([isTraining ? 'training' : 'evaluation'] as const)
+      return set(call, (state) => withMetric(state, { name, kwargs }, kinds, Date.now()))
+    },
     modelApplyPatch: async ({ params, body }) => {
       models.get(params.base)
       throw serviceError('UNKNOWN_PATCH', { name: body.patch_cls })
@@ -75,6 +93,8 @@ export function setupHandlers({ models, futures, adapterStates, twinkleAdapters 
     },
   } satisfies Partial<TwinkleHandlers>
 }
+
+const BOTH = ['training', 'evaluation'] as const
 
 const accumulationOf = ({ gradient_accumulation_steps: steps }: RequestBody<'modelAddAdapter'>): number =>
   typeof steps === 'number' ? steps : 1

@@ -18,42 +18,46 @@ const clipOf = ({ max_grad_norm, norm_type }: ClipBody) => ({
 })
 const CLIP = ['max_grad_norm', 'norm_type'] as const
 
-export function trainingHandlers({ twinkleTraining: training }: Services) {
+export function trainingHandlers({ twinklePasses: passes, twinkleUpdates: updates }: Services) {
   return {
     modelForward: async (call) => ({
-      result: await training.forward(askedOf(call), call.body.inputs, keywords(call.body, 'inputs')),
+      result: await passes.forward(askedOf(call), call.body.inputs, keywords(call.body, 'inputs')),
     }),
     modelForwardOnly: async (call) => ({
-      result: await training.forwardOnly(askedOf(call), call.body.inputs, keywords(call.body, 'inputs')),
+      result: await passes.forwardOnly(askedOf(call), call.body.inputs, keywords(call.body, 'inputs')),
     }),
     modelForwardBackward: async (call) => ({
-      result: await training.forwardBackward(askedOf(call), call.body.inputs, keywords(call.body, 'inputs')),
+      result: await passes.forwardBackward(askedOf(call), call.body.inputs, keywords(call.body, 'inputs')),
     }),
     modelCalculateLoss: async (call) => ({
-      result: await training.calculateLoss(askedOf(call), keywords(call.body)),
+      result: await passes.calculateLoss(askedOf(call), keywords(call.body)),
     }),
     modelBackward: async (call) => {
-      await training.backward(askedOf(call), keywords(call.body))
+      await passes.backward(askedOf(call), keywords(call.body))
       return null
     },
     modelClipGradNorm: async (call) => ({
-      result: normText(await training.clip(askedOf(call), clipOf(call.body), keywords(call.body, ...CLIP))),
+      result: normText(await updates.clip(askedOf(call), clipOf(call.body), keywords(call.body, ...CLIP))),
     }),
     modelStep: async (call) => {
-      await training.step(askedOf(call), keywords(call.body))
+      await updates.step(askedOf(call), keywords(call.body))
       return null
     },
     modelZeroGrad: async (call) => {
-      await training.zeroGrad(askedOf(call), keywords(call.body))
+      await updates.zeroGrad(askedOf(call), keywords(call.body))
       return null
     },
     modelLrStep: async (call) => {
-      await training.lrStep(askedOf(call), keywords(call.body))
+      await updates.lrStep(askedOf(call), keywords(call.body))
       return null
     },
     modelClipGradAndStep: async (call) => {
-      await training.clipAndStep(askedOf(call), clipOf(call.body), keywords(call.body, ...CLIP))
+      await updates.clipAndStep(askedOf(call), clipOf(call.body), keywords(call.body, ...CLIP))
       return null
+    },
+    modelCalculateMetric: async (call) => {
+      const kind = (call.body.is_training ?? true) ? 'training' : 'evaluation'
+      return { result: await updates.measure(askedOf(call), kind) }
     },
   } satisfies Partial<TwinkleHandlers>
 }

@@ -34,11 +34,6 @@ export const TWINKLE_ERRORS = {
     'Row {index} cannot be computed: it {problem}.',
     'See InputFeature in docs/reference/twinkle.md.',
   ),
-  CONVERSATIONS: user(
-    400,
-    'The rows are conversations, which have no tokens.',
-    'Encode them first: a row has input_ids, and labels that are shifted by one.',
-  ),
   UNSUPPORTED_KEYWORD: user(400, 'Nothing is computed here with {name} = {value}.', 'Leave it out, or send {wanted}.'),
   UNFIT_TASK: user(
     400,

@@ -1,9 +1,9 @@
-// Training by Twinkle's protocol, one blocking call after the other: each becomes operations of the same kind, order and
-// durability as Tinker's, and answers when they are done. What is due when, twinkle-state.ts says; saving and loading is
-// twinkle-saves.ts's.
+// Passes of Twinkle's protocol: forward, calculate_loss, backward, forward_backward, forward_only. Each becomes operations of
+// the same kind, order and durability as Tinker's, and answers when they are done. Rows may be conversations, which the
+// adapter's template encodes. Updates are twinkle-updates.ts's.
 
-import type { OptimSettings } from '../../backends/backend.ts'
 import type { Kwargs } from '../../catalogue/arguments.ts'
+import { checkMetrics } from '../../catalogue/metrics/metrics.ts'
 import type { SampleCall, TrainingReply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
@@ -21,17 +21,13 @@ import {
 import type { AdapterStates } from './adapter-states.ts'
 import { finished } from './finished.ts'
 import type { Futures } from './futures.ts'
+import type { HeldSamples } from './held-samples.ts'
+import type { ModelTemplates } from './model-templates.ts'
 import type { Run } from './runs.ts'
-import type { Sampling } from './sampling.ts'
-import type { Submitted, Training } from './training.ts'
-import type { Address, TwinkleAdapters } from './twinkle-adapters.ts'
+import type { Training } from './training.ts'
+import type { Asked, TwinkleAdapters } from './twinkle-adapters.ts'
 import { checkTask, EMBEDDING, type LossChoice, lossFor } from './twinkle-losses.ts'
-import { type AdapterState, afterLrStep, currentOptimizer, divisorOf, isUpdateDue } from './twinkle-state.ts'
-
-/** A request about an adapter, and whether its caller is still there. */
-export interface Asked extends Address {
-  readonly signal: AbortSignal
-}
+import { type AdapterState, afterLook, type Named, type Pass } from './twinkle-state.ts'
 
 export type ModelOutput = {
   /** Null where the loss cannot be computed without inputs that the call did not have. */
@@ -45,18 +41,14 @@ export type ModelOutput = {
   readonly embeddings?: number[][]
 }
 
-export interface Clip {
-  readonly maxNorm: number | null
-  readonly normType: number
-}
-
-export interface TwinkleTrainingParts {
+export interface TwinklePassParts {
   readonly journal: Journal
   readonly futures: Futures
   readonly states: AdapterStates
   readonly adapters: TwinkleAdapters
   readonly training: Training
-  readonly sampling: Sampling
+  readonly held: HeldSamples
+  readonly templates: ModelTemplates
 }
 
 /** What our engines compute as it is, and nothing else: 1 for a temperature, no logits, language models and embeddings. */
@@ -66,16 +58,17 @@ const FIXED: Readonly<Record<string, readonly unknown[]>> = {
   task: ['causal_lm', EMBEDDING],
 }
 
-export class TwinkleTraining {
-  readonly #parts: TwinkleTrainingParts
-  constructor(parts: TwinkleTrainingParts) {
+export class TwinklePasses {
+  readonly #parts: TwinklePassParts
+  constructor(parts: TwinklePassParts) {
     this.#parts = parts
   }
 
   /** Keeps the batch for calculateLoss and backward. */
   async forward(asked: Asked, inputs: unknown, kwargs: Kwargs): Promise<ModelOutput> {
-    const rows = encoded(inputs, kwargs)
-    return this.#inTurn(asked, kwargs, async (run, state) => {
+    checkFixed(kwargs)
+    return this.#parts.adapters.withState(asked, kwargs, async (run, state) => {
+      const rows = await this.#encoded(run.base_model, state.template, inputs, kwargs)
       const { output, operation } = await this.#pass(asked, run, lossFor(state.loss, rows, kwargs), rows, true)
       await this.#parts.states.change(run.id, (now) => ({ ...now, batch: operation }))
       return output
@@ -84,27 +77,33 @@ export class TwinkleTraining {
 
   /** Of the adapter's loss where the call has what it reads; null otherwise. */
   async forwardOnly(asked: Asked, inputs: unknown, kwargs: Kwargs): Promise<ModelOutput> {
-    const rows = encoded(inputs, kwargs)
-    if (asked.name === '' || kwargs.disable_lora === true) {
-      if (kwargs.task === EMBEDDING) refuseKeyword('task', kwargs.task, 'causal_lm')
-      return this.#base(asked, rows)
-    }
-    return this.#inTurn(asked, kwargs, async (run, state) => {
-      return (await this.#pass(asked, run, lossFor(state.loss, rows, kwargs), rows, true)).output
+    checkFixed(kwargs)
+    const isBase = asked.name === '' || kwargs.disable_lora === true
+    if (isBase && kwargs.task === EMBEDDING) refuseKeyword('task', kwargs.task, 'causal_lm')
+    if (asked.name === '') return this.#base(asked, await this.#encoded(asked.baseModel, null, inputs, kwargs))
+    return this.#parts.adapters.withState(asked, kwargs, async (run, state) => {
+      const rows = await this.#encoded(run.base_model, state.template, inputs, kwargs)
+      if (kwargs.disable_lora === true) return this.#base(asked, rows)
+      checkMetrics(state.metrics.evaluation, rows.length)
+      const { output, pass } = await this.#pass(asked, run, lossFor(state.loss, rows, kwargs), rows, true)
+      await this.#parts.states.change(run.id, (now) => afterLook(now, pass))
+      return output
     })
   }
 
   async forwardBackward(asked: Asked, inputs: unknown, kwargs: Kwargs): Promise<ModelOutput> {
-    const rows = encoded(inputs, kwargs)
-    return this.#inTurn(asked, kwargs, async (run, state) => {
+    checkFixed(kwargs)
+    return this.#parts.adapters.withState(asked, kwargs, async (run, state) => {
+      const rows = await this.#encoded(run.base_model, state.template, inputs, kwargs)
       checkTask(state.loss, kwargs)
+      checkMetrics(state.metrics.training, rows.length)
       return (await this.#pass(asked, run, { spec: state.loss, isComputed: true }, rows, false)).output
     })
   }
 
   /** The loss of the last forward's batch, with what this call gives the loss to read. Throws NO_BATCH. */
   async calculateLoss(asked: Asked, kwargs: Kwargs): Promise<number> {
-    return this.#inTurn(asked, kwargs, async (run, state) => {
+    return this.#parts.adapters.withState(asked, kwargs, async (run, state) => {
       const rows = withInputs(await this.#batchOf(asked, state), kwargs)
       const { output, operation } = await this.#pass(asked, run, { spec: state.loss, isComputed: true }, rows, true)
       await this.#parts.states.change(run.id, (now) => ({ ...now, batch: operation }))
@@ -114,73 +113,22 @@ export class TwinkleTraining {
 
   /** Once for each forward. Throws NO_BATCH. */
   async backward(asked: Asked, kwargs: Kwargs): Promise<void> {
-    await this.#inTurn(asked, kwargs, async (run, state) => {
+    await this.#parts.adapters.withState(asked, kwargs, async (run, state) => {
       const rows = withInputs(await this.#batchOf(asked, state), kwargs)
       await this.#pass(asked, run, { spec: state.loss, isComputed: true }, rows, false)
     })
   }
 
-  /** The norm before clipping; null before an update is due. */
-  async clip(asked: Asked, clip: Clip, kwargs: Kwargs): Promise<number | null> {
-    return this.#inTurn(asked, kwargs, (run, state) => this.#clip(asked, run, state, clip))
-  }
-
-  async step(asked: Asked, kwargs: Kwargs): Promise<void> {
-    await this.#inTurn(asked, kwargs, (run, state) => this.#step(asked, run, state))
-  }
-
-  async zeroGrad(asked: Asked, kwargs: Kwargs): Promise<void> {
-    await this.#inTurn(asked, kwargs, (run, state) => this.#zeroGrad(asked, run, state))
-  }
-
-  async lrStep(asked: Asked, kwargs: Kwargs): Promise<void> {
-    const { gradient_accumulation_steps: _, ...ofStep } = kwargs
-    await this.#inTurn(asked, kwargs, async (run, state) => {
-      if (isUpdateDue(state)) await this.#parts.states.change(run.id, (now) => afterLrStep(now, ofStep))
-    })
-  }
-
-  /** clip, step, zeroGrad and lrStep in one turn. */
-  async clipAndStep(asked: Asked, clip: Clip, kwargs: Kwargs): Promise<void> {
-    await this.#inTurn(asked, kwargs, async (run, state) => {
-      if (!isUpdateDue(state)) return
-      stepOf(state)
-      await this.#clip(asked, run, state, clip)
-      await this.#step(asked, run, await this.#parts.states.read(run.id))
-      await this.#zeroGrad(asked, run, await this.#parts.states.read(run.id))
-      await this.#parts.states.change(run.id, (now) => afterLrStep(now, {}))
-    })
-  }
-
-  async #clip(asked: Asked, run: Run, state: AdapterState, { maxNorm, normType }: Clip): Promise<number | null> {
-    if (!isUpdateDue(state)) return null
-    const { training } = this.#parts
-    const call = { divisor: divisorOf(state), maxNorm, normType }
-    const value = await this.#json(asked, training.clipGradients(run.tenant, run.id, 0, call))
-    return Number(value.grad_norm)
-  }
-
-  async #step(asked: Asked, run: Run, state: AdapterState): Promise<void> {
-    const settings = stepOf(state)
-    if (!isUpdateDue(state)) return
-    await this.#json(asked, this.#parts.training.optimStep(run.tenant, run.id, 0, settings))
-  }
-
-  async #zeroGrad(asked: Asked, run: Run, state: AdapterState): Promise<void> {
-    if (!isUpdateDue(state)) return
-    await this.#json(asked, this.#parts.training.zeroGrad(run.tenant, run.id, 0))
-  }
-
-  /** Has a turn of the adapter, with its state as it is then. Whatever call names it changes the accumulation. */
-  async #inTurn<T>(asked: Asked, kwargs: Kwargs, work: (run: Run, state: AdapterState) => Promise<T>): Promise<T> {
-    const { adapters, states } = this.#parts
-    return adapters.inTurn(asked, async (run) => {
-      const accumulation = kwargs.gradient_accumulation_steps as number | null | undefined
-      const state = accumulation
-        ? await states.change(run.id, (now) => ({ ...now, accumulation }))
-        : await states.read(run.id)
-      return work(run, state)
-    })
+  /** Of a template that splits what is too long, one row may become several. */
+  async #encoded(baseModel: string, template: Named | null, inputs: unknown, kwargs: Kwargs): Promise<EncodedRow[]> {
+    const rows = rowsOf(inputs)
+    if (!areConversations(rows)) return encodedAs(kwargs, rows)
+    const { templates } = this.#parts
+    const encoder = template
+      ? templates.create(baseModel, template.name, template.kwargs)
+      : templates.standard(baseModel)
+    const features = await Promise.all(rows.map((row) => encoder.encode(row)))
+    return encodedAs(kwargs, features.flat())
   }
 
   async #pass(
@@ -205,27 +153,31 @@ export class TwinkleTraining {
     const { metrics, logprobs, entropies, embeddings } = reply.value as TrainingReply
     // Of several targets a position the first one stands for it.
     const values = logprobs.map(({ values: all, width }) => all.filter((_, i) => i % width === 0))
+    const value = isComputed ? (metrics['loss:sum'] ?? null) : null
     const output: ModelOutput = {
-      ...outputOf(rows, values, isComputed ? (metrics['loss:sum'] ?? null) : null),
+      ...outputOf(rows, values, value),
       ...(entropies && { entropies: rows.map((row, i) => decodeRow(row, entropies[i] ?? [])) }),
       ...(embeddings && { embeddings: embeddings.map((row) => [...row]) }),
     }
-    return { operation: requestId, output }
+    const likeliest = metrics['likeliest:sum']
+    const pass: Pass = {
+      loss: spec,
+      datums: rows.map(({ datum }) => datum),
+      value,
+      logprobs: values,
+      ...(likeliest !== undefined && { likeliest }),
+      ...(entropies && { entropies }),
+      ...(embeddings && { embeddings }),
+    }
+    return { operation: requestId, pass, output }
   }
 
   /** Of the base model: each label is another token scored in its place, by whatever samples from it. */
   async #base({ party, baseModel, signal }: Asked, rows: readonly EncodedRow[]): Promise<ModelOutput> {
-    const { sampling, futures } = this.#parts
-    const submitted = await Promise.all(rows.map((row) => sampling.sample(party.tenant, scoringCall(baseModel, row))))
-    const replies = await Promise.all(
-      submitted.map(({ requestId }) => finished(futures, party.tenant, requestId, signal)),
-    )
-    const scored = replies.map(({ value }) => (value as { promptTargets?: { logprobs: Float32Array } }).promptTargets)
-    return outputOf(
-      rows,
-      scored.map((targets) => targets?.logprobs ?? new Float32Array()),
-      null,
-    )
+    const calls = rows.map((row) => scoringCall(baseModel, row))
+    const { replies } = await this.#parts.held.begin(party.tenant, calls, signal)
+    const scored = (await replies).map(({ promptTargets }) => promptTargets?.logprobs ?? new Float32Array())
+    return outputOf(rows, scored, null)
   }
 
   async #batchOf({ party }: Asked, { batch }: AdapterState): Promise<EncodedRow[]> {
@@ -235,35 +187,22 @@ export class TwinkleTraining {
     const { datums } = decodeJournalledTraining(await journal.payloadOf(row))
     return datums.map((datum) => ({ datum, positions: [...datum.tokens.keys()], length: datum.tokens.length }))
   }
-
-  async #json({ party, signal }: Asked, submitting: Promise<Submitted>): Promise<Readonly<Record<string, unknown>>> {
-    const { requestId } = await submitting
-    const reply = await finished(this.#parts.futures, party.tenant, requestId, signal)
-    return reply.value as Readonly<Record<string, unknown>>
-  }
 }
 
 function refuseKeyword(name: string, value: unknown, wanted: unknown): never {
   throw serviceError('UNSUPPORTED_KEYWORD', { name, value: JSON.stringify(value), wanted: JSON.stringify(wanted) })
 }
 
-function encoded(inputs: unknown, kwargs: Kwargs): EncodedRow[] {
+function checkFixed(kwargs: Kwargs): void {
   for (const [name, values] of Object.entries(FIXED)) {
     const value = kwargs[name]
     if (value === null || value === undefined || values.includes(value)) continue
     refuseKeyword(name, value, values[0])
   }
-  const rows = rowsOf(inputs)
-  if (areConversations(rows)) throw serviceError('CONVERSATIONS')
-  return kwargs.task === EMBEDDING ? encodeToEmbed(rows) : encodeRows(rows, kwargs)
 }
 
-/** Throws NO_OPTIMIZER. */
-function stepOf(state: AdapterState): OptimSettings {
-  const spec = currentOptimizer(state)
-  if (!spec) throw serviceError('NO_OPTIMIZER')
-  return { ...spec, fresh: state.optimizer?.isFresh ?? false }
-}
+const encodedAs = ({ task, ...kwargs }: Kwargs, rows: Parameters<typeof encodeRows>[0]): EncodedRow[] =>
+  task === EMBEDDING ? encodeToEmbed(rows) : encodeRows(rows, kwargs)
 
 function outputOf(rows: readonly EncodedRow[], values: readonly ArrayLike<number>[], loss: number | null): ModelOutput {
   const logps = rows.map((row, i) => decodeRow(row, values[i] ?? []))
