@@ -26,9 +26,6 @@ const PREPROCESSORS: Readonly<Record<string, MakePreprocess>> = {
 }
 const FILTERS: Readonly<Record<string, (args: Arguments) => Keep>> = { LengthFilter, NonEmptyFilter }
 
-export const PREPROCESSOR_NAMES = Object.keys(PREPROCESSORS)
-export const FILTER_NAMES = Object.keys(FILTERS)
-
 /** Throws CatalogueError: UNKNOWN_NAME, UNSUPPORTED_NAME and those of arguments. */
 export function createPreprocessor(name: string, kwargs: Kwargs): Preprocess {
   if (name === 'CLEVRProcessor') throw noImages(name)

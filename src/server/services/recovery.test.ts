@@ -289,16 +289,20 @@ describe('a server that is killed', () => {
     expect(again.requestId).toBe(early.requestId)
   })
 
-  it('drops a sample that somebody waited for on a connection: nobody can come back for it', async () => {
+  it('drops a sample that somebody waited for on a connection to it: nobody can come back for it', async () => {
     const gate = engine().block('generate')
     const held = { ...sample('', '0'), baseModel: 'tiny', isHeld: true as const }
     const { samplingSessionId: _, seqId: __, ...call } = held
     const { requestId } = await house.services.sampling.sample('anna', call)
     await gate.entered
     const after = await killed()
-    expect(await outcome(after, requestId)).toMatchObject({ state: 'failed', error: { code: 'CANCELLED' } })
-    expect(after.backend.engines[0]?.calls.filter(({ op }) => op === 'generate')).toEqual([])
     gate.open()
+    // Where servers share a database, the connection may be to another one, which lives.
+    const isShared = databaseUrl() !== 'sqlite'
+    const ended = isShared ? { sequences: expect.any(Array) } : { state: 'failed', error: { code: 'CANCELLED' } }
+    expect(await outcome(after, requestId)).toMatchObject(ended)
+    const drawn = after.backend.engines[0]?.calls.filter(({ op }) => op === 'generate')
+    expect(drawn).toHaveLength(isShared ? 1 : 0)
   })
 
   it('draws the same tokens for a sample that had a seed of the server’s own', async () => {
