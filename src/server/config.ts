@@ -17,6 +17,7 @@ import {
   variableOf,
 } from './config-fields.ts'
 import { ConfigError, type ConfiguredModel, ExpectedError, isMapping } from './config-values.ts'
+import { withPackages } from './missing-package.ts'
 import { didYouMean } from './nearest.ts'
 
 export type { LogLevel, ServerConfig } from './config-fields.ts'
@@ -129,7 +130,7 @@ async function readFile(path: string, shown: string): Promise<FileValues> {
 
 async function parseFile(path: string, shown: string): Promise<Record<string, unknown>> {
   const source = readText(path, shown)
-  const { parse } = await import('yaml')
+  const { parse } = await withPackages(() => import('yaml'))
   let content: unknown
   try {
     content = parse(source)
