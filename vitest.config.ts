@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
 import { canStartPostgres } from './src/server/store/testing/postgres-server.ts'
 
@@ -53,5 +54,7 @@ if (!hasPostgres) {
 }
 
 export default defineConfig({
+  // As for modules of backends in a server: what they import is the interface of whoever loads them.
+  resolve: { alias: { 'twinkle-ts/backends': fileURLToPath(new URL('src/backends/index.ts', import.meta.url)) } },
   test: { testTimeout: 30_000, hookTimeout: 120_000, projects: hasPostgres ? [sqlite, postgres] : [sqlite] },
 })

@@ -15,6 +15,7 @@ const QUIET = { REDOCLY_TELEMETRY: 'off', REDOCLY_SUPPRESS_UPDATE_NOTICE: 'true'
 const STEPS = [
   ['format and lint', 'biome', ['ci', '--error-on-warnings', '.']],
   ['types', 'tsc', ['--noEmit', '-p', '.']],
+  ['types of the example backend', 'tsc', ['--noEmit', '-p', 'cookbook/backends/bigram']],
   ['unused code and packages', 'knip', []],
   ['API description', 'redocly', ['lint']],
   ['generated files', process.execPath, ['scripts/generate.mjs', '--check']],

@@ -41,8 +41,16 @@ async function run(version: string): Promise<Seen | null> {
   return JSON.parse(stdout.trim().split('\n').at(-1) as string)
 }
 
+function checkSampling(sampling: Seen): void {
+  expect(sampling).toMatchObject({ count: [2, 2], chosen: true, greedy: expect.stringContaining('My name is Tiny.') })
+  for (const stop of sampling.stops) expect(['stop', 'length']).toContain(stop)
+  expect(sampling.learned).toHaveLength(sampling.drawn.length)
+  // At temperature 1 what was drawn has the same log-probability when it is trained on.
+  for (const [i, logprob] of sampling.drawn.entries()) expect(sampling.learned[i]).toBeCloseTo(logprob, 3)
+}
+
 describe.each(['0.5.1', '0.4.0', '0.3.0'])('twinkle_client %s', (version) => {
-  it('trains, saves, lists and resumes', { timeout: 10 * MINUTES }, async ({ skip }) => {
+  it('trains, saves, lists, resumes, samples and loads data', { timeout: 10 * MINUTES }, async ({ skip }) => {
     const seen = await run(version)
     if (seen === null) {
       if (process.env.CI === 'true') throw new Error(NO_PYTHON)
@@ -82,6 +90,15 @@ describe.each(['0.5.1', '0.4.0', '0.3.0'])('twinkle_client %s', (version) => {
       deleted: true,
     })
     expect(checkpoints.sampler).toMatch(/\/sampler_weights\/sampler-/)
+
+    const { sampling, data } = seen
+    // The sampler of 0.3.0 needs PyTorch on the client's side.
+    if (version === '0.3.0') expect(sampling).toBeNull()
+    else checkSampling(sampling)
+
+    expect(data).toMatchObject({ length: 5, batches: [2, 2, 1] })
+    expect(data.row.labels).toHaveLength(data.row.input_ids.length)
+    expect(data.row.messages.at(-1)).toMatchObject({ content: 'I am Ada.' })
 
     expect(refusals.loss).toContain('There is no loss "NoSuchLoss". There are: CrossEntropyLoss')
     expect(refusals.patch).toContain('There is no patch SomePatch')

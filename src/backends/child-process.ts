@@ -8,6 +8,7 @@ import type { Duplex, Readable } from 'node:stream'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { BackendOptions, Engine, ModelSource } from './backend.ts'
 import { engineError } from './engine-errors.ts'
+import { OWN_PACKAGE } from './own-package.ts'
 import { connectEngine } from './remote-engine.ts'
 
 /** How long a worker may take to end by itself once its socket is closed. */
@@ -51,12 +52,16 @@ export async function spawnEngine(
   return connectEngine(socket, model, { ...options, gone }, signal)
 }
 
-/** Node's arguments that run a module. Sources go through tsx, which is there in a checkout; what was built needs nothing. */
+/**
+ * Node's arguments that run a worker. Where this package runs from its sources they go through tsx, which is there in a
+ * checkout; a worker from elsewhere is told what `twinkle-ts/backends` is.
+ */
 export function workerArguments(worker: URL): string[] {
-  const file = fileURLToPath(worker)
-  if (!file.endsWith('.ts')) return [file]
-  const tsx = createRequire(import.meta.url).resolve('tsx')
-  return ['--import', pathToFileURL(tsx).href, file]
+  const isSource = import.meta.url.endsWith('.ts')
+  const isOurs = worker.href.startsWith(new URL('..', import.meta.url).href)
+  const tsx = isSource ? [pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href] : []
+  const first = isOurs ? tsx : [...tsx, OWN_PACKAGE]
+  return [...first.flatMap((module) => ['--import', module]), fileURLToPath(worker)]
 }
 
 function untilEnd(child: ChildProcess): Promise<string> {

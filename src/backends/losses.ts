@@ -26,6 +26,17 @@ export interface TargetInputs {
   readonly isOnPolicy?: boolean
 }
 
+/** What a datum says of target `k` of a position. */
+export function targetInputs(datum: TrainingDatum, position: number, k: number): TargetInputs {
+  return {
+    weight: datum.weights?.[position * datum.width + k] ?? 1,
+    old: datum.logprobs?.[position] ?? 0,
+    advantage: datum.advantages?.[position] ?? 0,
+    reference: datum.ref_logps?.[position] ?? 0,
+    isOnPolicy: datum.logprobs === undefined,
+  }
+}
+
 /** What engines need to know of a loss of either family. */
 interface LossTraits {
   readonly required: readonly LossInput[]

@@ -5,6 +5,7 @@ import { isAbsolute, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Backend } from './backend.ts'
 import { engineError } from './engine-errors.ts'
+import { provideOwnPackage } from './own-package.ts'
 import { transformersBackend } from './transformers/backend.ts'
 
 const backends = new Map<string, Backend>([[transformersBackend.name, transformersBackend]])
@@ -24,8 +25,9 @@ export function getBackend(name: string): Backend {
   throw engineError('BACKEND_NOT_FOUND', `no backend ${JSON.stringify(name)}; there are: ${backendNames().join(', ')}`)
 }
 
-/** Imports and registers the backend of a module: a path relative to `folder`, or the name of a package. */
+/** Imports and registers the backend of a module: a path relative to `folder`, or the name of a package. Throws BACKEND_NOT_FOUND. */
 export async function loadBackend(specifier: string, folder: string): Promise<Backend> {
+  await provideOwnPackage()
   const isPath = specifier.startsWith('.') || isAbsolute(specifier)
   const module = await import(isPath ? pathToFileURL(resolve(folder, specifier)).href : specifier).catch((cause) => {
     throw engineError('BACKEND_NOT_FOUND', `backend module ${specifier} cannot be loaded: ${cause.message}`)

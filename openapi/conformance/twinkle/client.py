@@ -10,7 +10,13 @@ import math
 import sys
 
 from twinkle_client import init_twinkle_client
+from twinkle_client.http import get_base_url, http_post
 from twinkle_client.model import MultiLoraTransformersModel
+
+try:
+    from twinkle_client.sampler import vLLMSampler
+except ModuleNotFoundError:  # Before 0.4.0 it imports the server's sampler, and so PyTorch.
+    vLLMSampler = None
 
 URL, MODEL = sys.argv[1:3]
 LORA = {"r": 8, "lora_alpha": 32, "target_modules": "all-linear", "_TWINKLE_TYPE_": "LoraConfig"}
@@ -92,6 +98,57 @@ def checkpoints(client, model):
     return found
 
 
+def sampling(model, path):
+    """A round of reinforcement learning: draw, then train on what came back as it is."""
+    sampler = vLLMSampler(model_id=f"ms://{MODEL}")
+    sampler.set_template("Template", model_id=f"ms://{MODEL}", max_length=256)
+    chats = [{"messages": [{"role": "user", "content": "What is your name?"}]}] * 2
+    params = {"max_tokens": 8, "temperature": 1.0, "num_samples": 2, "logprobs": 1, "seed": 7}
+    samples = sampler.sample(chats, params, adapter_uri=path)
+    sequences = [sequence for sample in samples for sequence in sample.sequences]
+    rows = [sequence.new_input_feature for sequence in sequences]
+    trained = model.forward_backward(inputs=rows).result
+    model.zero_grad()
+    greedy = sampler.sample(chats[:1], {"max_tokens": 16, "temperature": 0})[0].sequences[0]
+    drawn = [[pairs[0] for pairs in sequence.logprobs] for sequence in sequences]
+    return {
+        "count": [len(sample.sequences) for sample in samples],
+        "stops": sorted({sequence.stop_reason for sequence in sequences}),
+        "chosen": all([token for token, _ in pairs] == s.tokens for pairs, s in zip(drawn, sequences)),
+        # What was drawn, as sampling and as training see it.
+        "drawn": [logprob for _, logprob in drawn[0]],
+        "learned": [p for p, label in zip(trained["logps"][0], rows[0]["labels"]) if label != -100],
+        "greedy": greedy.decoded,
+    }
+
+
+def remote_data():
+    """Processor routes by the client's own transport: its classes for them need PyTorch."""
+    url = f"{get_base_url()}/processor/twinkle"
+
+    def call(processor_id, function, **kwargs):
+        body = {"processor_id": processor_id, "function": function, **kwargs}
+        return http_post(url=f"{url}/call", json_data=body).json()["result"]
+
+    data = [{"query": f"Who are you, {i}?", "response": "I am {{NAME}}."} for i in range(5)]
+    meta = json.dumps({"dataset_id": "", "data": data, "data_slice": None, "_TWINKLE_TYPE_": "DatasetMeta"})
+    body = {"processor_type": "dataset", "class_type": "Dataset", "dataset_meta": meta}
+    dataset = http_post(url=f"{url}/create", json_data=body).json()["processor_id"]
+    call(dataset, "set_template", template_func="Template", model_id=f"ms://{MODEL}", max_length=256)
+    call(dataset, "map", preprocess_func="SelfCognitionProcessor", dataset_meta=None, init_args={"model_name": "Ada"})
+    call(dataset, "encode", add_generation_prompt=False, batched=True)
+    body = {"processor_type": "dataloader", "class_type": "DataLoader", "dataset": dataset, "batch_size": 2}
+    loader = http_post(url=f"{url}/create", json_data=body).json()["processor_id"]
+    call(loader, "__iter__")
+    batches = []
+    try:
+        while True:
+            batches.append(call(loader, "__next__"))
+    except StopIteration:
+        pass
+    return {"length": call(dataset, "__len__"), "batches": [len(batch) for batch in batches], "row": batches[0][0]}
+
+
 def refusals(model):
     """What the caller of the client reads when something is refused."""
     found = {}
@@ -116,6 +173,8 @@ model = new_model("default", save_dir="~/checkpoints")
 seen["training"] = training(model)
 seen["split"] = split(model)
 seen["checkpoints"] = checkpoints(client, model)
+seen["sampling"] = sampling(model, seen["checkpoints"]["sampler"]) if vLLMSampler else None
+seen["data"] = remote_data()
 seen["refusals"] = refusals(model)
 client.close()
 assert all(math.isfinite(loss) for loss in seen["training"]["losses"])

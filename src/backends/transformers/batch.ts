@@ -3,7 +3,7 @@
 
 import { hasSlope, type LossNumbers, scaled, slopeNumbers } from '../../catalogue/losses/numbers.ts'
 import type { LossSpec, TrainingDatum } from '../backend.ts'
-import { entropyWeightOf, lossOf, type TargetInputs } from '../losses.ts'
+import { entropyWeightOf, lossOf, targetInputs } from '../losses.ts'
 import { type AdapterLayout, PROJECTIONS, type Projection } from './adapter-layout.ts'
 import type { GraphKey, HeadExtra } from './training-graph.ts'
 import type { Floats } from './training-stacks.ts'
@@ -76,16 +76,6 @@ export function targetNumbers(work: BatchWork, index: number, position: number):
     const own = share === undefined || rule.kind !== 'token' ? numbers : scaled(numbers, share)
     return entropy === 0 || k > 0 ? own : { ...own, entropy }
   })
-}
-
-export function targetInputs(datum: TrainingDatum, position: number, k: number): TargetInputs {
-  return {
-    weight: datum.weights?.[position * datum.width + k] ?? 1,
-    old: datum.logprobs?.[position] ?? 0,
-    advantage: datum.advantages?.[position] ?? 0,
-    reference: datum.ref_logps?.[position] ?? 0,
-    isOnPolicy: datum.logprobs === undefined,
-  }
 }
 
 export const datumsOf = <W extends BatchWork>({ work, place }: Part<W>) =>

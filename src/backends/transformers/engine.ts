@@ -33,7 +33,7 @@ import { cancelled, engineError, toFailure } from '../engine-errors.ts'
 import { lossesOf } from '../losses.ts'
 import { OPTIMIZER_RULES } from '../optimizer-check.ts'
 import { Turns } from '../turns.ts'
-import { Adapter } from './adapter.ts'
+import { Adapter, type AdapterWeights } from './adapter.ts'
 import { readIntoAdapter, readSnapshot, writeAdapterFolder } from './adapter-files.ts'
 import { Compute } from './compute.ts'
 import { Generator, MAX_TOP_K } from './generator.ts'
@@ -89,7 +89,7 @@ class TransformersEngine implements Engine {
   readonly #trainer: Trainer
   readonly #generator: Generator
   readonly #adapters = new Map<AdapterId, Adapter>()
-  readonly #snapshots = new Snapshots()
+  readonly #snapshots = new Snapshots<AdapterWeights>()
   readonly #turns = new Turns()
   /** Calls of `train` under way. */
   readonly #training = new Set<AbortController>()

@@ -3,23 +3,23 @@
 
 import type { SnapshotId } from '../backend.ts'
 import { engineError } from '../engine-errors.ts'
-import type { AdapterWeights } from './adapter.ts'
 
-export class Snapshots {
-  readonly #held = new Map<SnapshotId, { readonly weights: AdapterWeights; uses: number }>()
+/** `hash` tells weights apart: equal ones have the same. */
+export class Snapshots<W extends { readonly hash: SnapshotId }> {
+  readonly #held = new Map<SnapshotId, { readonly weights: W; uses: number }>()
 
   get size(): number {
     return this.#held.size
   }
 
-  hold(weights: AdapterWeights): SnapshotId {
+  hold(weights: W): SnapshotId {
     const held = this.#held.get(weights.hash) ?? { weights, uses: 0 }
     held.uses += 1
     this.#held.set(weights.hash, held)
     return weights.hash
   }
 
-  get(id: SnapshotId): AdapterWeights {
+  get(id: SnapshotId): W {
     return this.#find(id).weights
   }
 

@@ -120,6 +120,8 @@ export class Connection {
       reply = await call(this.api, signal)
     } catch (cause) {
       if (signal?.aborted) throw signal.reason
+      // A transport of one's own knows better than we what went wrong.
+      if (cause instanceof TwinkleError) return { error: cause }
       if (cause instanceof SyntaxError) return { error: notJson(this.baseUrl, cause) }
       const { error, wasSent } = fetchFailure(this.baseUrl, cause)
       return { error, failure: { wasSent, retryAfterMs: null } }

@@ -23,6 +23,8 @@ export interface LoraConfig {
 export interface AdapterOptions {
   /** Batches of which an update is made; 1. */
   readonly gradientAccumulationSteps?: number
+  /** Of its first weights, the same for the same seed on any twinkle-ts server; beyond 2^53 as text. Drawn where it is missing. */
+  readonly seed?: number | string
   readonly [keyword: string]: unknown
 }
 
