@@ -1,7 +1,9 @@
 // Python scripts of the cookbook, in the pinned environments of the conformance suites. Where there is no Python the tests that
 // need one are not run, and under CI that is a failure.
 
+import { execFile } from 'node:child_process'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { pythonEnv } from '../../openapi/conformance/sdk-run.ts'
 import { type Program, ROOT } from './terminal.ts'
 
@@ -17,4 +19,15 @@ export async function pythonPrograms(
   if (python === null) return null
   const env = { PYTHONPATH: join(ROOT, 'src/patch/python/src') }
   return (file, ...args) => ({ command: python, args: ['-W', 'ignore', file, ...args], env })
+}
+
+/** An interpreter for scripts that need no packages; null where there is none. */
+export async function plainPython(): Promise<string | null> {
+  const found = promisify(execFile)(process.execPath, [join(ROOT, 'scripts/python-env.mjs'), '--find'])
+  const python = await found.then(
+    ({ stdout }) => stdout.trim(),
+    () => null,
+  )
+  if (python === null && process.env.CI === 'true') throw new Error(NO_PYTHON)
+  return python
 }

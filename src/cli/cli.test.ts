@@ -76,6 +76,16 @@ describe('doctor', () => {
     const checks = await examine(config)
     expect(checks.filter((check) => check.status === 'missing')).toEqual([])
     expect(checks.find((check) => check.name === 'onnxruntime-node')?.status).toBe('ok')
+    expect(checks.find((check) => check.name === 'twinkle/tiny')?.found).toBe('served by backend transformers')
+  })
+
+  it('finds a backend’s module that cannot be loaded', async () => {
+    const { config } = await loadConfig({ cwd: folder, flags: { port: 0, backends: './absent.mjs' } })
+    const check = (await examine(config)).find(({ name }) => name === 'backends')
+    expect(check).toMatchObject({
+      status: 'missing',
+      found: expect.stringMatching(/absent\.mjs cannot be loaded/),
+    })
   })
 
   it('says what is missing and how to add it', async () => {

@@ -6,11 +6,13 @@ import { access, constants, stat, statfs } from 'node:fs/promises'
 import { availableParallelism, freemem, totalmem } from 'node:os'
 import { dirname } from 'node:path'
 import colors from 'picocolors'
+import { EngineError } from '../backends/backend.ts'
 import { loadConfig, type ServerConfig } from '../server/config.ts'
 import { EMBEDDED_MODEL } from '../server/config-fields.ts'
 import { shownDatabase } from '../server/config-values.ts'
 import { ServiceError } from '../server/errors.ts'
 import { MANIFEST } from '../server/manifest.ts'
+import { modelBackends } from '../server/model-backends.ts'
 import { checkPostgres } from '../server/store/postgres.ts'
 import { portComplaint, portProblem } from './port.ts'
 import { findPython } from './python.ts'
@@ -47,6 +49,7 @@ export async function examine(config: ServerConfig): Promise<Check[]> {
     optionalPackage('onnxruntime-node', 'computes'),
     database(config),
     embeddedModel(EMBEDDED_MODEL.path),
+    baseModels(config),
     port(config),
     stateDir(config.stateDir),
     disk(config.stateDir),
@@ -104,6 +107,18 @@ export function embeddedModel(path: string): Check {
   const name = 'embedded model'
   if (gone === undefined) return { name, status: 'ok', found: EMBEDDED_MODEL.name }
   return { name, status: 'missing', found: `${gone} is not in ${path}`, next: 'Install the package again.' }
+}
+
+/** Which backend serves which base model; modules are loaded to find out, no model is opened. */
+async function baseModels(config: ServerConfig): Promise<Check[]> {
+  try {
+    const backendOf = await modelBackends(config)
+    return config.models.map(({ name }) => ({ name, status: 'ok', found: `served by backend ${backendOf(name).name}` }))
+  } catch (error) {
+    if (!(error instanceof EngineError)) throw error
+    const next = 'Correct backend, backends or the backend of a model in the configuration.'
+    return [{ name: 'backends', status: 'missing', found: error.message, next }]
+  }
 }
 
 async function port({ host, port }: ServerConfig): Promise<Check> {
