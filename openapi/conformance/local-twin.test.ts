@@ -1,19 +1,16 @@
 // One program, twice: in a process of its own with 'twinkle-ts', and against a real server with 'twinkle-ts/client' and one
 // more line. The weights are the same to the last bit.
 
-import { execFile } from 'node:child_process'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { printedBy } from './program.ts'
 import { type ServerProcess, startServerProcess } from './server-process.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-const SOURCES = { 'twinkle-ts': 'src/index.ts', 'twinkle-ts/client': 'src/client/twinkle/index.ts' }
 const KEY = 'tml-twin'
-const run = promisify(execFile)
 
 const TRAINING = `
 const rows = [1, 2, 3, 4].map((seed) => {
@@ -56,25 +53,12 @@ afterAll(async () => {
   await rm(folder, { recursive: true })
 })
 
-/** Lines of stdout; the temporary files that it makes go to `folder`. */
-async function printedBy(program: string, environment: Readonly<Record<string, string>> = {}): Promise<string[]> {
-  const file = join(folder, `${Math.random().toString(36).slice(2)}.mts`)
-  const text = program.replace(/'(twinkle-ts[^']*)'/g, (_, name: keyof typeof SOURCES) =>
-    JSON.stringify(join(ROOT, SOURCES[name])),
-  )
-  await writeFile(file, text)
-  const env = { PATH: process.env.PATH ?? '', TMPDIR: folder, ...environment }
-  const options = { cwd: ROOT, env, maxBuffer: 2 ** 28 }
-  const { stdout, stderr } = await run(process.execPath, ['--import', 'tsx', file], options)
-  expect(stderr).toBe('')
-  return stdout.trim().split('\n')
-}
-
+const printed = (program: string, environment = {}) => printedBy(program, folder, environment)
 const leftBehind = async () => (await readdir(folder)).filter((name) => name.startsWith('twinkle-local-'))
 
-describe('a program that trains', () => {
+describe('a program that trains', { timeout: 120_000 }, () => {
   it('makes the same weights in its own process and on a server', async () => {
-    const [here, there] = await Promise.all([printedBy(HERE), printedBy(THERE, { SERVER: server.url })])
+    const [here, there] = await Promise.all([printed(HERE), printed(THERE, { SERVER: server.url })])
     expect(here).toHaveLength(5)
     const losses = here.slice(0, 4).map((line) => Number(line.split(' ')[1]))
     expect(losses[3]).toBeLessThan(losses[0] as number)
@@ -89,8 +73,8 @@ describe('a program that trains', () => {
       TRAINING,
       `configureLocal({ stateDir: ${stateDir} })${TRAINING}`,
     )
-    await printedBy(configured)
-    const [found] = await printedBy(`import { configureLocal, TwinkleClient } from 'twinkle-ts'
+    await printed(configured)
+    const [found] = await printed(`import { configureLocal, TwinkleClient } from 'twinkle-ts'
 configureLocal({ stateDir: ${stateDir} })
 const client = new TwinkleClient()
 const [run] = await client.listTrainingRuns()
@@ -100,7 +84,7 @@ console.log(await client.getLatestCheckpointPath(run.training_run_id))`)
 
   it('may name a model by its path, before the first call', async () => {
     const tiny = JSON.stringify(join(ROOT, 'models/tiny'))
-    const [name, model, late] = await printedBy(`import { MultiLoraTransformersModel, TwinkleClient } from 'twinkle-ts'
+    const [name, model, late] = await printed(`import { MultiLoraTransformersModel, TwinkleClient } from 'twinkle-ts'
 const model = new MultiLoraTransformersModel(${tiny})
 console.log(model.modelId)
 await model.addAdapterToModel('path')
@@ -114,6 +98,14 @@ try {
     expect(late).toMatch(/other\.gguf comes after the first call.*configureLocal/)
   })
 
+  it('reads data sets from its folder', async () => {
+    await writeFile(join(folder, 'rows.jsonl'), '{"input_ids": [1, 2]}\n{"input_ids": [3, 4]}\n')
+    const [size] = await printed(`import { configureLocal, Dataset } from 'twinkle-ts'
+configureLocal({ dataDir: ${JSON.stringify(folder)} })
+console.log(await new Dataset({ datasetId: 'rows.jsonl' }).size())`)
+    expect(size).toBe('2')
+  })
+
   it('ends by an error or process.exit without leaving anything behind', async () => {
     const endings = [
       ["throw new Error('mine')", /mine/],
@@ -123,13 +115,13 @@ try {
       const program = `import { TwinkleClient } from 'twinkle-ts'
 await new TwinkleClient().getCapacityInfo()
 ${ending}`
-      await expect(printedBy(program)).rejects.toThrow(reason as RegExp)
+      await expect(printed(program)).rejects.toThrow(reason as RegExp)
       expect(await leftBehind()).toEqual([])
     }
   })
 
   it('is told in its own words when it cannot begin', async () => {
-    const [taken, late] = await printedBy(`import { configureLocal, TwinkleClient } from 'twinkle-ts'
+    const [taken, late] = await printed(`import { configureLocal, TwinkleClient } from 'twinkle-ts'
 configureLocal({ models: { mine: '/nowhere/model' } })
 await new TwinkleClient().getCapacityInfo().catch((error) => console.log(error.name, error.message))
 try {

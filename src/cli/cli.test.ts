@@ -36,6 +36,12 @@ describe('an error', () => {
     )
   })
 
+  it('of a package that a client is installed without names it, and how to add it', () => {
+    const code = 'ERR_MODULE_NOT_FOUND'
+    const error = Object.assign(new Error("Cannot find package 'koa' imported from /app/dist/server/app.js"), { code })
+    expect(printed(error, false)).toMatch(/^Error: The optional package koa@.* Next: Install it with `npm install koa@/)
+  })
+
   it('has its stack trace with --debug', () => {
     expect(printed(new Error('why'), true)).toMatch(/\n {4}at /)
   })

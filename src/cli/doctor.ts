@@ -12,8 +12,8 @@ import { EMBEDDED_MODEL } from '../server/config-fields.ts'
 import { shownDatabase } from '../server/config-values.ts'
 import { ServiceError } from '../server/errors.ts'
 import { MANIFEST } from '../server/manifest.ts'
+import { withPackages } from '../server/missing-package.ts'
 import { modelBackends } from '../server/model-backends.ts'
-import { checkPostgres } from '../server/store/postgres.ts'
 import { portComplaint, portProblem } from './port.ts'
 import { findPython } from './python.ts'
 import type { ServeFlags } from './serve.ts'
@@ -27,6 +27,9 @@ export interface Check {
   readonly found: string
   readonly next?: string
 }
+
+/** Needed or not, depending on the database and the backend. */
+const CHECKED_ALONE = new Set(['libsql', 'onnxruntime-node', 'pg'])
 
 export interface DoctorOptions extends ServeFlags, ServerOptions {
   readonly json?: boolean
@@ -46,6 +49,7 @@ export async function examine(config: ServerConfig): Promise<Check[]> {
     nodeVersion(process.versions.node, MANIFEST.engines.node.replace('>=', '')),
     processors(),
     memory(),
+    serverPackages(),
     optionalPackage('onnxruntime-node', 'computes'),
     database(config),
     embeddedModel(EMBEDDED_MODEL.path),
@@ -89,11 +93,23 @@ async function optionalPackage(name: string, purpose: string): Promise<Check> {
   }
 }
 
+/** Those that every server needs and a client does not, in one line: they come and go together. */
+async function serverPackages(): Promise<Check> {
+  const names = Object.keys(MANIFEST.optionalDependencies).filter((name) => !CHECKED_ALONE.has(name))
+  const checks = await Promise.all(names.map((name) => optionalPackage(name, 'is needed to serve')))
+  const absent = checks.filter(({ status }) => status !== 'ok').map((check) => check.name)
+  const name = 'server packages'
+  if (absent.length === 0) return { name, status: 'ok', found: names.join(', ') }
+  const next = 'Serving needs them. Install what belongs to a server: npm install --include=optional'
+  return { name, status: 'missing', found: `not installed: ${absent.join(', ')}`, next }
+}
+
 /** What keeps the journal: the package for it, and a PostgreSQL server where that is it. */
 async function database({ database }: ServerConfig): Promise<Check[]> {
   if (database === 'sqlite') return [await optionalPackage('libsql', 'keeps the journal')]
   const name = 'database'
   try {
+    const { checkPostgres } = await withPackages(() => import('../server/store/postgres.ts'))
     const version = await checkPostgres(database)
     return [{ name, status: 'ok', found: `${shownDatabase(database)} (PostgreSQL ${version})` }]
   } catch (error) {

@@ -4,10 +4,10 @@
 
 import { createRequire } from 'node:module'
 import { parentPort, workerData } from 'node:worker_threads'
-import { pino } from 'pino'
 import { downloadModel } from '../formats/hub-download.ts'
 import { loadConfig, type ServerConfig } from '../server/config.ts'
-import { startServer } from '../server/server.ts'
+import { startServer } from '../server/index.ts'
+import { MANIFEST } from '../server/manifest.ts'
 
 export interface ThreadSettings {
   readonly stateDir: string
@@ -23,8 +23,8 @@ export type ThreadMessage = { readonly url: string } | { readonly problem: strin
 
 /** The program is the only client, and may think for a day between two calls. */
 const SESSION_TIMEOUT_S = 7 * 24 * 3600
-/** What a package that was installed as a client alone leaves out. */
-const NATIVE_PACKAGES = ['libsql', 'onnxruntime-node']
+/** What a package that was installed as a client alone leaves out. The database of a program's own is always SQLite. */
+const NEEDED = Object.keys(MANIFEST.optionalDependencies).filter((name) => name !== 'pg')
 
 try {
   await run(workerData as ThreadSettings)
@@ -33,12 +33,13 @@ try {
 }
 
 async function run(settings: ThreadSettings): Promise<void> {
-  const missing = NATIVE_PACKAGES.filter((name) => !isInstalled(name))
+  const missing = NEEDED.filter((name) => !isInstalled(name))
   if (missing.length > 0) {
     throw new Error(
-      `Computing in this process needs ${missing.join(' and ')}, which the package was installed without. Next: npm install ${missing.join(' ')}; or let a server compute: import from 'twinkle-ts/client'.`,
+      `Computing in this process needs ${missing.join(', ')}, which the package was installed without. Next: npm install --include=optional; or let a server compute: import from 'twinkle-ts/client'.`,
     )
   }
+  const { pino } = await import('pino')
   const config = await configOf(settings)
   const server = await startServer(config, pino({ level: config.logLevel, base: null }, process.stderr))
   parentPort?.once('message', async () => {

@@ -17,6 +17,7 @@ import {
   variableOf,
 } from './config-fields.ts'
 import { ConfigError, type ConfiguredModel, ExpectedError, isMapping } from './config-values.ts'
+import { withPackages } from './missing-package.ts'
 import { didYouMean } from './nearest.ts'
 import { fromTwinkleForm, TWINKLE_KEYS } from './twinkle-config.ts'
 
@@ -136,7 +137,7 @@ function valuesOf(content: Readonly<Record<string, unknown>>, path: string, show
 
 async function parseFile(path: string, shown: string): Promise<Record<string, unknown>> {
   const source = readText(path, shown)
-  const { parse } = await import('yaml')
+  const { parse } = await withPackages(() => import('yaml'))
   let content: unknown
   try {
     content = parse(source)
