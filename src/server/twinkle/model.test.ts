@@ -177,6 +177,17 @@ describe('a pass', () => {
     expect((await call('modelSetTemplate', { template_cls: 'NoTemplate' }, 400)).code).toBe('UNKNOWN_NAME')
   })
 
+  it('of a long conversation lets others through while it is encoded', async () => {
+    const { call } = await newClient()
+    const messages = Array.from({ length: 300 }, (_, i) => ({ role: i % 2 ? 'assistant' : 'user', content: 'hi' }))
+    const ended: string[] = []
+    // It is too long for the model, which is seen when it is encoded.
+    const pass = call('modelForwardBackward', { inputs: [{ messages }] }, 400).then(() => ended.push('pass'))
+    await server.call('modelCreate', { params: { base: 'org/tiny' }, body: {} }).then(() => ended.push('other'))
+    await pass
+    expect(ended).toEqual(['other', 'pass'])
+  })
+
   it('is counted by metrics, which begin anew when they are asked', async () => {
     const { call } = await newClient()
     await call('modelAddMetric', { metric_cls: 'DPOMetric', is_training: true, beta: 0.1 })
