@@ -347,6 +347,26 @@ describe('a restart', () => {
   })
 })
 
+describe('a pass whose caller went away', () => {
+  it('is over before what is asked next begins', async () => {
+    const client = await newClient()
+    const gate = server.backend.engines.at(-1)?.block('train')
+    const leaving = new AbortController()
+    const body = { adapter_name: 'default', inputs: [ROW] }
+    const sent = { params: { base: 'org/tiny' }, headers: { 'x-twinkle-session-id': client.owner }, body }
+    const pass = server.send('modelForwardBackward', { ...sent, signal: leaving.signal })
+    await gate?.entered
+    leaving.abort()
+    await expect(pass).rejects.toThrow('abort')
+    const step = client.call('modelClipGradAndStep')
+    // Others are answered in the meantime: it waits for nothing but the pass.
+    for (let i = 0; i < 3; i++) await server.call('modelCreate', { params: sent.params, body: {} })
+    gate?.open()
+    await step
+    expect(await stepsOf(client)).toBe(1)
+  })
+})
+
 describe('a session that is over', () => {
   it('is not found, instead of ending a loop without a word', async () => {
     const { owner, call } = await newClient()
