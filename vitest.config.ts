@@ -17,7 +17,7 @@ const POSTGRES_ONLY = [
  * clock of retention.test.ts leaps over hours, in which pg gives its connections up.
  */
 const SQLITE_ONLY = [
-  'src/server/{config,errors,model-backends}.test.ts',
+  'src/server/{config,errors,missing-package,model-backends}.test.ts',
   'src/server/store/{state-lock,postgres-driver,shared-sync,sqlite,sqlite-driver,turns}.test.ts',
   'src/server/services/{two-servers,retention}.test.ts',
 ]

@@ -65,7 +65,7 @@ function nextSteps({ recipe, path }: DemoModel): void {
   const model = path === null ? '' : ` --model ${recipe.model}=${relative('.', path)}`
   say(`\n${colors.bold('Next: a Python script of the Tinker SDK against your own server')}`)
   say(`  npm run twinkle -- serve${model}   # in another terminal`)
-  say('  python3 -m venv .venv && .venv/bin/pip install tinker==0.38.0')
+  say('  python3 -m venv .venv && .venv/bin/pip install tinker==0.38.0 ./src/patch/python')
   for (const line of environmentLines({ url: 'http://127.0.0.1:8000', hasKeys: false })) say(`  ${line}`)
   say(`  .venv/bin/python ${SCRIPT} ${recipe.model}`)
 }

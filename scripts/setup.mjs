@@ -28,7 +28,8 @@ function isInstalled() {
   const wanted = packagesOf(join(ROOT, 'package-lock.json'))
   const installed = packagesOf(note)
   return Object.entries(wanted).every(
-    ([path, { version, optional }]) => path === '' || optional || installed[path]?.version === version,
+    ([path, { version, optional }]) =>
+      path === '' || (optional && !installed[path]) || installed[path]?.version === version,
   )
 }
 

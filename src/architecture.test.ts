@@ -14,6 +14,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   backends: ['formats', 'catalogue'],
   server: ['backends', 'catalogue', 'formats', 'generated'],
   client: ['generated', 'formats'],
+  local: ['client', 'server', 'backends', 'catalogue', 'formats', 'generated'],
   patch: ['client', 'generated', 'formats'],
   cli: ['server', 'backends', 'catalogue', 'formats', 'client', 'generated'],
 }

@@ -1,6 +1,7 @@
-// What a program that embeds a server needs: its configuration, its start, and the interface of a compute backend. The
-// client is `twinkle-ts/tinker`.
+// What a program needs that trains in its own process (the native client's classes, see `local/`), and one that embeds a
+// server: its configuration, its start, and the interface of a compute backend. Servers are loaded when they start, so
+// that this also imports where the package was installed as a client. Clients alone: `twinkle-ts/client`, `twinkle-ts/tinker`.
 
 export { defineBackend } from './backends/backend.ts'
-export { ConfigError, type ConfigInput, type LoadedConfig, loadConfig, type ServerConfig } from './server/config.ts'
-export { type RunningServer, startServer } from './server/server.ts'
+export * from './local/index.ts'
+export * from './server/index.ts'

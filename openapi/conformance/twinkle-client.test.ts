@@ -14,7 +14,7 @@ import { pythonEnv } from './sdk-run.ts'
 import { type ServerProcess, startServerProcess } from './server-process.ts'
 
 const MINUTES = 60_000
-const SCRIPT = fileURLToPath(new URL('twinkle/client.py', import.meta.url))
+const script = (name: string) => fileURLToPath(new URL(`twinkle/${name}.py`, import.meta.url))
 const WITHOUT_PEFT = fileURLToPath(new URL('twinkle/without-peft', import.meta.url))
 
 const NO_PYTHON = 'no Python >= 3.11 with venv and pip runs here; `node scripts/python-env.mjs` says what to do'
@@ -33,11 +33,11 @@ afterAll(async () => {
   await rm(home, { recursive: true })
 })
 
-async function run(version: string): Promise<Seen | null> {
+async function run(name: string, version: string): Promise<Seen | null> {
   const python = await pythonEnv(`twinkle-${version}`)
   if (python === null) return null
   const env = { PATH: process.env.PATH, HOME: home, PYTHONPATH: WITHOUT_PEFT, PYTHONDONTWRITEBYTECODE: '1' }
-  const { stdout } = await promisify(execFile)(python, [SCRIPT, server.url, EMBEDDED_MODEL.name], { env })
+  const { stdout } = await promisify(execFile)(python, [script(name), server.url, EMBEDDED_MODEL.name], { env })
   return JSON.parse(stdout.trim().split('\n').at(-1) as string)
 }
 
@@ -51,7 +51,7 @@ function checkSampling(sampling: Seen): void {
 
 describe.each(['0.5.1', '0.4.0', '0.3.0'])('twinkle_client %s', (version) => {
   it('trains, saves, lists, resumes, samples and loads data', { timeout: 10 * MINUTES }, async ({ skip }) => {
-    const seen = await run(version)
+    const seen = await run('client', version)
     if (seen === null) {
       if (process.env.CI === 'true') throw new Error(NO_PYTHON)
       skip(NO_PYTHON)
@@ -104,5 +104,20 @@ describe.each(['0.5.1', '0.4.0', '0.3.0'])('twinkle_client %s', (version) => {
     expect(refusals.patch).toContain('There is no patch SomePatch')
     expect(refusals.load).toContain('There is no checkpoint')
     expect(refusals.hub).toContain('There is no checkpoint twinkle://nobody')
+  })
+})
+
+describe("Tinker's SDK 0.16.1 after twinkle-kit's own patch", () => {
+  it('trains, saves and resumes by a path of either scheme', { timeout: 10 * MINUTES }, async ({ skip }) => {
+    const seen = await run('patched', '0.5.1-tinker')
+    if (seen === null) {
+      if (process.env.CI === 'true') throw new Error(NO_PYTHON)
+      skip(NO_PYTHON)
+    }
+    const { models, losses, path, saved, resumed } = seen
+    expect(models).toEqual([EMBEDDED_MODEL.name])
+    expect(losses.at(-1)).toBeLessThan(losses[0] / 2)
+    expect(path).toMatch(/:\/\/.+\/weights\/patched$/)
+    expect(resumed).toBe(saved)
   })
 })

@@ -9,6 +9,7 @@ import {
   MultiLoraTransformersModel,
   NotFoundError,
   type TwinkleClient,
+  VllmSampler,
 } from '../../src/client/twinkle/index.ts'
 import { type ServerProcess, startServerProcess } from './server-process.ts'
 
@@ -69,6 +70,37 @@ describe('the native TypeScript client', () => {
     expect((await client.getWeightsInfo(twinklePath)).lora_rank).toBe(8)
     await client.deleteCheckpoint(run, 'weights/here')
     await expect(client.getCheckpointPath(run, 'weights/here')).rejects.toThrow(NotFoundError)
+  })
+
+  it('reports its metrics as they were added', async () => {
+    const { model } = await trained('metrics')
+    await model.addMetric('LossMetric', true)
+    await model.forwardBackward(BATCH)
+    const { loss } = await model.calculateMetric(true)
+    expect(Number(loss)).toBeGreaterThan(0)
+  })
+
+  it('draws from the base model and from saved weights, whole and as a stream', async () => {
+    const { model } = await trained('sampled')
+    const { twinklePath } = await model.save('sampler', { isSampler: true })
+    const sampler = new VllmSampler(MODEL)
+    const prompt = { input_ids: BATCH[0]?.input_ids.slice(0, 4) }
+    const params = { maxTokens: 8, temperature: 0 }
+    const [base] = await sampler.sample(prompt, params)
+    const [tuned] = await sampler.sample([prompt], params, { adapterUri: twinklePath })
+    const tokensOf = (sample = base) => sample?.sequences[0]?.tokens
+    expect(tokensOf()).toHaveLength(8)
+    expect(tokensOf(tuned)).not.toEqual(tokensOf())
+    const several = await sampler.sample(prompt, { ...params, temperature: 1, seed: 3 }, { numSamples: 3 })
+    expect(several.flatMap(({ sequences }) => sequences)).toHaveLength(3)
+    let text = ''
+    let finish: string | null = null
+    for await (const { delta, finishReason } of sampler.sampleStream(prompt, params)) {
+      text += delta
+      finish = finishReason ?? finish
+    }
+    expect(text).toBe(base?.sequences[0]?.decoded)
+    expect(finish).toBe('length')
   })
 
   it('looks through all runs by pages', async () => {

@@ -103,7 +103,10 @@ function problemWith({ operation, method }: HostileRequest, { status, type, body
   const answer = JSON.parse(body.toString())
   // A path that leads to no operation is answered by none.
   if (answer?.code === 'NOT_FOUND') return null
-  const id = operation as OperationId
+  const asked = operation as OperationId
+  // An id with slashes in it may make it the path of a model, whose name may have some.
+  const isModel = asked === 'listModelCheckpoints' && answer?.error?.param === 'model'
+  const id = isModel ? 'retrieveModel' : asked
   // A file that happens to be JSON: the document does not say what is in it.
   const { responseMedia }: Operation = operations[id]
   if (status < 400 && !responseMedia.includes('application/json')) return null

@@ -23,6 +23,10 @@ export const ENGINE_ERRORS = {
   FOLDER_EXISTS: { category: 'user', meaning: 'an adapter is saved to a new folder only' },
   UNSUPPORTED_MODEL: { category: 'user', meaning: 'an architecture, rope type or tensor type that is not implemented' },
   INVALID_MODEL: { category: 'user', meaning: 'a model folder or file that is missing, incomplete or corrupt' },
+  MISSING_PACKAGE: {
+    category: 'server',
+    meaning: 'an optional package that the backend computes with is not installed',
+  },
   BACKEND_NOT_FOUND: { category: 'user', meaning: 'no backend is registered by this name' },
   PLAN_MISMATCH: {
     category: 'server',

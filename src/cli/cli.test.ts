@@ -36,6 +36,12 @@ describe('an error', () => {
     )
   })
 
+  it('of a package that a client is installed without names it, and how to add it', () => {
+    const code = 'ERR_MODULE_NOT_FOUND'
+    const error = Object.assign(new Error("Cannot find package 'koa' imported from /app/dist/server/app.js"), { code })
+    expect(printed(error, false)).toMatch(/^Error: The optional package koa@.* Next: Install it with `npm install koa@/)
+  })
+
   it('has its stack trace with --debug', () => {
     expect(printed(new Error('why'), true)).toMatch(/\n {4}at /)
   })
@@ -76,6 +82,16 @@ describe('doctor', () => {
     const checks = await examine(config)
     expect(checks.filter((check) => check.status === 'missing')).toEqual([])
     expect(checks.find((check) => check.name === 'onnxruntime-node')?.status).toBe('ok')
+    expect(checks.find((check) => check.name === 'twinkle/tiny')?.found).toBe('served by backend transformers')
+  })
+
+  it('finds a backend’s module that cannot be loaded', async () => {
+    const { config } = await loadConfig({ cwd: folder, flags: { port: 0, backends: './absent.mjs' } })
+    const check = (await examine(config)).find(({ name }) => name === 'backends')
+    expect(check).toMatchObject({
+      status: 'missing',
+      found: expect.stringMatching(/absent\.mjs cannot be loaded/),
+    })
   })
 
   it('says what is missing and how to add it', async () => {

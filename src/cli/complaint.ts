@@ -1,6 +1,8 @@
 // Turns whatever was thrown into the one line a user sees: what is wrong, and what to do next. Errors of the project
 // carry their own next step; those of the operating system get theirs here. No stack trace unless it was asked for.
 
+import { absentPackage } from '../server/missing-package.ts'
+
 export interface Complaint {
   readonly message: string
   readonly next: string
@@ -23,11 +25,14 @@ const NEXT: Readonly<Record<string, string>> = {
   FILE_MISSING: 'Check the path behind --model.',
   FILE_CORRUPT: 'Fetch the model again, or choose another one with --model.',
   NOT_SUPPORTED: 'Choose a model of a supported kind.',
+  MISSING_PACKAGE:
+    'Install it with `npm install onnxruntime-node`, or all that servers need with `npm install --include=optional`.',
   HubError: 'Check the reference, HF_TOKEN and HF_ENDPOINT, or pass a folder: --model NAME=./folder.',
   HubUnreachableError: 'Check the connection and HF_ENDPOINT, or pass a folder: --model NAME=./folder.',
 }
 
-export function complaintOf(error: unknown): Complaint {
+export function complaintOf(thrown: unknown): Complaint {
+  const error = absentPackage(thrown) ?? thrown
   const { message, name, next, code } = (error instanceof Error ? error : new Error(String(error))) as Error & {
     next?: unknown
     code?: unknown

@@ -6,12 +6,14 @@ import { access, constants, stat, statfs } from 'node:fs/promises'
 import { availableParallelism, freemem, totalmem } from 'node:os'
 import { dirname } from 'node:path'
 import colors from 'picocolors'
+import { EngineError } from '../backends/backend.ts'
 import { loadConfig, type ServerConfig } from '../server/config.ts'
 import { EMBEDDED_MODEL } from '../server/config-fields.ts'
 import { shownDatabase } from '../server/config-values.ts'
 import { ServiceError } from '../server/errors.ts'
 import { MANIFEST } from '../server/manifest.ts'
-import { checkPostgres } from '../server/store/postgres.ts'
+import { withPackages } from '../server/missing-package.ts'
+import { modelBackends } from '../server/model-backends.ts'
 import { portComplaint, portProblem } from './port.ts'
 import { findPython } from './python.ts'
 import type { ServeFlags } from './serve.ts'
@@ -25,6 +27,9 @@ export interface Check {
   readonly found: string
   readonly next?: string
 }
+
+/** Needed or not, depending on the database and the backend. */
+const CHECKED_ALONE = new Set(['libsql', 'onnxruntime-node', 'pg'])
 
 export interface DoctorOptions extends ServeFlags, ServerOptions {
   readonly json?: boolean
@@ -44,9 +49,11 @@ export async function examine(config: ServerConfig): Promise<Check[]> {
     nodeVersion(process.versions.node, MANIFEST.engines.node.replace('>=', '')),
     processors(),
     memory(),
+    serverPackages(),
     optionalPackage('onnxruntime-node', 'computes'),
     database(config),
     embeddedModel(EMBEDDED_MODEL.path),
+    baseModels(config),
     port(config),
     stateDir(config.stateDir),
     disk(config.stateDir),
@@ -86,11 +93,23 @@ async function optionalPackage(name: string, purpose: string): Promise<Check> {
   }
 }
 
+/** Those that every server needs and a client does not, in one line: they come and go together. */
+async function serverPackages(): Promise<Check> {
+  const names = Object.keys(MANIFEST.optionalDependencies).filter((name) => !CHECKED_ALONE.has(name))
+  const checks = await Promise.all(names.map((name) => optionalPackage(name, 'is needed to serve')))
+  const absent = checks.filter(({ status }) => status !== 'ok').map((check) => check.name)
+  const name = 'server packages'
+  if (absent.length === 0) return { name, status: 'ok', found: names.join(', ') }
+  const next = 'Serving needs them. Install what belongs to a server: npm install --include=optional'
+  return { name, status: 'missing', found: `not installed: ${absent.join(', ')}`, next }
+}
+
 /** What keeps the journal: the package for it, and a PostgreSQL server where that is it. */
 async function database({ database }: ServerConfig): Promise<Check[]> {
   if (database === 'sqlite') return [await optionalPackage('libsql', 'keeps the journal')]
   const name = 'database'
   try {
+    const { checkPostgres } = await withPackages(() => import('../server/store/postgres.ts'))
     const version = await checkPostgres(database)
     return [{ name, status: 'ok', found: `${shownDatabase(database)} (PostgreSQL ${version})` }]
   } catch (error) {
@@ -104,6 +123,18 @@ export function embeddedModel(path: string): Check {
   const name = 'embedded model'
   if (gone === undefined) return { name, status: 'ok', found: EMBEDDED_MODEL.name }
   return { name, status: 'missing', found: `${gone} is not in ${path}`, next: 'Install the package again.' }
+}
+
+/** Which backend serves which base model; modules are loaded to find out, no model is opened. */
+async function baseModels(config: ServerConfig): Promise<Check[]> {
+  try {
+    const backendOf = await modelBackends(config)
+    return config.models.map(({ name }) => ({ name, status: 'ok', found: `served by backend ${backendOf(name).name}` }))
+  } catch (error) {
+    if (!(error instanceof EngineError)) throw error
+    const next = 'Correct backend, backends or the backend of a model in the configuration.'
+    return [{ name: 'backends', status: 'missing', found: error.message, next }]
+  }
 }
 
 async function port({ host, port }: ServerConfig): Promise<Check> {

@@ -47,6 +47,13 @@ export function createProgram(): Command {
     .option(...JSON_FLAG)
     .action(async (options) => (await import('./doctor.ts')).doctor(settingsOf(options)))
 
+  program
+    .command('config')
+    .description('look at a configuration file')
+    .command('check <FILE>')
+    .description("say what a server would take from it, in the short form or in Twinkle's own")
+    .action(async (file: string) => (await import('./config.ts')).checkConfig(file))
+
   const state = program.command('state').description('look into a state directory')
   const show = state.command('show').description('say what it holds, and how long what is kept')
   addSettings(show, ['stateDir'])

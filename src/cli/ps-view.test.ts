@@ -10,6 +10,7 @@ const STATUS: Schemas['ServerStatus'] = {
   models: [
     {
       name: 'org/a',
+      backend: 'transformers',
       engine: 'open',
       resident_bytes: 120 * 2 ** 20,
       adapters: 3,
@@ -19,7 +20,15 @@ const STATUS: Schemas['ServerStatus'] = {
         { kind: 'sampling', running: 0, waiting: 0, tenants: 0, tokens_per_second: null },
       ],
     },
-    { name: 'org/b', engine: 'elsewhere', resident_bytes: null, adapters: null, snapshots: null, lines: [] },
+    {
+      name: 'org/b',
+      backend: 'bigram',
+      engine: 'elsewhere',
+      resident_bytes: null,
+      adapters: null,
+      snapshots: null,
+      lines: [],
+    },
   ],
   runs: [
     {
@@ -53,10 +62,10 @@ it('shows models, runs with step and loss, what waits with place, time and reaso
   expect(psView(STATUS, 'http://h:1')).toBe(`\
 http://h:1  twinkle 1.2.3, up 1h01m, API 90 MiB, engines 120 MiB
 
-MODEL  ENGINE     MEMORY   ADAPTERS  WORK      RUNNING  WAITING  TOK/S
-org/a  open       120 MiB  3         training  2        5        15000
-                                     sampling  0        0        -
-org/b  elsewhere  -        -         -         -        -        -
+MODEL  BACKEND       ENGINE     MEMORY   ADAPTERS  WORK      RUNNING  WAITING  TOK/S
+org/a  transformers  open       120 MiB  3         training  2        5        15000
+                                                   sampling  0        0        -
+org/b  bigram        elsewhere  -        -         -         -        -        -
 
 RUNS
 RUN        TENANT        MODEL  RANK  STEP  LOSS    TOK/S  IDLE

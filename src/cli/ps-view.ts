@@ -24,7 +24,13 @@ export function psView(status: ServerStatus, address: string): string {
 
 function models({ models }: ServerStatus): string {
   const rows = models.flatMap((model) => {
-    const facts = [model.name, model.engine, mebibytes(model.resident_bytes), String(model.adapters ?? '-')]
+    const facts = [
+      model.name,
+      model.backend,
+      model.engine,
+      mebibytes(model.resident_bytes),
+      String(model.adapters ?? '-'),
+    ]
     const lines = model.lines.length ? model.lines : [null]
     return lines.map((line, i) => [
       ...(i === 0 ? facts : facts.map(() => '')),
@@ -34,7 +40,7 @@ function models({ models }: ServerStatus): string {
       rate(line?.tokens_per_second),
     ])
   })
-  return table(['MODEL', 'ENGINE', 'MEMORY', 'ADAPTERS', 'WORK', 'RUNNING', 'WAITING', 'TOK/S'], rows)
+  return table(['MODEL', 'BACKEND', 'ENGINE', 'MEMORY', 'ADAPTERS', 'WORK', 'RUNNING', 'WAITING', 'TOK/S'], rows)
 }
 
 function section(title: string, empty: string, lines: string | null): string {

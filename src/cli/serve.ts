@@ -20,6 +20,7 @@ export async function serve(flags: ServeFlags): Promise<void> {
     const source = loaded.sources[setting]
     if (source !== 'default') log.info(`${setting} = ${shown(loaded.config, setting)} (${source})`)
   }
+  for (const note of loaded.notes) log.warn(note)
   await checkPort(loaded.config)
   const config = { ...loaded.config, models: await fetched(loaded.config) }
 

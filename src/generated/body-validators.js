@@ -7861,7 +7861,7 @@ validate241.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false}
 
 export const modelAddAdapter = validate244;
 const schema124 = {"$id":"validate-modelAddAdapter","$ref":"twinkle#/components/schemas/AddAdapterRequest"};
-const schema125 = {"type":"object","required":["adapter_name"],"additionalProperties":true,"properties":{"adapter_name":{"type":"string","minLength":1},"config":{"$ref":"#/components/schemas/LoraConfigForm"},"gradient_accumulation_steps":{"$ref":"#/components/schemas/AccumulationSteps"},"save_dir":{"description":"A place of the client's machine; kept and shown, never written to.","type":["string","null"]}},"examples":[{"adapter_name":"default","config":{"r":8,"target_modules":"all-linear"},"gradient_accumulation_steps":2}]};
+const schema125 = {"type":"object","required":["adapter_name"],"additionalProperties":true,"properties":{"adapter_name":{"type":"string","minLength":1},"config":{"$ref":"#/components/schemas/LoraConfigForm"},"gradient_accumulation_steps":{"$ref":"#/components/schemas/AccumulationSteps"},"save_dir":{"description":"A place of the client's machine; kept and shown, never written to.","type":["string","null"]},"seed":{"description":"Where its first weights come from: the same seed gives the same ones, on any server of this kind. Ours; without it a seed is drawn.","anyOf":[{"$ref":"#/components/schemas/Int64"},{"type":"null"}]}},"examples":[{"adapter_name":"default","config":{"r":8,"target_modules":"all-linear"},"gradient_accumulation_steps":2}]};
 const schema126 = {"description":"Fields of peft's LoraConfig; as an object, or as text that holds one.","type":["object","string","null"],"additionalProperties":true};
 
 function validate246(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
@@ -7911,6 +7911,35 @@ validate248.errors = vErrors;
 return errors === 0;
 }
 validate248.evaluated = {"dynamicProps":false,"dynamicItems":false};
+
+const schema128 = {"description":"An integer of up to 64 bits. On the wire it is a JSON integer; our body decoder hands one beyond 2^53 on as a decimal string, because a JavaScript number cannot hold it. Both forms mean the same.","type":["integer","string"],"pattern":"^-?[0-9]{1,20}$","examples":[7,"189992462000000000"]};
+
+function validate250(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate250.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if((!((typeof data == "number") && (!(data % 1) && !isNaN(data)))) && (typeof data !== "string")){
+validate250.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: schema128.type}}];
+return false;
+}
+if(errors === 0){
+if(typeof data === "string"){
+if(!pattern3.test(data)){
+validate250.errors = [{instancePath,schemaPath:"#/pattern",keyword:"pattern",params:{pattern: "^-?[0-9]{1,20}$"}}];
+return false;
+}
+}
+}
+validate250.errors = vErrors;
+return errors === 0;
+}
+validate250.evaluated = {"dynamicProps":false,"dynamicItems":false};
 
 
 function validate245(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
@@ -7988,6 +8017,61 @@ var valid0 = _errs6 === errors;
 else {
 var valid0 = true;
 }
+if(valid0){
+if(data.seed !== undefined){
+let data4 = data.seed;
+const _errs8 = errors;
+const _errs9 = errors;
+let valid1 = false;
+const _errs10 = errors;
+if(!(validate250(data4, {instancePath:instancePath+"/seed",parentData:data,parentDataProperty:"seed",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate250.errors : vErrors.concat(validate250.errors);
+errors = vErrors.length;
+}
+var _valid0 = _errs10 === errors;
+valid1 = valid1 || _valid0;
+const _errs11 = errors;
+if(data4 !== null){
+const err0 = {instancePath:instancePath+"/seed",schemaPath:"#/properties/seed/anyOf/1/type",keyword:"type",params:{type: "null"}};
+if(vErrors === null){
+vErrors = [err0];
+}
+else {
+vErrors.push(err0);
+}
+errors++;
+}
+var _valid0 = _errs11 === errors;
+valid1 = valid1 || _valid0;
+if(!valid1){
+const err1 = {instancePath:instancePath+"/seed",schemaPath:"#/properties/seed/anyOf",keyword:"anyOf",params:{}};
+if(vErrors === null){
+vErrors = [err1];
+}
+else {
+vErrors.push(err1);
+}
+errors++;
+validate245.errors = vErrors;
+return false;
+}
+else {
+errors = _errs9;
+if(vErrors !== null){
+if(_errs9){
+vErrors.length = _errs9;
+}
+else {
+vErrors = null;
+}
+}
+}
+var valid0 = _errs8 === errors;
+}
+else {
+var valid0 = true;
+}
+}
 }
 }
 }
@@ -8024,15 +8108,15 @@ return errors === 0;
 }
 validate244.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelSetTemplate = validate251;
-const schema128 = {"$id":"validate-modelSetTemplate","$ref":"twinkle#/components/schemas/SetTemplateRequest"};
-const schema129 = {"type":"object","required":["template_cls"],"additionalProperties":true,"properties":{"template_cls":{"type":"string"},"adapter_name":{"$ref":"#/components/schemas/AdapterName"},"model_id":{"description":"Whose chat template; with or without a scheme.","type":["string","null"]}},"examples":[{"template_cls":"Template","adapter_name":"default","model_id":"twinkle/tiny"}]};
-const schema130 = {"description":"Within its owner; null or \"\" where there is none.","type":["string","null"]};
+export const modelSetTemplate = validate253;
+const schema129 = {"$id":"validate-modelSetTemplate","$ref":"twinkle#/components/schemas/SetTemplateRequest"};
+const schema130 = {"type":"object","required":["template_cls"],"additionalProperties":true,"properties":{"template_cls":{"type":"string"},"adapter_name":{"$ref":"#/components/schemas/AdapterName"},"model_id":{"description":"Whose chat template; with or without a scheme.","type":["string","null"]}},"examples":[{"template_cls":"Template","adapter_name":"default","model_id":"twinkle/tiny"}]};
+const schema131 = {"description":"Within its owner; null or \"\" where there is none.","type":["string","null"]};
 
-function validate253(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate255(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate253.evaluated;
+const evaluated0 = validate255.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -8040,19 +8124,19 @@ if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
 if((typeof data !== "string") && (data !== null)){
-validate253.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: schema130.type}}];
+validate255.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: schema131.type}}];
 return false;
 }
-validate253.errors = vErrors;
+validate255.errors = vErrors;
 return errors === 0;
 }
-validate253.evaluated = {"dynamicProps":false,"dynamicItems":false};
+validate255.evaluated = {"dynamicProps":false,"dynamicItems":false};
 
 
-function validate252(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate254(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate252.evaluated;
+const evaluated0 = validate254.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -8063,14 +8147,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.template_cls === undefined) && (missing0 = "template_cls")){
-validate252.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate254.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.template_cls !== undefined){
 const _errs2 = errors;
 if(typeof data.template_cls !== "string"){
-validate252.errors = [{instancePath:instancePath+"/template_cls",schemaPath:"#/properties/template_cls/type",keyword:"type",params:{type: "string"}}];
+validate254.errors = [{instancePath:instancePath+"/template_cls",schemaPath:"#/properties/template_cls/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs2 === errors;
@@ -8081,8 +8165,8 @@ var valid0 = true;
 if(valid0){
 if(data.adapter_name !== undefined){
 const _errs4 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs4 === errors;
@@ -8095,7 +8179,7 @@ if(data.model_id !== undefined){
 let data2 = data.model_id;
 const _errs5 = errors;
 if((typeof data2 !== "string") && (data2 !== null)){
-validate252.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: schema129.properties.model_id.type}}];
+validate254.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: schema130.properties.model_id.type}}];
 return false;
 }
 var valid0 = _errs5 === errors;
@@ -8108,44 +8192,44 @@ var valid0 = true;
 }
 }
 else {
-validate252.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate254.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate252.errors = vErrors;
+validate254.errors = vErrors;
 return errors === 0;
 }
-validate252.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate254.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate251(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate253(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelSetTemplate" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate251.evaluated;
+const evaluated0 = validate253.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate252(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate252.errors : vErrors.concat(validate252.errors);
+if(!(validate254(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate254.errors : vErrors.concat(validate254.errors);
 errors = vErrors.length;
 }
-validate251.errors = vErrors;
+validate253.errors = vErrors;
 return errors === 0;
 }
-validate251.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate253.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelSetProcessor = validate256;
-const schema131 = {"$id":"validate-modelSetProcessor","$ref":"twinkle#/components/schemas/SetProcessorRequest"};
-const schema132 = {"type":"object","required":["processor_cls"],"additionalProperties":true,"properties":{"processor_cls":{"type":"string"},"adapter_name":{"$ref":"#/components/schemas/AdapterName"}},"examples":[{"processor_cls":"InputProcessor","adapter_name":"default","padding_side":"right"}]};
+export const modelSetProcessor = validate258;
+const schema132 = {"$id":"validate-modelSetProcessor","$ref":"twinkle#/components/schemas/SetProcessorRequest"};
+const schema133 = {"type":"object","required":["processor_cls"],"additionalProperties":true,"properties":{"processor_cls":{"type":"string"},"adapter_name":{"$ref":"#/components/schemas/AdapterName"}},"examples":[{"processor_cls":"InputProcessor","adapter_name":"default","padding_side":"right"}]};
 
-function validate257(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate259(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate257.evaluated;
+const evaluated0 = validate259.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -8156,14 +8240,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.processor_cls === undefined) && (missing0 = "processor_cls")){
-validate257.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate259.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.processor_cls !== undefined){
 const _errs2 = errors;
 if(typeof data.processor_cls !== "string"){
-validate257.errors = [{instancePath:instancePath+"/processor_cls",schemaPath:"#/properties/processor_cls/type",keyword:"type",params:{type: "string"}}];
+validate259.errors = [{instancePath:instancePath+"/processor_cls",schemaPath:"#/properties/processor_cls/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs2 === errors;
@@ -8174,8 +8258,8 @@ var valid0 = true;
 if(valid0){
 if(data.adapter_name !== undefined){
 const _errs4 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs4 === errors;
@@ -8187,44 +8271,44 @@ var valid0 = true;
 }
 }
 else {
-validate257.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate259.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate257.errors = vErrors;
+validate259.errors = vErrors;
 return errors === 0;
 }
-validate257.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate259.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate256(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate258(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelSetProcessor" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate256.evaluated;
+const evaluated0 = validate258.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate257(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate257.errors : vErrors.concat(validate257.errors);
+if(!(validate259(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate259.errors : vErrors.concat(validate259.errors);
 errors = vErrors.length;
 }
-validate256.errors = vErrors;
+validate258.errors = vErrors;
 return errors === 0;
 }
-validate256.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate258.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelSetLoss = validate260;
-const schema133 = {"$id":"validate-modelSetLoss","$ref":"twinkle#/components/schemas/SetLossRequest"};
-const schema134 = {"type":"object","required":["loss_cls"],"additionalProperties":true,"properties":{"loss_cls":{"type":"string"},"adapter_name":{"$ref":"#/components/schemas/AdapterName"}},"examples":[{"loss_cls":"CrossEntropyLoss","adapter_name":"default"}]};
+export const modelSetLoss = validate262;
+const schema134 = {"$id":"validate-modelSetLoss","$ref":"twinkle#/components/schemas/SetLossRequest"};
+const schema135 = {"type":"object","required":["loss_cls"],"additionalProperties":true,"properties":{"loss_cls":{"type":"string"},"adapter_name":{"$ref":"#/components/schemas/AdapterName"}},"examples":[{"loss_cls":"CrossEntropyLoss","adapter_name":"default"}]};
 
-function validate261(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate263(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate261.evaluated;
+const evaluated0 = validate263.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -8235,14 +8319,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.loss_cls === undefined) && (missing0 = "loss_cls")){
-validate261.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate263.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.loss_cls !== undefined){
 const _errs2 = errors;
 if(typeof data.loss_cls !== "string"){
-validate261.errors = [{instancePath:instancePath+"/loss_cls",schemaPath:"#/properties/loss_cls/type",keyword:"type",params:{type: "string"}}];
+validate263.errors = [{instancePath:instancePath+"/loss_cls",schemaPath:"#/properties/loss_cls/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs2 === errors;
@@ -8253,8 +8337,8 @@ var valid0 = true;
 if(valid0){
 if(data.adapter_name !== undefined){
 const _errs4 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs4 === errors;
@@ -8266,44 +8350,44 @@ var valid0 = true;
 }
 }
 else {
-validate261.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate263.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate261.errors = vErrors;
+validate263.errors = vErrors;
 return errors === 0;
 }
-validate261.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate263.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate260(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate262(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelSetLoss" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate260.evaluated;
+const evaluated0 = validate262.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate261(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate261.errors : vErrors.concat(validate261.errors);
+if(!(validate263(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate263.errors : vErrors.concat(validate263.errors);
 errors = vErrors.length;
 }
-validate260.errors = vErrors;
+validate262.errors = vErrors;
 return errors === 0;
 }
-validate260.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate262.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelSetOptimizer = validate264;
-const schema135 = {"$id":"validate-modelSetOptimizer","$ref":"twinkle#/components/schemas/SetOptimizerRequest"};
-const schema136 = {"type":"object","required":["optimizer_cls"],"additionalProperties":true,"properties":{"optimizer_cls":{"type":"string"},"adapter_name":{"$ref":"#/components/schemas/AdapterName"}},"examples":[{"optimizer_cls":"AdamW","adapter_name":"default","lr":0.0001}]};
+export const modelSetOptimizer = validate266;
+const schema136 = {"$id":"validate-modelSetOptimizer","$ref":"twinkle#/components/schemas/SetOptimizerRequest"};
+const schema137 = {"type":"object","required":["optimizer_cls"],"additionalProperties":true,"properties":{"optimizer_cls":{"type":"string"},"adapter_name":{"$ref":"#/components/schemas/AdapterName"}},"examples":[{"optimizer_cls":"AdamW","adapter_name":"default","lr":0.0001}]};
 
-function validate265(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate267(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate265.evaluated;
+const evaluated0 = validate267.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -8314,14 +8398,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.optimizer_cls === undefined) && (missing0 = "optimizer_cls")){
-validate265.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate267.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.optimizer_cls !== undefined){
 const _errs2 = errors;
 if(typeof data.optimizer_cls !== "string"){
-validate265.errors = [{instancePath:instancePath+"/optimizer_cls",schemaPath:"#/properties/optimizer_cls/type",keyword:"type",params:{type: "string"}}];
+validate267.errors = [{instancePath:instancePath+"/optimizer_cls",schemaPath:"#/properties/optimizer_cls/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs2 === errors;
@@ -8332,8 +8416,8 @@ var valid0 = true;
 if(valid0){
 if(data.adapter_name !== undefined){
 const _errs4 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs4 === errors;
@@ -8345,44 +8429,44 @@ var valid0 = true;
 }
 }
 else {
-validate265.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate267.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate265.errors = vErrors;
+validate267.errors = vErrors;
 return errors === 0;
 }
-validate265.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate267.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate264(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate266(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelSetOptimizer" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate264.evaluated;
+const evaluated0 = validate266.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate265(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate265.errors : vErrors.concat(validate265.errors);
+if(!(validate267(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate267.errors : vErrors.concat(validate267.errors);
 errors = vErrors.length;
 }
-validate264.errors = vErrors;
+validate266.errors = vErrors;
 return errors === 0;
 }
-validate264.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate266.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelSetLrScheduler = validate268;
-const schema137 = {"$id":"validate-modelSetLrScheduler","$ref":"twinkle#/components/schemas/SetLrSchedulerRequest"};
-const schema138 = {"type":"object","required":["scheduler_cls"],"additionalProperties":true,"properties":{"scheduler_cls":{"type":"string"},"adapter_name":{"$ref":"#/components/schemas/AdapterName"}},"examples":[{"scheduler_cls":"LinearLR","adapter_name":"default"}]};
+export const modelSetLrScheduler = validate270;
+const schema138 = {"$id":"validate-modelSetLrScheduler","$ref":"twinkle#/components/schemas/SetLrSchedulerRequest"};
+const schema139 = {"type":"object","required":["scheduler_cls"],"additionalProperties":true,"properties":{"scheduler_cls":{"type":"string"},"adapter_name":{"$ref":"#/components/schemas/AdapterName"}},"examples":[{"scheduler_cls":"LinearLR","adapter_name":"default"}]};
 
-function validate269(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate271(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate269.evaluated;
+const evaluated0 = validate271.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -8393,14 +8477,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.scheduler_cls === undefined) && (missing0 = "scheduler_cls")){
-validate269.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate271.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.scheduler_cls !== undefined){
 const _errs2 = errors;
 if(typeof data.scheduler_cls !== "string"){
-validate269.errors = [{instancePath:instancePath+"/scheduler_cls",schemaPath:"#/properties/scheduler_cls/type",keyword:"type",params:{type: "string"}}];
+validate271.errors = [{instancePath:instancePath+"/scheduler_cls",schemaPath:"#/properties/scheduler_cls/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs2 === errors;
@@ -8411,8 +8495,8 @@ var valid0 = true;
 if(valid0){
 if(data.adapter_name !== undefined){
 const _errs4 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs4 === errors;
@@ -8424,44 +8508,44 @@ var valid0 = true;
 }
 }
 else {
-validate269.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate271.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate269.errors = vErrors;
+validate271.errors = vErrors;
 return errors === 0;
 }
-validate269.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate271.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate268(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate270(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelSetLrScheduler" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate268.evaluated;
+const evaluated0 = validate270.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate269(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate269.errors : vErrors.concat(validate269.errors);
+if(!(validate271(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate271.errors : vErrors.concat(validate271.errors);
 errors = vErrors.length;
 }
-validate268.errors = vErrors;
+validate270.errors = vErrors;
 return errors === 0;
 }
-validate268.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate270.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelAddMetric = validate272;
-const schema139 = {"$id":"validate-modelAddMetric","$ref":"twinkle#/components/schemas/AddMetricRequest"};
-const schema140 = {"type":"object","required":["metric_cls"],"additionalProperties":true,"properties":{"metric_cls":{"type":"string"},"is_training":{"description":"Null = of training and of forward_only.","type":["boolean","null"]},"adapter_name":{"$ref":"#/components/schemas/AdapterName"}},"examples":[{"metric_cls":"DPOMetric","is_training":null,"adapter_name":"default","beta":0.1}]};
+export const modelAddMetric = validate274;
+const schema140 = {"$id":"validate-modelAddMetric","$ref":"twinkle#/components/schemas/AddMetricRequest"};
+const schema141 = {"type":"object","required":["metric_cls"],"additionalProperties":true,"properties":{"metric_cls":{"type":"string"},"is_training":{"description":"Null = of training and of forward_only.","type":["boolean","null"]},"adapter_name":{"$ref":"#/components/schemas/AdapterName"}},"examples":[{"metric_cls":"DPOMetric","is_training":null,"adapter_name":"default","beta":0.1}]};
 
-function validate273(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate275(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate273.evaluated;
+const evaluated0 = validate275.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -8472,14 +8556,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.metric_cls === undefined) && (missing0 = "metric_cls")){
-validate273.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate275.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.metric_cls !== undefined){
 const _errs2 = errors;
 if(typeof data.metric_cls !== "string"){
-validate273.errors = [{instancePath:instancePath+"/metric_cls",schemaPath:"#/properties/metric_cls/type",keyword:"type",params:{type: "string"}}];
+validate275.errors = [{instancePath:instancePath+"/metric_cls",schemaPath:"#/properties/metric_cls/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs2 === errors;
@@ -8492,7 +8576,7 @@ if(data.is_training !== undefined){
 let data1 = data.is_training;
 const _errs4 = errors;
 if((typeof data1 !== "boolean") && (data1 !== null)){
-validate273.errors = [{instancePath:instancePath+"/is_training",schemaPath:"#/properties/is_training/type",keyword:"type",params:{type: schema140.properties.is_training.type}}];
+validate275.errors = [{instancePath:instancePath+"/is_training",schemaPath:"#/properties/is_training/type",keyword:"type",params:{type: schema141.properties.is_training.type}}];
 return false;
 }
 var valid0 = _errs4 === errors;
@@ -8503,8 +8587,8 @@ var valid0 = true;
 if(valid0){
 if(data.adapter_name !== undefined){
 const _errs6 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs6 === errors;
@@ -8517,44 +8601,44 @@ var valid0 = true;
 }
 }
 else {
-validate273.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate275.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate273.errors = vErrors;
+validate275.errors = vErrors;
 return errors === 0;
 }
-validate273.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate275.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate272(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate274(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelAddMetric" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate272.evaluated;
+const evaluated0 = validate274.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate273(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate273.errors : vErrors.concat(validate273.errors);
+if(!(validate275(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate275.errors : vErrors.concat(validate275.errors);
 errors = vErrors.length;
 }
-validate272.errors = vErrors;
+validate274.errors = vErrors;
 return errors === 0;
 }
-validate272.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate274.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelApplyPatch = validate276;
-const schema141 = {"$id":"validate-modelApplyPatch","$ref":"twinkle#/components/schemas/ApplyPatchRequest"};
-const schema142 = {"type":"object","required":["patch_cls"],"additionalProperties":true,"properties":{"patch_cls":{"type":"string"},"adapter_name":{"$ref":"#/components/schemas/AdapterName"}},"examples":[{"patch_cls":"SomePatch","adapter_name":"default"}]};
+export const modelApplyPatch = validate278;
+const schema142 = {"$id":"validate-modelApplyPatch","$ref":"twinkle#/components/schemas/ApplyPatchRequest"};
+const schema143 = {"type":"object","required":["patch_cls"],"additionalProperties":true,"properties":{"patch_cls":{"type":"string"},"adapter_name":{"$ref":"#/components/schemas/AdapterName"}},"examples":[{"patch_cls":"SomePatch","adapter_name":"default"}]};
 
-function validate277(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate279(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate277.evaluated;
+const evaluated0 = validate279.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -8565,14 +8649,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.patch_cls === undefined) && (missing0 = "patch_cls")){
-validate277.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate279.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.patch_cls !== undefined){
 const _errs2 = errors;
 if(typeof data.patch_cls !== "string"){
-validate277.errors = [{instancePath:instancePath+"/patch_cls",schemaPath:"#/properties/patch_cls/type",keyword:"type",params:{type: "string"}}];
+validate279.errors = [{instancePath:instancePath+"/patch_cls",schemaPath:"#/properties/patch_cls/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs2 === errors;
@@ -8583,8 +8667,8 @@ var valid0 = true;
 if(valid0){
 if(data.adapter_name !== undefined){
 const _errs4 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs4 === errors;
@@ -8596,42 +8680,222 @@ var valid0 = true;
 }
 }
 else {
-validate277.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate279.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate277.errors = vErrors;
+validate279.errors = vErrors;
 return errors === 0;
 }
-validate277.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate279.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate276(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate278(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelApplyPatch" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate276.evaluated;
+const evaluated0 = validate278.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate277(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate277.errors : vErrors.concat(validate277.errors);
+if(!(validate279(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate279.errors : vErrors.concat(validate279.errors);
 errors = vErrors.length;
 }
-validate276.errors = vErrors;
+validate278.errors = vErrors;
 return errors === 0;
 }
-validate276.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate278.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelForward = validate280;
-const schema143 = {"$id":"validate-modelForward","$ref":"twinkle#/components/schemas/ForwardCall"};
-const schema144 = {"type":"object","required":["inputs"],"additionalProperties":true,"properties":{"inputs":{"description":"One row or a list of rows; an InputFeature has `input_ids`, anything else is a Trajectory.","anyOf":[{"$ref":"#/components/schemas/Row"},{"type":"array","items":{"$ref":"#/components/schemas/Row"}}]},"adapter_name":{"$ref":"#/components/schemas/AdapterName"},"gradient_accumulation_steps":{"$ref":"#/components/schemas/AccumulationSteps"},"disable_lora":{"description":"The base model answers.","type":["boolean","null"]},"advantages":{"description":"A number or a list of numbers for each row, or one number for all."},"old_logps":{"description":"Of the tokens whose label is not -100; a list for each row."},"ref_logps":{"description":"As old_logps, of the reference."},"ref_outputs":{"description":"What forward_only answered for the reference.","type":["object","null"],"additionalProperties":true}},"examples":[{"inputs":[{"input_ids":[1,2,3,4],"labels":[2,3,4,-100],"attention_mask":[1,1,1,1]}],"adapter_name":"default"}]};
-const schema145 = {"description":"An InputFeature (input_ids, labels already shifted by one, attention_mask, position_ids) or a Trajectory (messages, tools, user_data). Fields that are not known travel along.","type":"object","additionalProperties":true};
+export const modelForward = validate282;
+const schema144 = {"$id":"validate-modelForward","$ref":"twinkle#/components/schemas/ForwardCall"};
+const schema145 = {"type":"object","required":["inputs"],"additionalProperties":true,"properties":{"inputs":{"description":"One row or a list of rows; an InputFeature has `input_ids`, anything else is a Trajectory.","anyOf":[{"$ref":"#/components/schemas/Row"},{"type":"array","items":{"$ref":"#/components/schemas/Row"}}]},"adapter_name":{"$ref":"#/components/schemas/AdapterName"},"gradient_accumulation_steps":{"$ref":"#/components/schemas/AccumulationSteps"},"disable_lora":{"description":"The base model answers.","type":["boolean","null"]},"advantages":{"description":"A number or a list of numbers for each row, or one number for all."},"old_logps":{"description":"Of the tokens whose label is not -100; a list for each row."},"ref_logps":{"description":"As old_logps, of the reference."},"ref_outputs":{"description":"What forward_only answered for the reference.","type":["object","null"],"additionalProperties":true}},"examples":[{"inputs":[{"input_ids":[1,2,3,4],"labels":[2,3,4,-100],"attention_mask":[1,1,1,1]}],"adapter_name":"default"}]};
+const schema146 = {"description":"An InputFeature (input_ids, labels already shifted by one, attention_mask, position_ids) or a Trajectory (messages, tools, user_data). Fields that are not known travel along.","type":"object","additionalProperties":true};
+
+function validate284(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate284.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(errors === 0){
+if(data && typeof data == "object" && !Array.isArray(data)){
+}
+else {
+validate284.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+return false;
+}
+}
+validate284.errors = vErrors;
+return errors === 0;
+}
+validate284.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+
+
+function validate283(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate283.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(errors === 0){
+if(data && typeof data == "object" && !Array.isArray(data)){
+let missing0;
+if((data.inputs === undefined) && (missing0 = "inputs")){
+validate283.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+return false;
+}
+else {
+if(data.inputs !== undefined){
+let data0 = data.inputs;
+const _errs2 = errors;
+const _errs3 = errors;
+let valid1 = false;
+const _errs4 = errors;
+if(!(validate284(data0, {instancePath:instancePath+"/inputs",parentData:data,parentDataProperty:"inputs",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate284.errors : vErrors.concat(validate284.errors);
+errors = vErrors.length;
+}
+var _valid0 = _errs4 === errors;
+valid1 = valid1 || _valid0;
+const _errs5 = errors;
+if(errors === _errs5){
+if(Array.isArray(data0)){
+var valid2 = true;
+const len0 = data0.length;
+for(let i0=0; i0<len0; i0++){
+const _errs7 = errors;
+if(!(validate284(data0[i0], {instancePath:instancePath+"/inputs/" + i0,parentData:data0,parentDataProperty:i0,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate284.errors : vErrors.concat(validate284.errors);
+errors = vErrors.length;
+}
+var valid2 = _errs7 === errors;
+if(!valid2){
+break;
+}
+}
+}
+else {
+const err0 = {instancePath:instancePath+"/inputs",schemaPath:"#/properties/inputs/anyOf/1/type",keyword:"type",params:{type: "array"}};
+if(vErrors === null){
+vErrors = [err0];
+}
+else {
+vErrors.push(err0);
+}
+errors++;
+}
+}
+var _valid0 = _errs5 === errors;
+valid1 = valid1 || _valid0;
+if(!valid1){
+const err1 = {instancePath:instancePath+"/inputs",schemaPath:"#/properties/inputs/anyOf",keyword:"anyOf",params:{}};
+if(vErrors === null){
+vErrors = [err1];
+}
+else {
+vErrors.push(err1);
+}
+errors++;
+validate283.errors = vErrors;
+return false;
+}
+else {
+errors = _errs3;
+if(vErrors !== null){
+if(_errs3){
+vErrors.length = _errs3;
+}
+else {
+vErrors = null;
+}
+}
+}
+var valid0 = _errs2 === errors;
+}
+else {
+var valid0 = true;
+}
+if(valid0){
+if(data.adapter_name !== undefined){
+const _errs8 = errors;
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
+errors = vErrors.length;
+}
+var valid0 = _errs8 === errors;
+}
+else {
+var valid0 = true;
+}
+if(valid0){
+if(data.gradient_accumulation_steps !== undefined){
+const _errs9 = errors;
+if(!(validate248(data.gradient_accumulation_steps, {instancePath:instancePath+"/gradient_accumulation_steps",parentData:data,parentDataProperty:"gradient_accumulation_steps",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate248.errors : vErrors.concat(validate248.errors);
+errors = vErrors.length;
+}
+var valid0 = _errs9 === errors;
+}
+else {
+var valid0 = true;
+}
+if(valid0){
+if(data.disable_lora !== undefined){
+let data4 = data.disable_lora;
+const _errs10 = errors;
+if((typeof data4 !== "boolean") && (data4 !== null)){
+validate283.errors = [{instancePath:instancePath+"/disable_lora",schemaPath:"#/properties/disable_lora/type",keyword:"type",params:{type: schema145.properties.disable_lora.type}}];
+return false;
+}
+var valid0 = _errs10 === errors;
+}
+else {
+var valid0 = true;
+}
+if(valid0){
+if(data.ref_outputs !== undefined){
+let data5 = data.ref_outputs;
+const _errs12 = errors;
+if((!(data5 && typeof data5 == "object" && !Array.isArray(data5))) && (data5 !== null)){
+validate283.errors = [{instancePath:instancePath+"/ref_outputs",schemaPath:"#/properties/ref_outputs/type",keyword:"type",params:{type: schema145.properties.ref_outputs.type}}];
+return false;
+}
+var valid0 = _errs12 === errors;
+}
+else {
+var valid0 = true;
+}
+}
+}
+}
+}
+}
+}
+else {
+validate283.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+return false;
+}
+}
+validate283.errors = vErrors;
+return errors === 0;
+}
+validate283.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+
 
 function validate282(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-modelForward" */;
 let vErrors = null;
 let errors = 0;
 const evaluated0 = validate282.evaluated;
@@ -8641,24 +8905,22 @@ evaluated0.props = undefined;
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(errors === 0){
-if(data && typeof data == "object" && !Array.isArray(data)){
-}
-else {
-validate282.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
-return false;
-}
+if(!(validate283(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate283.errors : vErrors.concat(validate283.errors);
+errors = vErrors.length;
 }
 validate282.errors = vErrors;
 return errors === 0;
 }
 validate282.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
+export const modelForwardOnly = validate290;
+const schema147 = {"$id":"validate-modelForwardOnly","$ref":"twinkle#/components/schemas/ForwardCall"};
 
-function validate281(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate291(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate281.evaluated;
+const evaluated0 = validate291.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -8669,7 +8931,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.inputs === undefined) && (missing0 = "inputs")){
-validate281.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate291.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -8679,8 +8941,8 @@ const _errs2 = errors;
 const _errs3 = errors;
 let valid1 = false;
 const _errs4 = errors;
-if(!(validate282(data0, {instancePath:instancePath+"/inputs",parentData:data,parentDataProperty:"inputs",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate282.errors : vErrors.concat(validate282.errors);
+if(!(validate284(data0, {instancePath:instancePath+"/inputs",parentData:data,parentDataProperty:"inputs",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate284.errors : vErrors.concat(validate284.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs4 === errors;
@@ -8692,8 +8954,8 @@ var valid2 = true;
 const len0 = data0.length;
 for(let i0=0; i0<len0; i0++){
 const _errs7 = errors;
-if(!(validate282(data0[i0], {instancePath:instancePath+"/inputs/" + i0,parentData:data0,parentDataProperty:i0,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate282.errors : vErrors.concat(validate282.errors);
+if(!(validate284(data0[i0], {instancePath:instancePath+"/inputs/" + i0,parentData:data0,parentDataProperty:i0,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate284.errors : vErrors.concat(validate284.errors);
 errors = vErrors.length;
 }
 var valid2 = _errs7 === errors;
@@ -8724,7 +8986,7 @@ else {
 vErrors.push(err1);
 }
 errors++;
-validate281.errors = vErrors;
+validate291.errors = vErrors;
 return false;
 }
 else {
@@ -8746,8 +9008,8 @@ var valid0 = true;
 if(valid0){
 if(data.adapter_name !== undefined){
 const _errs8 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs8 === errors;
@@ -8772,7 +9034,7 @@ if(data.disable_lora !== undefined){
 let data4 = data.disable_lora;
 const _errs10 = errors;
 if((typeof data4 !== "boolean") && (data4 !== null)){
-validate281.errors = [{instancePath:instancePath+"/disable_lora",schemaPath:"#/properties/disable_lora/type",keyword:"type",params:{type: schema144.properties.disable_lora.type}}];
+validate291.errors = [{instancePath:instancePath+"/disable_lora",schemaPath:"#/properties/disable_lora/type",keyword:"type",params:{type: schema145.properties.disable_lora.type}}];
 return false;
 }
 var valid0 = _errs10 === errors;
@@ -8785,7 +9047,7 @@ if(data.ref_outputs !== undefined){
 let data5 = data.ref_outputs;
 const _errs12 = errors;
 if((!(data5 && typeof data5 == "object" && !Array.isArray(data5))) && (data5 !== null)){
-validate281.errors = [{instancePath:instancePath+"/ref_outputs",schemaPath:"#/properties/ref_outputs/type",keyword:"type",params:{type: schema144.properties.ref_outputs.type}}];
+validate291.errors = [{instancePath:instancePath+"/ref_outputs",schemaPath:"#/properties/ref_outputs/type",keyword:"type",params:{type: schema145.properties.ref_outputs.type}}];
 return false;
 }
 var valid0 = _errs12 === errors;
@@ -8800,222 +9062,44 @@ var valid0 = true;
 }
 }
 else {
-validate281.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate291.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate281.errors = vErrors;
+validate291.errors = vErrors;
 return errors === 0;
 }
-validate281.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate291.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate280(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-modelForward" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate280.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate281(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate281.errors : vErrors.concat(validate281.errors);
-errors = vErrors.length;
-}
-validate280.errors = vErrors;
-return errors === 0;
-}
-validate280.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
-
-export const modelForwardOnly = validate288;
-const schema146 = {"$id":"validate-modelForwardOnly","$ref":"twinkle#/components/schemas/ForwardCall"};
-
-function validate289(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate289.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(errors === 0){
-if(data && typeof data == "object" && !Array.isArray(data)){
-let missing0;
-if((data.inputs === undefined) && (missing0 = "inputs")){
-validate289.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
-return false;
-}
-else {
-if(data.inputs !== undefined){
-let data0 = data.inputs;
-const _errs2 = errors;
-const _errs3 = errors;
-let valid1 = false;
-const _errs4 = errors;
-if(!(validate282(data0, {instancePath:instancePath+"/inputs",parentData:data,parentDataProperty:"inputs",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate282.errors : vErrors.concat(validate282.errors);
-errors = vErrors.length;
-}
-var _valid0 = _errs4 === errors;
-valid1 = valid1 || _valid0;
-const _errs5 = errors;
-if(errors === _errs5){
-if(Array.isArray(data0)){
-var valid2 = true;
-const len0 = data0.length;
-for(let i0=0; i0<len0; i0++){
-const _errs7 = errors;
-if(!(validate282(data0[i0], {instancePath:instancePath+"/inputs/" + i0,parentData:data0,parentDataProperty:i0,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate282.errors : vErrors.concat(validate282.errors);
-errors = vErrors.length;
-}
-var valid2 = _errs7 === errors;
-if(!valid2){
-break;
-}
-}
-}
-else {
-const err0 = {instancePath:instancePath+"/inputs",schemaPath:"#/properties/inputs/anyOf/1/type",keyword:"type",params:{type: "array"}};
-if(vErrors === null){
-vErrors = [err0];
-}
-else {
-vErrors.push(err0);
-}
-errors++;
-}
-}
-var _valid0 = _errs5 === errors;
-valid1 = valid1 || _valid0;
-if(!valid1){
-const err1 = {instancePath:instancePath+"/inputs",schemaPath:"#/properties/inputs/anyOf",keyword:"anyOf",params:{}};
-if(vErrors === null){
-vErrors = [err1];
-}
-else {
-vErrors.push(err1);
-}
-errors++;
-validate289.errors = vErrors;
-return false;
-}
-else {
-errors = _errs3;
-if(vErrors !== null){
-if(_errs3){
-vErrors.length = _errs3;
-}
-else {
-vErrors = null;
-}
-}
-}
-var valid0 = _errs2 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.adapter_name !== undefined){
-const _errs8 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
-errors = vErrors.length;
-}
-var valid0 = _errs8 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.gradient_accumulation_steps !== undefined){
-const _errs9 = errors;
-if(!(validate248(data.gradient_accumulation_steps, {instancePath:instancePath+"/gradient_accumulation_steps",parentData:data,parentDataProperty:"gradient_accumulation_steps",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate248.errors : vErrors.concat(validate248.errors);
-errors = vErrors.length;
-}
-var valid0 = _errs9 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.disable_lora !== undefined){
-let data4 = data.disable_lora;
-const _errs10 = errors;
-if((typeof data4 !== "boolean") && (data4 !== null)){
-validate289.errors = [{instancePath:instancePath+"/disable_lora",schemaPath:"#/properties/disable_lora/type",keyword:"type",params:{type: schema144.properties.disable_lora.type}}];
-return false;
-}
-var valid0 = _errs10 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.ref_outputs !== undefined){
-let data5 = data.ref_outputs;
-const _errs12 = errors;
-if((!(data5 && typeof data5 == "object" && !Array.isArray(data5))) && (data5 !== null)){
-validate289.errors = [{instancePath:instancePath+"/ref_outputs",schemaPath:"#/properties/ref_outputs/type",keyword:"type",params:{type: schema144.properties.ref_outputs.type}}];
-return false;
-}
-var valid0 = _errs12 === errors;
-}
-else {
-var valid0 = true;
-}
-}
-}
-}
-}
-}
-}
-else {
-validate289.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
-return false;
-}
-}
-validate289.errors = vErrors;
-return errors === 0;
-}
-validate289.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
-
-
-function validate288(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate290(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelForwardOnly" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate288.evaluated;
+const evaluated0 = validate290.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate289(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate289.errors : vErrors.concat(validate289.errors);
+if(!(validate291(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate291.errors : vErrors.concat(validate291.errors);
 errors = vErrors.length;
 }
-validate288.errors = vErrors;
+validate290.errors = vErrors;
 return errors === 0;
 }
-validate288.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate290.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelCalculateLoss = validate295;
-const schema148 = {"$id":"validate-modelCalculateLoss","$ref":"twinkle#/components/schemas/AdapterCall"};
-const schema149 = {"type":"object","additionalProperties":true,"properties":{"adapter_name":{"$ref":"#/components/schemas/AdapterName"},"gradient_accumulation_steps":{"$ref":"#/components/schemas/AccumulationSteps"}},"examples":[{"adapter_name":"default"}]};
+export const modelCalculateLoss = validate297;
+const schema149 = {"$id":"validate-modelCalculateLoss","$ref":"twinkle#/components/schemas/AdapterCall"};
+const schema150 = {"type":"object","additionalProperties":true,"properties":{"adapter_name":{"$ref":"#/components/schemas/AdapterName"},"gradient_accumulation_steps":{"$ref":"#/components/schemas/AccumulationSteps"}},"examples":[{"adapter_name":"default"}]};
 
-function validate296(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate298(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate296.evaluated;
+const evaluated0 = validate298.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -9026,8 +9110,8 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 if(data.adapter_name !== undefined){
 const _errs2 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs2 === errors;
@@ -9050,43 +9134,43 @@ var valid0 = true;
 }
 }
 else {
-validate296.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate298.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate296.errors = vErrors;
+validate298.errors = vErrors;
 return errors === 0;
 }
-validate296.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate298.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate295(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate297(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelCalculateLoss" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate295.evaluated;
+const evaluated0 = validate297.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate296(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate296.errors : vErrors.concat(validate296.errors);
+if(!(validate298(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate298.errors : vErrors.concat(validate298.errors);
 errors = vErrors.length;
 }
-validate295.errors = vErrors;
+validate297.errors = vErrors;
 return errors === 0;
 }
-validate295.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate297.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelBackward = validate300;
-const schema150 = {"$id":"validate-modelBackward","$ref":"twinkle#/components/schemas/AdapterCall"};
+export const modelBackward = validate302;
+const schema151 = {"$id":"validate-modelBackward","$ref":"twinkle#/components/schemas/AdapterCall"};
 
-function validate301(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate303(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate301.evaluated;
+const evaluated0 = validate303.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -9097,8 +9181,8 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 if(data.adapter_name !== undefined){
 const _errs2 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs2 === errors;
@@ -9121,43 +9205,43 @@ var valid0 = true;
 }
 }
 else {
-validate301.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate303.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate301.errors = vErrors;
+validate303.errors = vErrors;
 return errors === 0;
 }
-validate301.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate303.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate300(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate302(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelBackward" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate300.evaluated;
+const evaluated0 = validate302.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate301(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate301.errors : vErrors.concat(validate301.errors);
+if(!(validate303(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate303.errors : vErrors.concat(validate303.errors);
 errors = vErrors.length;
 }
-validate300.errors = vErrors;
+validate302.errors = vErrors;
 return errors === 0;
 }
-validate300.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate302.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelForwardBackward = validate305;
-const schema152 = {"$id":"validate-modelForwardBackward","$ref":"twinkle#/components/schemas/ForwardCall"};
+export const modelForwardBackward = validate307;
+const schema153 = {"$id":"validate-modelForwardBackward","$ref":"twinkle#/components/schemas/ForwardCall"};
 
-function validate306(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate308(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate306.evaluated;
+const evaluated0 = validate308.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -9168,7 +9252,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.inputs === undefined) && (missing0 = "inputs")){
-validate306.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate308.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -9178,8 +9262,8 @@ const _errs2 = errors;
 const _errs3 = errors;
 let valid1 = false;
 const _errs4 = errors;
-if(!(validate282(data0, {instancePath:instancePath+"/inputs",parentData:data,parentDataProperty:"inputs",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate282.errors : vErrors.concat(validate282.errors);
+if(!(validate284(data0, {instancePath:instancePath+"/inputs",parentData:data,parentDataProperty:"inputs",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate284.errors : vErrors.concat(validate284.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs4 === errors;
@@ -9191,8 +9275,8 @@ var valid2 = true;
 const len0 = data0.length;
 for(let i0=0; i0<len0; i0++){
 const _errs7 = errors;
-if(!(validate282(data0[i0], {instancePath:instancePath+"/inputs/" + i0,parentData:data0,parentDataProperty:i0,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate282.errors : vErrors.concat(validate282.errors);
+if(!(validate284(data0[i0], {instancePath:instancePath+"/inputs/" + i0,parentData:data0,parentDataProperty:i0,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate284.errors : vErrors.concat(validate284.errors);
 errors = vErrors.length;
 }
 var valid2 = _errs7 === errors;
@@ -9223,7 +9307,7 @@ else {
 vErrors.push(err1);
 }
 errors++;
-validate306.errors = vErrors;
+validate308.errors = vErrors;
 return false;
 }
 else {
@@ -9245,8 +9329,8 @@ var valid0 = true;
 if(valid0){
 if(data.adapter_name !== undefined){
 const _errs8 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs8 === errors;
@@ -9271,7 +9355,7 @@ if(data.disable_lora !== undefined){
 let data4 = data.disable_lora;
 const _errs10 = errors;
 if((typeof data4 !== "boolean") && (data4 !== null)){
-validate306.errors = [{instancePath:instancePath+"/disable_lora",schemaPath:"#/properties/disable_lora/type",keyword:"type",params:{type: schema144.properties.disable_lora.type}}];
+validate308.errors = [{instancePath:instancePath+"/disable_lora",schemaPath:"#/properties/disable_lora/type",keyword:"type",params:{type: schema145.properties.disable_lora.type}}];
 return false;
 }
 var valid0 = _errs10 === errors;
@@ -9284,7 +9368,7 @@ if(data.ref_outputs !== undefined){
 let data5 = data.ref_outputs;
 const _errs12 = errors;
 if((!(data5 && typeof data5 == "object" && !Array.isArray(data5))) && (data5 !== null)){
-validate306.errors = [{instancePath:instancePath+"/ref_outputs",schemaPath:"#/properties/ref_outputs/type",keyword:"type",params:{type: schema144.properties.ref_outputs.type}}];
+validate308.errors = [{instancePath:instancePath+"/ref_outputs",schemaPath:"#/properties/ref_outputs/type",keyword:"type",params:{type: schema145.properties.ref_outputs.type}}];
 return false;
 }
 var valid0 = _errs12 === errors;
@@ -9299,44 +9383,44 @@ var valid0 = true;
 }
 }
 else {
-validate306.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate308.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate306.errors = vErrors;
+validate308.errors = vErrors;
 return errors === 0;
 }
-validate306.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate308.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate305(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate307(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelForwardBackward" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate305.evaluated;
+const evaluated0 = validate307.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate306(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate306.errors : vErrors.concat(validate306.errors);
+if(!(validate308(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate308.errors : vErrors.concat(validate308.errors);
 errors = vErrors.length;
 }
-validate305.errors = vErrors;
+validate307.errors = vErrors;
 return errors === 0;
 }
-validate305.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate307.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelClipGradNorm = validate312;
-const schema154 = {"$id":"validate-modelClipGradNorm","$ref":"twinkle#/components/schemas/ClipCall"};
-const schema155 = {"type":"object","additionalProperties":true,"properties":{"adapter_name":{"$ref":"#/components/schemas/AdapterName"},"max_grad_norm":{"description":"0 or null = only normalised.","type":["number","null"],"minimum":0,"default":1},"norm_type":{"type":["number","null"],"default":2},"gradient_accumulation_steps":{"$ref":"#/components/schemas/AccumulationSteps"}},"examples":[{"max_grad_norm":1,"norm_type":2,"adapter_name":"default"}]};
+export const modelClipGradNorm = validate314;
+const schema155 = {"$id":"validate-modelClipGradNorm","$ref":"twinkle#/components/schemas/ClipCall"};
+const schema156 = {"type":"object","additionalProperties":true,"properties":{"adapter_name":{"$ref":"#/components/schemas/AdapterName"},"max_grad_norm":{"description":"0 or null = only normalised.","type":["number","null"],"minimum":0,"default":1},"norm_type":{"type":["number","null"],"default":2},"gradient_accumulation_steps":{"$ref":"#/components/schemas/AccumulationSteps"}},"examples":[{"max_grad_norm":1,"norm_type":2,"adapter_name":"default"}]};
 
-function validate313(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate315(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate313.evaluated;
+const evaluated0 = validate315.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -9347,8 +9431,8 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 if(data.adapter_name !== undefined){
 const _errs2 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs2 === errors;
@@ -9361,13 +9445,13 @@ if(data.max_grad_norm !== undefined){
 let data1 = data.max_grad_norm;
 const _errs3 = errors;
 if((!(typeof data1 == "number")) && (data1 !== null)){
-validate313.errors = [{instancePath:instancePath+"/max_grad_norm",schemaPath:"#/properties/max_grad_norm/type",keyword:"type",params:{type: schema155.properties.max_grad_norm.type}}];
+validate315.errors = [{instancePath:instancePath+"/max_grad_norm",schemaPath:"#/properties/max_grad_norm/type",keyword:"type",params:{type: schema156.properties.max_grad_norm.type}}];
 return false;
 }
 if(errors === _errs3){
 if(typeof data1 == "number"){
 if(data1 < 0 || isNaN(data1)){
-validate313.errors = [{instancePath:instancePath+"/max_grad_norm",schemaPath:"#/properties/max_grad_norm/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate315.errors = [{instancePath:instancePath+"/max_grad_norm",schemaPath:"#/properties/max_grad_norm/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -9382,7 +9466,7 @@ if(data.norm_type !== undefined){
 let data2 = data.norm_type;
 const _errs5 = errors;
 if((!(typeof data2 == "number")) && (data2 !== null)){
-validate313.errors = [{instancePath:instancePath+"/norm_type",schemaPath:"#/properties/norm_type/type",keyword:"type",params:{type: schema155.properties.norm_type.type}}];
+validate315.errors = [{instancePath:instancePath+"/norm_type",schemaPath:"#/properties/norm_type/type",keyword:"type",params:{type: schema156.properties.norm_type.type}}];
 return false;
 }
 var valid0 = _errs5 === errors;
@@ -9407,43 +9491,43 @@ var valid0 = true;
 }
 }
 else {
-validate313.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate315.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate313.errors = vErrors;
+validate315.errors = vErrors;
 return errors === 0;
 }
-validate313.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate315.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate312(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate314(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelClipGradNorm" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate312.evaluated;
+const evaluated0 = validate314.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate313(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate313.errors : vErrors.concat(validate313.errors);
+if(!(validate315(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate315.errors : vErrors.concat(validate315.errors);
 errors = vErrors.length;
 }
-validate312.errors = vErrors;
+validate314.errors = vErrors;
 return errors === 0;
 }
-validate312.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate314.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelStep = validate317;
-const schema156 = {"$id":"validate-modelStep","$ref":"twinkle#/components/schemas/AdapterCall"};
+export const modelStep = validate319;
+const schema157 = {"$id":"validate-modelStep","$ref":"twinkle#/components/schemas/AdapterCall"};
 
-function validate318(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate320(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate318.evaluated;
+const evaluated0 = validate320.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -9454,8 +9538,8 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 if(data.adapter_name !== undefined){
 const _errs2 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs2 === errors;
@@ -9478,43 +9562,43 @@ var valid0 = true;
 }
 }
 else {
-validate318.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate320.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate318.errors = vErrors;
+validate320.errors = vErrors;
 return errors === 0;
 }
-validate318.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate320.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate317(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate319(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelStep" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate317.evaluated;
+const evaluated0 = validate319.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate318(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate318.errors : vErrors.concat(validate318.errors);
+if(!(validate320(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate320.errors : vErrors.concat(validate320.errors);
 errors = vErrors.length;
 }
-validate317.errors = vErrors;
+validate319.errors = vErrors;
 return errors === 0;
 }
-validate317.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate319.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelZeroGrad = validate322;
-const schema158 = {"$id":"validate-modelZeroGrad","$ref":"twinkle#/components/schemas/AdapterCall"};
+export const modelZeroGrad = validate324;
+const schema159 = {"$id":"validate-modelZeroGrad","$ref":"twinkle#/components/schemas/AdapterCall"};
 
-function validate323(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate325(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate323.evaluated;
+const evaluated0 = validate325.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -9525,8 +9609,8 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 if(data.adapter_name !== undefined){
 const _errs2 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs2 === errors;
@@ -9549,43 +9633,43 @@ var valid0 = true;
 }
 }
 else {
-validate323.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate325.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate323.errors = vErrors;
+validate325.errors = vErrors;
 return errors === 0;
 }
-validate323.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate325.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate322(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate324(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelZeroGrad" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate322.evaluated;
+const evaluated0 = validate324.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate323(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate323.errors : vErrors.concat(validate323.errors);
+if(!(validate325(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate325.errors : vErrors.concat(validate325.errors);
 errors = vErrors.length;
 }
-validate322.errors = vErrors;
+validate324.errors = vErrors;
 return errors === 0;
 }
-validate322.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate324.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelLrStep = validate327;
-const schema160 = {"$id":"validate-modelLrStep","$ref":"twinkle#/components/schemas/AdapterCall"};
+export const modelLrStep = validate329;
+const schema161 = {"$id":"validate-modelLrStep","$ref":"twinkle#/components/schemas/AdapterCall"};
 
-function validate328(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate330(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate328.evaluated;
+const evaluated0 = validate330.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -9596,8 +9680,8 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 if(data.adapter_name !== undefined){
 const _errs2 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs2 === errors;
@@ -9620,43 +9704,43 @@ var valid0 = true;
 }
 }
 else {
-validate328.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate330.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate328.errors = vErrors;
+validate330.errors = vErrors;
 return errors === 0;
 }
-validate328.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate330.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate327(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate329(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelLrStep" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate327.evaluated;
+const evaluated0 = validate329.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate328(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate328.errors : vErrors.concat(validate328.errors);
+if(!(validate330(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate330.errors : vErrors.concat(validate330.errors);
 errors = vErrors.length;
 }
-validate327.errors = vErrors;
+validate329.errors = vErrors;
 return errors === 0;
 }
-validate327.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate329.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelClipGradAndStep = validate332;
-const schema162 = {"$id":"validate-modelClipGradAndStep","$ref":"twinkle#/components/schemas/ClipCall"};
+export const modelClipGradAndStep = validate334;
+const schema163 = {"$id":"validate-modelClipGradAndStep","$ref":"twinkle#/components/schemas/ClipCall"};
 
-function validate333(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate335(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate333.evaluated;
+const evaluated0 = validate335.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -9667,8 +9751,8 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 if(data.adapter_name !== undefined){
 const _errs2 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs2 === errors;
@@ -9681,13 +9765,13 @@ if(data.max_grad_norm !== undefined){
 let data1 = data.max_grad_norm;
 const _errs3 = errors;
 if((!(typeof data1 == "number")) && (data1 !== null)){
-validate333.errors = [{instancePath:instancePath+"/max_grad_norm",schemaPath:"#/properties/max_grad_norm/type",keyword:"type",params:{type: schema155.properties.max_grad_norm.type}}];
+validate335.errors = [{instancePath:instancePath+"/max_grad_norm",schemaPath:"#/properties/max_grad_norm/type",keyword:"type",params:{type: schema156.properties.max_grad_norm.type}}];
 return false;
 }
 if(errors === _errs3){
 if(typeof data1 == "number"){
 if(data1 < 0 || isNaN(data1)){
-validate333.errors = [{instancePath:instancePath+"/max_grad_norm",schemaPath:"#/properties/max_grad_norm/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate335.errors = [{instancePath:instancePath+"/max_grad_norm",schemaPath:"#/properties/max_grad_norm/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -9702,7 +9786,7 @@ if(data.norm_type !== undefined){
 let data2 = data.norm_type;
 const _errs5 = errors;
 if((!(typeof data2 == "number")) && (data2 !== null)){
-validate333.errors = [{instancePath:instancePath+"/norm_type",schemaPath:"#/properties/norm_type/type",keyword:"type",params:{type: schema155.properties.norm_type.type}}];
+validate335.errors = [{instancePath:instancePath+"/norm_type",schemaPath:"#/properties/norm_type/type",keyword:"type",params:{type: schema156.properties.norm_type.type}}];
 return false;
 }
 var valid0 = _errs5 === errors;
@@ -9727,44 +9811,44 @@ var valid0 = true;
 }
 }
 else {
-validate333.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate335.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate333.errors = vErrors;
+validate335.errors = vErrors;
 return errors === 0;
 }
-validate333.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate335.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate332(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate334(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelClipGradAndStep" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate332.evaluated;
+const evaluated0 = validate334.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate333(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate333.errors : vErrors.concat(validate333.errors);
+if(!(validate335(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate335.errors : vErrors.concat(validate335.errors);
 errors = vErrors.length;
 }
-validate332.errors = vErrors;
+validate334.errors = vErrors;
 return errors === 0;
 }
-validate332.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate334.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelCalculateMetric = validate337;
-const schema164 = {"$id":"validate-modelCalculateMetric","$ref":"twinkle#/components/schemas/CalculateMetricRequest"};
-const schema165 = {"type":"object","additionalProperties":true,"properties":{"is_training":{"type":["boolean","null"],"default":true},"adapter_name":{"$ref":"#/components/schemas/AdapterName"}},"examples":[{"is_training":true,"adapter_name":"default"}]};
+export const modelCalculateMetric = validate339;
+const schema165 = {"$id":"validate-modelCalculateMetric","$ref":"twinkle#/components/schemas/CalculateMetricRequest"};
+const schema166 = {"type":"object","additionalProperties":true,"properties":{"is_training":{"type":["boolean","null"],"default":true},"adapter_name":{"$ref":"#/components/schemas/AdapterName"}},"examples":[{"is_training":true,"adapter_name":"default"}]};
 
-function validate338(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate340(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate338.evaluated;
+const evaluated0 = validate340.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -9777,7 +9861,7 @@ if(data.is_training !== undefined){
 let data0 = data.is_training;
 const _errs2 = errors;
 if((typeof data0 !== "boolean") && (data0 !== null)){
-validate338.errors = [{instancePath:instancePath+"/is_training",schemaPath:"#/properties/is_training/type",keyword:"type",params:{type: schema165.properties.is_training.type}}];
+validate340.errors = [{instancePath:instancePath+"/is_training",schemaPath:"#/properties/is_training/type",keyword:"type",params:{type: schema166.properties.is_training.type}}];
 return false;
 }
 var valid0 = _errs2 === errors;
@@ -9788,8 +9872,8 @@ var valid0 = true;
 if(valid0){
 if(data.adapter_name !== undefined){
 const _errs4 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs4 === errors;
@@ -9800,43 +9884,43 @@ var valid0 = true;
 }
 }
 else {
-validate338.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate340.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate338.errors = vErrors;
+validate340.errors = vErrors;
 return errors === 0;
 }
-validate338.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate340.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate337(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate339(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelCalculateMetric" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate337.evaluated;
+const evaluated0 = validate339.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate338(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate338.errors : vErrors.concat(validate338.errors);
+if(!(validate340(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate340.errors : vErrors.concat(validate340.errors);
 errors = vErrors.length;
 }
-validate337.errors = vErrors;
+validate339.errors = vErrors;
 return errors === 0;
 }
-validate337.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate339.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelGetTrainConfigs = validate341;
-const schema166 = {"$id":"validate-modelGetTrainConfigs","$ref":"twinkle#/components/schemas/AdapterCall"};
+export const modelGetTrainConfigs = validate343;
+const schema167 = {"$id":"validate-modelGetTrainConfigs","$ref":"twinkle#/components/schemas/AdapterCall"};
 
-function validate342(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate344(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate342.evaluated;
+const evaluated0 = validate344.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -9847,8 +9931,8 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 if(data.adapter_name !== undefined){
 const _errs2 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs2 === errors;
@@ -9871,43 +9955,43 @@ var valid0 = true;
 }
 }
 else {
-validate342.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate344.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate342.errors = vErrors;
+validate344.errors = vErrors;
 return errors === 0;
 }
-validate342.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate344.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate341(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate343(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelGetTrainConfigs" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate341.evaluated;
+const evaluated0 = validate343.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate342(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate342.errors : vErrors.concat(validate342.errors);
+if(!(validate344(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate344.errors : vErrors.concat(validate344.errors);
 errors = vErrors.length;
 }
-validate341.errors = vErrors;
+validate343.errors = vErrors;
 return errors === 0;
 }
-validate341.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate343.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelGetStateDict = validate346;
-const schema168 = {"$id":"validate-modelGetStateDict","$ref":"twinkle#/components/schemas/AdapterCall"};
+export const modelGetStateDict = validate348;
+const schema169 = {"$id":"validate-modelGetStateDict","$ref":"twinkle#/components/schemas/AdapterCall"};
 
-function validate347(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate349(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate347.evaluated;
+const evaluated0 = validate349.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -9918,8 +10002,8 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 if(data.adapter_name !== undefined){
 const _errs2 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs2 === errors;
@@ -9942,44 +10026,44 @@ var valid0 = true;
 }
 }
 else {
-validate347.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate349.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate347.errors = vErrors;
+validate349.errors = vErrors;
 return errors === 0;
 }
-validate347.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate349.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate346(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate348(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelGetStateDict" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate346.evaluated;
+const evaluated0 = validate348.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate347(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate347.errors : vErrors.concat(validate347.errors);
+if(!(validate349(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate349.errors : vErrors.concat(validate349.errors);
 errors = vErrors.length;
 }
-validate346.errors = vErrors;
+validate348.errors = vErrors;
 return errors === 0;
 }
-validate346.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate348.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelSave = validate351;
-const schema170 = {"$id":"validate-modelSave","$ref":"twinkle#/components/schemas/SaveRequest"};
-const schema171 = {"type":"object","additionalProperties":true,"properties":{"name":{"description":"Characters other than letters, digits, \"_\" and \"-\" become \"_\"; null or \"\" = the time of day.","type":["string","null"]},"adapter_name":{"$ref":"#/components/schemas/AdapterName"},"save_optimizer":{"type":["boolean","null"],"default":false},"is_sampler":{"description":"Weights to sample from. The path is a new one each time.","type":["boolean","null"],"default":false},"consumed_train_samples":{"description":"For the loader, when the checkpoint is resumed from.","type":["integer","null"],"minimum":0}},"examples":[{"name":"step-1","adapter_name":"default","save_optimizer":true,"consumed_train_samples":4}]};
+export const modelSave = validate353;
+const schema171 = {"$id":"validate-modelSave","$ref":"twinkle#/components/schemas/SaveRequest"};
+const schema172 = {"type":"object","additionalProperties":true,"properties":{"name":{"description":"Characters other than letters, digits, \"_\" and \"-\" become \"_\"; null or \"\" = the time of day.","type":["string","null"]},"adapter_name":{"$ref":"#/components/schemas/AdapterName"},"save_optimizer":{"type":["boolean","null"],"default":false},"is_sampler":{"description":"Weights to sample from. The path is a new one each time.","type":["boolean","null"],"default":false},"consumed_train_samples":{"description":"For the loader, when the checkpoint is resumed from.","type":["integer","null"],"minimum":0}},"examples":[{"name":"step-1","adapter_name":"default","save_optimizer":true,"consumed_train_samples":4}]};
 
-function validate352(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate354(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate352.evaluated;
+const evaluated0 = validate354.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -9992,7 +10076,7 @@ if(data.name !== undefined){
 let data0 = data.name;
 const _errs2 = errors;
 if((typeof data0 !== "string") && (data0 !== null)){
-validate352.errors = [{instancePath:instancePath+"/name",schemaPath:"#/properties/name/type",keyword:"type",params:{type: schema171.properties.name.type}}];
+validate354.errors = [{instancePath:instancePath+"/name",schemaPath:"#/properties/name/type",keyword:"type",params:{type: schema172.properties.name.type}}];
 return false;
 }
 var valid0 = _errs2 === errors;
@@ -10003,8 +10087,8 @@ var valid0 = true;
 if(valid0){
 if(data.adapter_name !== undefined){
 const _errs4 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs4 === errors;
@@ -10017,7 +10101,7 @@ if(data.save_optimizer !== undefined){
 let data2 = data.save_optimizer;
 const _errs5 = errors;
 if((typeof data2 !== "boolean") && (data2 !== null)){
-validate352.errors = [{instancePath:instancePath+"/save_optimizer",schemaPath:"#/properties/save_optimizer/type",keyword:"type",params:{type: schema171.properties.save_optimizer.type}}];
+validate354.errors = [{instancePath:instancePath+"/save_optimizer",schemaPath:"#/properties/save_optimizer/type",keyword:"type",params:{type: schema172.properties.save_optimizer.type}}];
 return false;
 }
 var valid0 = _errs5 === errors;
@@ -10030,7 +10114,7 @@ if(data.is_sampler !== undefined){
 let data3 = data.is_sampler;
 const _errs7 = errors;
 if((typeof data3 !== "boolean") && (data3 !== null)){
-validate352.errors = [{instancePath:instancePath+"/is_sampler",schemaPath:"#/properties/is_sampler/type",keyword:"type",params:{type: schema171.properties.is_sampler.type}}];
+validate354.errors = [{instancePath:instancePath+"/is_sampler",schemaPath:"#/properties/is_sampler/type",keyword:"type",params:{type: schema172.properties.is_sampler.type}}];
 return false;
 }
 var valid0 = _errs7 === errors;
@@ -10043,13 +10127,13 @@ if(data.consumed_train_samples !== undefined){
 let data4 = data.consumed_train_samples;
 const _errs9 = errors;
 if((!((typeof data4 == "number") && (!(data4 % 1) && !isNaN(data4)))) && (data4 !== null)){
-validate352.errors = [{instancePath:instancePath+"/consumed_train_samples",schemaPath:"#/properties/consumed_train_samples/type",keyword:"type",params:{type: schema171.properties.consumed_train_samples.type}}];
+validate354.errors = [{instancePath:instancePath+"/consumed_train_samples",schemaPath:"#/properties/consumed_train_samples/type",keyword:"type",params:{type: schema172.properties.consumed_train_samples.type}}];
 return false;
 }
 if(errors === _errs9){
 if(typeof data4 == "number"){
 if(data4 < 0 || isNaN(data4)){
-validate352.errors = [{instancePath:instancePath+"/consumed_train_samples",schemaPath:"#/properties/consumed_train_samples/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate354.errors = [{instancePath:instancePath+"/consumed_train_samples",schemaPath:"#/properties/consumed_train_samples/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -10065,44 +10149,44 @@ var valid0 = true;
 }
 }
 else {
-validate352.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate354.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate352.errors = vErrors;
+validate354.errors = vErrors;
 return errors === 0;
 }
-validate352.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate354.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate351(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate353(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelSave" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate351.evaluated;
+const evaluated0 = validate353.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate352(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate352.errors : vErrors.concat(validate352.errors);
+if(!(validate354(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate354.errors : vErrors.concat(validate354.errors);
 errors = vErrors.length;
 }
-validate351.errors = vErrors;
+validate353.errors = vErrors;
 return errors === 0;
 }
-validate351.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate353.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelLoad = validate355;
-const schema172 = {"$id":"validate-modelLoad","$ref":"twinkle#/components/schemas/LoadRequest"};
-const schema173 = {"type":"object","required":["name"],"additionalProperties":true,"properties":{"name":{"description":"A path of a checkpoint, or the name of one of this adapter.","type":"string","minLength":1},"adapter_name":{"$ref":"#/components/schemas/AdapterName"},"load_optimizer":{"type":["boolean","null"],"default":false}},"examples":[{"name":"twinkle://session_7c90926dc0034c559dbac5842995f412-default/weights/step-1","adapter_name":"default","load_optimizer":true}]};
+export const modelLoad = validate357;
+const schema173 = {"$id":"validate-modelLoad","$ref":"twinkle#/components/schemas/LoadRequest"};
+const schema174 = {"type":"object","required":["name"],"additionalProperties":true,"properties":{"name":{"description":"A path of a checkpoint, or the name of one of this adapter.","type":"string","minLength":1},"adapter_name":{"$ref":"#/components/schemas/AdapterName"},"load_optimizer":{"type":["boolean","null"],"default":false}},"examples":[{"name":"twinkle://session_7c90926dc0034c559dbac5842995f412-default/weights/step-1","adapter_name":"default","load_optimizer":true}]};
 
-function validate356(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate358(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate356.evaluated;
+const evaluated0 = validate358.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -10113,7 +10197,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.name === undefined) && (missing0 = "name")){
-validate356.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate358.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -10123,12 +10207,12 @@ const _errs2 = errors;
 if(errors === _errs2){
 if(typeof data0 === "string"){
 if(func1(data0) < 1){
-validate356.errors = [{instancePath:instancePath+"/name",schemaPath:"#/properties/name/minLength",keyword:"minLength",params:{limit: 1}}];
+validate358.errors = [{instancePath:instancePath+"/name",schemaPath:"#/properties/name/minLength",keyword:"minLength",params:{limit: 1}}];
 return false;
 }
 }
 else {
-validate356.errors = [{instancePath:instancePath+"/name",schemaPath:"#/properties/name/type",keyword:"type",params:{type: "string"}}];
+validate358.errors = [{instancePath:instancePath+"/name",schemaPath:"#/properties/name/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 }
@@ -10140,8 +10224,8 @@ var valid0 = true;
 if(valid0){
 if(data.adapter_name !== undefined){
 const _errs4 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs4 === errors;
@@ -10154,7 +10238,7 @@ if(data.load_optimizer !== undefined){
 let data2 = data.load_optimizer;
 const _errs5 = errors;
 if((typeof data2 !== "boolean") && (data2 !== null)){
-validate356.errors = [{instancePath:instancePath+"/load_optimizer",schemaPath:"#/properties/load_optimizer/type",keyword:"type",params:{type: schema173.properties.load_optimizer.type}}];
+validate358.errors = [{instancePath:instancePath+"/load_optimizer",schemaPath:"#/properties/load_optimizer/type",keyword:"type",params:{type: schema174.properties.load_optimizer.type}}];
 return false;
 }
 var valid0 = _errs5 === errors;
@@ -10167,44 +10251,44 @@ var valid0 = true;
 }
 }
 else {
-validate356.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate358.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate356.errors = vErrors;
+validate358.errors = vErrors;
 return errors === 0;
 }
-validate356.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate358.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate355(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate357(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelLoad" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate355.evaluated;
+const evaluated0 = validate357.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate356(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate356.errors : vErrors.concat(validate356.errors);
+if(!(validate358(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate358.errors : vErrors.concat(validate358.errors);
 errors = vErrors.length;
 }
-validate355.errors = vErrors;
+validate357.errors = vErrors;
 return errors === 0;
 }
-validate355.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate357.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelResumeFromCheckpoint = validate359;
-const schema174 = {"$id":"validate-modelResumeFromCheckpoint","$ref":"twinkle#/components/schemas/ResumeRequest"};
-const schema175 = {"type":"object","required":["name"],"additionalProperties":true,"properties":{"name":{"type":"string","minLength":1},"adapter_name":{"$ref":"#/components/schemas/AdapterName"},"resume_only_model":{"type":["boolean","null"],"default":false}},"examples":[{"name":"twinkle://session_7c90926dc0034c559dbac5842995f412-default/weights/step-1","adapter_name":"default","resume_only_model":false}]};
+export const modelResumeFromCheckpoint = validate361;
+const schema175 = {"$id":"validate-modelResumeFromCheckpoint","$ref":"twinkle#/components/schemas/ResumeRequest"};
+const schema176 = {"type":"object","required":["name"],"additionalProperties":true,"properties":{"name":{"type":"string","minLength":1},"adapter_name":{"$ref":"#/components/schemas/AdapterName"},"resume_only_model":{"type":["boolean","null"],"default":false}},"examples":[{"name":"twinkle://session_7c90926dc0034c559dbac5842995f412-default/weights/step-1","adapter_name":"default","resume_only_model":false}]};
 
-function validate360(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate362(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate360.evaluated;
+const evaluated0 = validate362.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -10215,7 +10299,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.name === undefined) && (missing0 = "name")){
-validate360.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate362.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -10225,12 +10309,12 @@ const _errs2 = errors;
 if(errors === _errs2){
 if(typeof data0 === "string"){
 if(func1(data0) < 1){
-validate360.errors = [{instancePath:instancePath+"/name",schemaPath:"#/properties/name/minLength",keyword:"minLength",params:{limit: 1}}];
+validate362.errors = [{instancePath:instancePath+"/name",schemaPath:"#/properties/name/minLength",keyword:"minLength",params:{limit: 1}}];
 return false;
 }
 }
 else {
-validate360.errors = [{instancePath:instancePath+"/name",schemaPath:"#/properties/name/type",keyword:"type",params:{type: "string"}}];
+validate362.errors = [{instancePath:instancePath+"/name",schemaPath:"#/properties/name/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 }
@@ -10242,8 +10326,8 @@ var valid0 = true;
 if(valid0){
 if(data.adapter_name !== undefined){
 const _errs4 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs4 === errors;
@@ -10256,7 +10340,7 @@ if(data.resume_only_model !== undefined){
 let data2 = data.resume_only_model;
 const _errs5 = errors;
 if((typeof data2 !== "boolean") && (data2 !== null)){
-validate360.errors = [{instancePath:instancePath+"/resume_only_model",schemaPath:"#/properties/resume_only_model/type",keyword:"type",params:{type: schema175.properties.resume_only_model.type}}];
+validate362.errors = [{instancePath:instancePath+"/resume_only_model",schemaPath:"#/properties/resume_only_model/type",keyword:"type",params:{type: schema176.properties.resume_only_model.type}}];
 return false;
 }
 var valid0 = _errs5 === errors;
@@ -10269,44 +10353,44 @@ var valid0 = true;
 }
 }
 else {
-validate360.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate362.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate360.errors = vErrors;
+validate362.errors = vErrors;
 return errors === 0;
 }
-validate360.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate362.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate359(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate361(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelResumeFromCheckpoint" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate359.evaluated;
+const evaluated0 = validate361.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate360(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate360.errors : vErrors.concat(validate360.errors);
+if(!(validate362(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate362.errors : vErrors.concat(validate362.errors);
 errors = vErrors.length;
 }
-validate359.errors = vErrors;
+validate361.errors = vErrors;
 return errors === 0;
 }
-validate359.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate361.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelUploadToHub = validate363;
-const schema176 = {"$id":"validate-modelUploadToHub","$ref":"twinkle#/components/schemas/UploadRequest"};
-const schema177 = {"type":"object","required":["checkpoint_dir","hub_model_id"],"additionalProperties":true,"properties":{"checkpoint_dir":{"description":"A path of a checkpoint, or the answer of save.","anyOf":[{"type":"string"},{"type":"object","required":["twinkle_path"],"additionalProperties":true,"properties":{"twinkle_path":{"type":"string"}}}]},"hub_model_id":{"type":"string","minLength":1},"hub_token":{"type":["string","null"]},"async_upload":{"type":["boolean","null"]}},"examples":[{"checkpoint_dir":"twinkle://session_7c90926dc0034c559dbac5842995f412-default/weights/step-1","hub_model_id":"someone/something","hub_token":null}]};
+export const modelUploadToHub = validate365;
+const schema177 = {"$id":"validate-modelUploadToHub","$ref":"twinkle#/components/schemas/UploadRequest"};
+const schema178 = {"type":"object","required":["checkpoint_dir","hub_model_id"],"additionalProperties":true,"properties":{"checkpoint_dir":{"description":"A path of a checkpoint, or the answer of save.","anyOf":[{"type":"string"},{"type":"object","required":["twinkle_path"],"additionalProperties":true,"properties":{"twinkle_path":{"type":"string"}}}]},"hub_model_id":{"type":"string","minLength":1},"hub_token":{"type":["string","null"]},"async_upload":{"type":["boolean","null"]}},"examples":[{"checkpoint_dir":"twinkle://session_7c90926dc0034c559dbac5842995f412-default/weights/step-1","hub_model_id":"someone/something","hub_token":null}]};
 
-function validate364(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate366(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate364.evaluated;
+const evaluated0 = validate366.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -10317,7 +10401,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if(((data.checkpoint_dir === undefined) && (missing0 = "checkpoint_dir")) || ((data.hub_model_id === undefined) && (missing0 = "hub_model_id"))){
-validate364.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate366.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -10390,7 +10474,7 @@ else {
 vErrors.push(err4);
 }
 errors++;
-validate364.errors = vErrors;
+validate366.errors = vErrors;
 return false;
 }
 else {
@@ -10416,12 +10500,12 @@ const _errs11 = errors;
 if(errors === _errs11){
 if(typeof data2 === "string"){
 if(func1(data2) < 1){
-validate364.errors = [{instancePath:instancePath+"/hub_model_id",schemaPath:"#/properties/hub_model_id/minLength",keyword:"minLength",params:{limit: 1}}];
+validate366.errors = [{instancePath:instancePath+"/hub_model_id",schemaPath:"#/properties/hub_model_id/minLength",keyword:"minLength",params:{limit: 1}}];
 return false;
 }
 }
 else {
-validate364.errors = [{instancePath:instancePath+"/hub_model_id",schemaPath:"#/properties/hub_model_id/type",keyword:"type",params:{type: "string"}}];
+validate366.errors = [{instancePath:instancePath+"/hub_model_id",schemaPath:"#/properties/hub_model_id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 }
@@ -10435,7 +10519,7 @@ if(data.hub_token !== undefined){
 let data3 = data.hub_token;
 const _errs13 = errors;
 if((typeof data3 !== "string") && (data3 !== null)){
-validate364.errors = [{instancePath:instancePath+"/hub_token",schemaPath:"#/properties/hub_token/type",keyword:"type",params:{type: schema177.properties.hub_token.type}}];
+validate366.errors = [{instancePath:instancePath+"/hub_token",schemaPath:"#/properties/hub_token/type",keyword:"type",params:{type: schema178.properties.hub_token.type}}];
 return false;
 }
 var valid0 = _errs13 === errors;
@@ -10448,7 +10532,7 @@ if(data.async_upload !== undefined){
 let data4 = data.async_upload;
 const _errs15 = errors;
 if((typeof data4 !== "boolean") && (data4 !== null)){
-validate364.errors = [{instancePath:instancePath+"/async_upload",schemaPath:"#/properties/async_upload/type",keyword:"type",params:{type: schema177.properties.async_upload.type}}];
+validate366.errors = [{instancePath:instancePath+"/async_upload",schemaPath:"#/properties/async_upload/type",keyword:"type",params:{type: schema178.properties.async_upload.type}}];
 return false;
 }
 var valid0 = _errs15 === errors;
@@ -10462,43 +10546,43 @@ var valid0 = true;
 }
 }
 else {
-validate364.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate366.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate364.errors = vErrors;
+validate366.errors = vErrors;
 return errors === 0;
 }
-validate364.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate366.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate363(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate365(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelUploadToHub" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate363.evaluated;
+const evaluated0 = validate365.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate364(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate364.errors : vErrors.concat(validate364.errors);
+if(!(validate366(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate366.errors : vErrors.concat(validate366.errors);
 errors = vErrors.length;
 }
-validate363.errors = vErrors;
+validate365.errors = vErrors;
 return errors === 0;
 }
-validate363.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate365.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const modelHeartbeat = validate366;
-const schema178 = {"$id":"validate-modelHeartbeat","$ref":"twinkle#/components/schemas/AdapterCall"};
+export const modelHeartbeat = validate368;
+const schema179 = {"$id":"validate-modelHeartbeat","$ref":"twinkle#/components/schemas/AdapterCall"};
 
-function validate367(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate369(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate367.evaluated;
+const evaluated0 = validate369.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -10509,8 +10593,8 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 if(data.adapter_name !== undefined){
 const _errs2 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs2 === errors;
@@ -10533,43 +10617,43 @@ var valid0 = true;
 }
 }
 else {
-validate367.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate369.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate367.errors = vErrors;
+validate369.errors = vErrors;
 return errors === 0;
 }
-validate367.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate369.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate366(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate368(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-modelHeartbeat" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate366.evaluated;
+const evaluated0 = validate368.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate367(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate367.errors : vErrors.concat(validate367.errors);
+if(!(validate369(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate369.errors : vErrors.concat(validate369.errors);
 errors = vErrors.length;
 }
-validate366.errors = vErrors;
+validate368.errors = vErrors;
 return errors === 0;
 }
-validate366.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate368.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const samplerCreate = validate371;
-const schema180 = {"$id":"validate-samplerCreate","$ref":"twinkle#/components/schemas/Keywords"};
+export const samplerCreate = validate373;
+const schema181 = {"$id":"validate-samplerCreate","$ref":"twinkle#/components/schemas/Keywords"};
 
-function validate372(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate374(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate372.evaluated;
+const evaluated0 = validate374.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -10580,43 +10664,43 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 }
 else {
-validate372.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate374.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate372.errors = vErrors;
+validate374.errors = vErrors;
 return errors === 0;
 }
-validate372.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate374.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate371(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate373(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-samplerCreate" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate371.evaluated;
+const evaluated0 = validate373.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate372(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate372.errors : vErrors.concat(validate372.errors);
+if(!(validate374(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate374.errors : vErrors.concat(validate374.errors);
 errors = vErrors.length;
 }
-validate371.errors = vErrors;
+validate373.errors = vErrors;
 return errors === 0;
 }
-validate371.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate373.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const samplerSetTemplate = validate374;
-const schema182 = {"$id":"validate-samplerSetTemplate","$ref":"twinkle#/components/schemas/SetTemplateRequest"};
+export const samplerSetTemplate = validate376;
+const schema183 = {"$id":"validate-samplerSetTemplate","$ref":"twinkle#/components/schemas/SetTemplateRequest"};
 
-function validate375(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate377(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate375.evaluated;
+const evaluated0 = validate377.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -10627,14 +10711,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.template_cls === undefined) && (missing0 = "template_cls")){
-validate375.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate377.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.template_cls !== undefined){
 const _errs2 = errors;
 if(typeof data.template_cls !== "string"){
-validate375.errors = [{instancePath:instancePath+"/template_cls",schemaPath:"#/properties/template_cls/type",keyword:"type",params:{type: "string"}}];
+validate377.errors = [{instancePath:instancePath+"/template_cls",schemaPath:"#/properties/template_cls/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs2 === errors;
@@ -10645,8 +10729,8 @@ var valid0 = true;
 if(valid0){
 if(data.adapter_name !== undefined){
 const _errs4 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs4 === errors;
@@ -10659,7 +10743,7 @@ if(data.model_id !== undefined){
 let data2 = data.model_id;
 const _errs5 = errors;
 if((typeof data2 !== "string") && (data2 !== null)){
-validate375.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: schema129.properties.model_id.type}}];
+validate377.errors = [{instancePath:instancePath+"/model_id",schemaPath:"#/properties/model_id/type",keyword:"type",params:{type: schema130.properties.model_id.type}}];
 return false;
 }
 var valid0 = _errs5 === errors;
@@ -10672,44 +10756,44 @@ var valid0 = true;
 }
 }
 else {
-validate375.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate377.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate375.errors = vErrors;
+validate377.errors = vErrors;
 return errors === 0;
 }
-validate375.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate377.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate374(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate376(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-samplerSetTemplate" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate374.evaluated;
+const evaluated0 = validate376.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate375(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate375.errors : vErrors.concat(validate375.errors);
+if(!(validate377(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate377.errors : vErrors.concat(validate377.errors);
 errors = vErrors.length;
 }
-validate374.errors = vErrors;
+validate376.errors = vErrors;
 return errors === 0;
 }
-validate374.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate376.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const samplerAddAdapter = validate378;
-const schema184 = {"$id":"validate-samplerAddAdapter","$ref":"twinkle#/components/schemas/SamplerAdapterRequest"};
-const schema185 = {"type":"object","required":["adapter_name"],"additionalProperties":true,"properties":{"adapter_name":{"type":"string","minLength":1},"config":{"$ref":"#/components/schemas/LoraConfigForm"}},"examples":[{"adapter_name":"default","config":{"r":8}}]};
+export const samplerAddAdapter = validate380;
+const schema185 = {"$id":"validate-samplerAddAdapter","$ref":"twinkle#/components/schemas/SamplerAdapterRequest"};
+const schema186 = {"type":"object","required":["adapter_name"],"additionalProperties":true,"properties":{"adapter_name":{"type":"string","minLength":1},"config":{"$ref":"#/components/schemas/LoraConfigForm"}},"examples":[{"adapter_name":"default","config":{"r":8}}]};
 
-function validate379(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate381(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate379.evaluated;
+const evaluated0 = validate381.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -10720,7 +10804,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.adapter_name === undefined) && (missing0 = "adapter_name")){
-validate379.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate381.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -10730,12 +10814,12 @@ const _errs2 = errors;
 if(errors === _errs2){
 if(typeof data0 === "string"){
 if(func1(data0) < 1){
-validate379.errors = [{instancePath:instancePath+"/adapter_name",schemaPath:"#/properties/adapter_name/minLength",keyword:"minLength",params:{limit: 1}}];
+validate381.errors = [{instancePath:instancePath+"/adapter_name",schemaPath:"#/properties/adapter_name/minLength",keyword:"minLength",params:{limit: 1}}];
 return false;
 }
 }
 else {
-validate379.errors = [{instancePath:instancePath+"/adapter_name",schemaPath:"#/properties/adapter_name/type",keyword:"type",params:{type: "string"}}];
+validate381.errors = [{instancePath:instancePath+"/adapter_name",schemaPath:"#/properties/adapter_name/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 }
@@ -10760,43 +10844,43 @@ var valid0 = true;
 }
 }
 else {
-validate379.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate381.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate379.errors = vErrors;
+validate381.errors = vErrors;
 return errors === 0;
 }
-validate379.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate381.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate378(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate380(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-samplerAddAdapter" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate378.evaluated;
+const evaluated0 = validate380.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate379(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate379.errors : vErrors.concat(validate379.errors);
+if(!(validate381(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate381.errors : vErrors.concat(validate381.errors);
 errors = vErrors.length;
 }
-validate378.errors = vErrors;
+validate380.errors = vErrors;
 return errors === 0;
 }
-validate378.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate380.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const samplerApplyPatch = validate382;
-const schema186 = {"$id":"validate-samplerApplyPatch","$ref":"twinkle#/components/schemas/ApplyPatchRequest"};
+export const samplerApplyPatch = validate384;
+const schema187 = {"$id":"validate-samplerApplyPatch","$ref":"twinkle#/components/schemas/ApplyPatchRequest"};
 
-function validate383(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate385(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate383.evaluated;
+const evaluated0 = validate385.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -10807,14 +10891,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.patch_cls === undefined) && (missing0 = "patch_cls")){
-validate383.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate385.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.patch_cls !== undefined){
 const _errs2 = errors;
 if(typeof data.patch_cls !== "string"){
-validate383.errors = [{instancePath:instancePath+"/patch_cls",schemaPath:"#/properties/patch_cls/type",keyword:"type",params:{type: "string"}}];
+validate385.errors = [{instancePath:instancePath+"/patch_cls",schemaPath:"#/properties/patch_cls/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs2 === errors;
@@ -10825,8 +10909,8 @@ var valid0 = true;
 if(valid0){
 if(data.adapter_name !== undefined){
 const _errs4 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs4 === errors;
@@ -10838,74 +10922,45 @@ var valid0 = true;
 }
 }
 else {
-validate383.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate385.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate383.errors = vErrors;
+validate385.errors = vErrors;
 return errors === 0;
 }
-validate383.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate385.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate382(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate384(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-samplerApplyPatch" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate382.evaluated;
+const evaluated0 = validate384.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate383(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate383.errors : vErrors.concat(validate383.errors);
+if(!(validate385(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate385.errors : vErrors.concat(validate385.errors);
 errors = vErrors.length;
 }
-validate382.errors = vErrors;
+validate384.errors = vErrors;
 return errors === 0;
 }
-validate382.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate384.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const samplerSample = validate386;
-const schema188 = {"$id":"validate-samplerSample","$ref":"twinkle#/components/schemas/TwinkleSampleRequest"};
-const schema189 = {"type":"object","required":["inputs"],"additionalProperties":true,"properties":{"inputs":{"description":"One row or a list of rows; each an InputFeature or a Trajectory.","anyOf":[{"$ref":"#/components/schemas/Row"},{"type":"array","minItems":1,"items":{"$ref":"#/components/schemas/Row"}}]},"sampling_params":{"anyOf":[{"$ref":"#/components/schemas/TwinkleSamplingParams"},{"type":"null"}]},"adapter_name":{"$ref":"#/components/schemas/AdapterName"},"adapter_uri":{"description":"Path of saved weights, of either kind and either scheme; null = the adapter's, or the base model.","type":["string","null"]},"num_samples":{"type":["integer","null"],"minimum":1}},"examples":[{"inputs":[{"messages":[{"role":"user","content":"Who are you?"}]}],"sampling_params":{"max_tokens":8,"temperature":1,"num_samples":2,"logprobs":1},"adapter_name":"","num_samples":1}]};
-const schema190 = {"type":"object","additionalProperties":true,"properties":{"max_tokens":{"description":"0 = the prompt is scored and nothing is drawn; null = as many as there is room for.","type":["integer","null"],"minimum":0},"max_new_tokens":{"description":"Another name of max_tokens.","type":["integer","null"],"minimum":0},"seed":{"anyOf":[{"$ref":"#/components/schemas/Int64"},{"type":"null"}]},"stop":{"description":"A text, texts, or token ids.","anyOf":[{"type":"string"},{"type":"array","items":{"type":"string"}},{"type":"array","items":{"type":"integer","minimum":0}},{"type":"null"}]},"temperature":{"type":["number","null"],"minimum":0,"default":1},"top_k":{"description":"-1 = all.","type":["integer","null"],"minimum":-1,"default":-1},"top_p":{"type":["number","null"],"exclusiveMinimum":0,"maximum":1,"default":1},"repetition_penalty":{"type":["number","null"],"exclusiveMinimum":0,"default":1},"logprobs":{"type":["integer","null"],"minimum":0},"prompt_logprobs":{"type":["integer","null"],"minimum":0},"num_samples":{"type":["integer","null"],"minimum":1}}};
-const schema191 = {"description":"An integer of up to 64 bits. On the wire it is a JSON integer; our body decoder hands one beyond 2^53 on as a decimal string, because a JavaScript number cannot hold it. Both forms mean the same.","type":["integer","string"],"pattern":"^-?[0-9]{1,20}$","examples":[7,"189992462000000000"]};
+export const samplerSample = validate388;
+const schema189 = {"$id":"validate-samplerSample","$ref":"twinkle#/components/schemas/TwinkleSampleRequest"};
+const schema190 = {"type":"object","required":["inputs"],"additionalProperties":true,"properties":{"inputs":{"description":"One row or a list of rows; each an InputFeature or a Trajectory.","anyOf":[{"$ref":"#/components/schemas/Row"},{"type":"array","minItems":1,"items":{"$ref":"#/components/schemas/Row"}}]},"sampling_params":{"anyOf":[{"$ref":"#/components/schemas/TwinkleSamplingParams"},{"type":"null"}]},"adapter_name":{"$ref":"#/components/schemas/AdapterName"},"adapter_uri":{"description":"Path of saved weights, of either kind and either scheme; null = the adapter's, or the base model.","type":["string","null"]},"num_samples":{"type":["integer","null"],"minimum":1}},"examples":[{"inputs":[{"messages":[{"role":"user","content":"Who are you?"}]}],"sampling_params":{"max_tokens":8,"temperature":1,"num_samples":2,"logprobs":1},"adapter_name":"","num_samples":1}]};
+const schema191 = {"type":"object","additionalProperties":true,"properties":{"max_tokens":{"description":"0 = the prompt is scored and nothing is drawn; null = as many as there is room for.","type":["integer","null"],"minimum":0},"max_new_tokens":{"description":"Another name of max_tokens.","type":["integer","null"],"minimum":0},"seed":{"anyOf":[{"$ref":"#/components/schemas/Int64"},{"type":"null"}]},"stop":{"description":"A text, texts, or token ids.","anyOf":[{"type":"string"},{"type":"array","items":{"type":"string"}},{"type":"array","items":{"type":"integer","minimum":0}},{"type":"null"}]},"temperature":{"type":["number","null"],"minimum":0,"default":1},"top_k":{"description":"-1 = all.","type":["integer","null"],"minimum":-1,"default":-1},"top_p":{"type":["number","null"],"exclusiveMinimum":0,"maximum":1,"default":1},"repetition_penalty":{"type":["number","null"],"exclusiveMinimum":0,"default":1},"logprobs":{"type":["integer","null"],"minimum":0},"prompt_logprobs":{"type":["integer","null"],"minimum":0},"num_samples":{"type":["integer","null"],"minimum":1}}};
 
-function validate391(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate392(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate391.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if((!((typeof data == "number") && (!(data % 1) && !isNaN(data)))) && (typeof data !== "string")){
-validate391.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: schema191.type}}];
-return false;
-}
-if(errors === 0){
-if(typeof data === "string"){
-if(!pattern3.test(data)){
-validate391.errors = [{instancePath,schemaPath:"#/pattern",keyword:"pattern",params:{pattern: "^-?[0-9]{1,20}$"}}];
-return false;
-}
-}
-}
-validate391.errors = vErrors;
-return errors === 0;
-}
-validate391.evaluated = {"dynamicProps":false,"dynamicItems":false};
-
-
-function validate390(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate390.evaluated;
+const evaluated0 = validate392.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -10918,13 +10973,13 @@ if(data.max_tokens !== undefined){
 let data0 = data.max_tokens;
 const _errs2 = errors;
 if((!((typeof data0 == "number") && (!(data0 % 1) && !isNaN(data0)))) && (data0 !== null)){
-validate390.errors = [{instancePath:instancePath+"/max_tokens",schemaPath:"#/properties/max_tokens/type",keyword:"type",params:{type: schema190.properties.max_tokens.type}}];
+validate392.errors = [{instancePath:instancePath+"/max_tokens",schemaPath:"#/properties/max_tokens/type",keyword:"type",params:{type: schema191.properties.max_tokens.type}}];
 return false;
 }
 if(errors === _errs2){
 if(typeof data0 == "number"){
 if(data0 < 0 || isNaN(data0)){
-validate390.errors = [{instancePath:instancePath+"/max_tokens",schemaPath:"#/properties/max_tokens/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate392.errors = [{instancePath:instancePath+"/max_tokens",schemaPath:"#/properties/max_tokens/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -10939,13 +10994,13 @@ if(data.max_new_tokens !== undefined){
 let data1 = data.max_new_tokens;
 const _errs4 = errors;
 if((!((typeof data1 == "number") && (!(data1 % 1) && !isNaN(data1)))) && (data1 !== null)){
-validate390.errors = [{instancePath:instancePath+"/max_new_tokens",schemaPath:"#/properties/max_new_tokens/type",keyword:"type",params:{type: schema190.properties.max_new_tokens.type}}];
+validate392.errors = [{instancePath:instancePath+"/max_new_tokens",schemaPath:"#/properties/max_new_tokens/type",keyword:"type",params:{type: schema191.properties.max_new_tokens.type}}];
 return false;
 }
 if(errors === _errs4){
 if(typeof data1 == "number"){
 if(data1 < 0 || isNaN(data1)){
-validate390.errors = [{instancePath:instancePath+"/max_new_tokens",schemaPath:"#/properties/max_new_tokens/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate392.errors = [{instancePath:instancePath+"/max_new_tokens",schemaPath:"#/properties/max_new_tokens/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -10962,8 +11017,8 @@ const _errs6 = errors;
 const _errs7 = errors;
 let valid1 = false;
 const _errs8 = errors;
-if(!(validate391(data2, {instancePath:instancePath+"/seed",parentData:data,parentDataProperty:"seed",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate391.errors : vErrors.concat(validate391.errors);
+if(!(validate250(data2, {instancePath:instancePath+"/seed",parentData:data,parentDataProperty:"seed",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate250.errors : vErrors.concat(validate250.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs8 === errors;
@@ -10990,7 +11045,7 @@ else {
 vErrors.push(err1);
 }
 errors++;
-validate390.errors = vErrors;
+validate392.errors = vErrors;
 return false;
 }
 else {
@@ -11145,7 +11200,7 @@ else {
 vErrors.push(err9);
 }
 errors++;
-validate390.errors = vErrors;
+validate392.errors = vErrors;
 return false;
 }
 else {
@@ -11169,13 +11224,13 @@ if(data.temperature !== undefined){
 let data6 = data.temperature;
 const _errs25 = errors;
 if((!(typeof data6 == "number")) && (data6 !== null)){
-validate390.errors = [{instancePath:instancePath+"/temperature",schemaPath:"#/properties/temperature/type",keyword:"type",params:{type: schema190.properties.temperature.type}}];
+validate392.errors = [{instancePath:instancePath+"/temperature",schemaPath:"#/properties/temperature/type",keyword:"type",params:{type: schema191.properties.temperature.type}}];
 return false;
 }
 if(errors === _errs25){
 if(typeof data6 == "number"){
 if(data6 < 0 || isNaN(data6)){
-validate390.errors = [{instancePath:instancePath+"/temperature",schemaPath:"#/properties/temperature/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate392.errors = [{instancePath:instancePath+"/temperature",schemaPath:"#/properties/temperature/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -11190,13 +11245,13 @@ if(data.top_k !== undefined){
 let data7 = data.top_k;
 const _errs27 = errors;
 if((!((typeof data7 == "number") && (!(data7 % 1) && !isNaN(data7)))) && (data7 !== null)){
-validate390.errors = [{instancePath:instancePath+"/top_k",schemaPath:"#/properties/top_k/type",keyword:"type",params:{type: schema190.properties.top_k.type}}];
+validate392.errors = [{instancePath:instancePath+"/top_k",schemaPath:"#/properties/top_k/type",keyword:"type",params:{type: schema191.properties.top_k.type}}];
 return false;
 }
 if(errors === _errs27){
 if(typeof data7 == "number"){
 if(data7 < -1 || isNaN(data7)){
-validate390.errors = [{instancePath:instancePath+"/top_k",schemaPath:"#/properties/top_k/minimum",keyword:"minimum",params:{comparison: ">=", limit: -1}}];
+validate392.errors = [{instancePath:instancePath+"/top_k",schemaPath:"#/properties/top_k/minimum",keyword:"minimum",params:{comparison: ">=", limit: -1}}];
 return false;
 }
 }
@@ -11211,18 +11266,18 @@ if(data.top_p !== undefined){
 let data8 = data.top_p;
 const _errs29 = errors;
 if((!(typeof data8 == "number")) && (data8 !== null)){
-validate390.errors = [{instancePath:instancePath+"/top_p",schemaPath:"#/properties/top_p/type",keyword:"type",params:{type: schema190.properties.top_p.type}}];
+validate392.errors = [{instancePath:instancePath+"/top_p",schemaPath:"#/properties/top_p/type",keyword:"type",params:{type: schema191.properties.top_p.type}}];
 return false;
 }
 if(errors === _errs29){
 if(typeof data8 == "number"){
 if(data8 > 1 || isNaN(data8)){
-validate390.errors = [{instancePath:instancePath+"/top_p",schemaPath:"#/properties/top_p/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1}}];
+validate392.errors = [{instancePath:instancePath+"/top_p",schemaPath:"#/properties/top_p/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1}}];
 return false;
 }
 else {
 if(data8 <= 0 || isNaN(data8)){
-validate390.errors = [{instancePath:instancePath+"/top_p",schemaPath:"#/properties/top_p/exclusiveMinimum",keyword:"exclusiveMinimum",params:{comparison: ">", limit: 0}}];
+validate392.errors = [{instancePath:instancePath+"/top_p",schemaPath:"#/properties/top_p/exclusiveMinimum",keyword:"exclusiveMinimum",params:{comparison: ">", limit: 0}}];
 return false;
 }
 }
@@ -11238,13 +11293,13 @@ if(data.repetition_penalty !== undefined){
 let data9 = data.repetition_penalty;
 const _errs31 = errors;
 if((!(typeof data9 == "number")) && (data9 !== null)){
-validate390.errors = [{instancePath:instancePath+"/repetition_penalty",schemaPath:"#/properties/repetition_penalty/type",keyword:"type",params:{type: schema190.properties.repetition_penalty.type}}];
+validate392.errors = [{instancePath:instancePath+"/repetition_penalty",schemaPath:"#/properties/repetition_penalty/type",keyword:"type",params:{type: schema191.properties.repetition_penalty.type}}];
 return false;
 }
 if(errors === _errs31){
 if(typeof data9 == "number"){
 if(data9 <= 0 || isNaN(data9)){
-validate390.errors = [{instancePath:instancePath+"/repetition_penalty",schemaPath:"#/properties/repetition_penalty/exclusiveMinimum",keyword:"exclusiveMinimum",params:{comparison: ">", limit: 0}}];
+validate392.errors = [{instancePath:instancePath+"/repetition_penalty",schemaPath:"#/properties/repetition_penalty/exclusiveMinimum",keyword:"exclusiveMinimum",params:{comparison: ">", limit: 0}}];
 return false;
 }
 }
@@ -11259,13 +11314,13 @@ if(data.logprobs !== undefined){
 let data10 = data.logprobs;
 const _errs33 = errors;
 if((!((typeof data10 == "number") && (!(data10 % 1) && !isNaN(data10)))) && (data10 !== null)){
-validate390.errors = [{instancePath:instancePath+"/logprobs",schemaPath:"#/properties/logprobs/type",keyword:"type",params:{type: schema190.properties.logprobs.type}}];
+validate392.errors = [{instancePath:instancePath+"/logprobs",schemaPath:"#/properties/logprobs/type",keyword:"type",params:{type: schema191.properties.logprobs.type}}];
 return false;
 }
 if(errors === _errs33){
 if(typeof data10 == "number"){
 if(data10 < 0 || isNaN(data10)){
-validate390.errors = [{instancePath:instancePath+"/logprobs",schemaPath:"#/properties/logprobs/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate392.errors = [{instancePath:instancePath+"/logprobs",schemaPath:"#/properties/logprobs/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -11280,13 +11335,13 @@ if(data.prompt_logprobs !== undefined){
 let data11 = data.prompt_logprobs;
 const _errs35 = errors;
 if((!((typeof data11 == "number") && (!(data11 % 1) && !isNaN(data11)))) && (data11 !== null)){
-validate390.errors = [{instancePath:instancePath+"/prompt_logprobs",schemaPath:"#/properties/prompt_logprobs/type",keyword:"type",params:{type: schema190.properties.prompt_logprobs.type}}];
+validate392.errors = [{instancePath:instancePath+"/prompt_logprobs",schemaPath:"#/properties/prompt_logprobs/type",keyword:"type",params:{type: schema191.properties.prompt_logprobs.type}}];
 return false;
 }
 if(errors === _errs35){
 if(typeof data11 == "number"){
 if(data11 < 0 || isNaN(data11)){
-validate390.errors = [{instancePath:instancePath+"/prompt_logprobs",schemaPath:"#/properties/prompt_logprobs/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate392.errors = [{instancePath:instancePath+"/prompt_logprobs",schemaPath:"#/properties/prompt_logprobs/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -11301,13 +11356,13 @@ if(data.num_samples !== undefined){
 let data12 = data.num_samples;
 const _errs37 = errors;
 if((!((typeof data12 == "number") && (!(data12 % 1) && !isNaN(data12)))) && (data12 !== null)){
-validate390.errors = [{instancePath:instancePath+"/num_samples",schemaPath:"#/properties/num_samples/type",keyword:"type",params:{type: schema190.properties.num_samples.type}}];
+validate392.errors = [{instancePath:instancePath+"/num_samples",schemaPath:"#/properties/num_samples/type",keyword:"type",params:{type: schema191.properties.num_samples.type}}];
 return false;
 }
 if(errors === _errs37){
 if(typeof data12 == "number"){
 if(data12 < 1 || isNaN(data12)){
-validate390.errors = [{instancePath:instancePath+"/num_samples",schemaPath:"#/properties/num_samples/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
+validate392.errors = [{instancePath:instancePath+"/num_samples",schemaPath:"#/properties/num_samples/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
@@ -11329,20 +11384,20 @@ var valid0 = true;
 }
 }
 else {
-validate390.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate392.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate390.errors = vErrors;
+validate392.errors = vErrors;
 return errors === 0;
 }
-validate390.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate392.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate387(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate389(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate387.evaluated;
+const evaluated0 = validate389.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -11353,7 +11408,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.inputs === undefined) && (missing0 = "inputs")){
-validate387.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate389.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -11363,8 +11418,8 @@ const _errs2 = errors;
 const _errs3 = errors;
 let valid1 = false;
 const _errs4 = errors;
-if(!(validate282(data0, {instancePath:instancePath+"/inputs",parentData:data,parentDataProperty:"inputs",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate282.errors : vErrors.concat(validate282.errors);
+if(!(validate284(data0, {instancePath:instancePath+"/inputs",parentData:data,parentDataProperty:"inputs",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate284.errors : vErrors.concat(validate284.errors);
 errors = vErrors.length;
 }
 var _valid0 = _errs4 === errors;
@@ -11387,8 +11442,8 @@ var valid2 = true;
 const len0 = data0.length;
 for(let i0=0; i0<len0; i0++){
 const _errs7 = errors;
-if(!(validate282(data0[i0], {instancePath:instancePath+"/inputs/" + i0,parentData:data0,parentDataProperty:i0,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate282.errors : vErrors.concat(validate282.errors);
+if(!(validate284(data0[i0], {instancePath:instancePath+"/inputs/" + i0,parentData:data0,parentDataProperty:i0,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate284.errors : vErrors.concat(validate284.errors);
 errors = vErrors.length;
 }
 var valid2 = _errs7 === errors;
@@ -11420,7 +11475,7 @@ else {
 vErrors.push(err2);
 }
 errors++;
-validate387.errors = vErrors;
+validate389.errors = vErrors;
 return false;
 }
 else {
@@ -11446,8 +11501,8 @@ const _errs8 = errors;
 const _errs9 = errors;
 let valid3 = false;
 const _errs10 = errors;
-if(!(validate390(data2, {instancePath:instancePath+"/sampling_params",parentData:data,parentDataProperty:"sampling_params",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate390.errors : vErrors.concat(validate390.errors);
+if(!(validate392(data2, {instancePath:instancePath+"/sampling_params",parentData:data,parentDataProperty:"sampling_params",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate392.errors : vErrors.concat(validate392.errors);
 errors = vErrors.length;
 }
 var _valid1 = _errs10 === errors;
@@ -11474,7 +11529,7 @@ else {
 vErrors.push(err4);
 }
 errors++;
-validate387.errors = vErrors;
+validate389.errors = vErrors;
 return false;
 }
 else {
@@ -11496,8 +11551,8 @@ var valid0 = true;
 if(valid0){
 if(data.adapter_name !== undefined){
 const _errs13 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs13 === errors;
@@ -11510,7 +11565,7 @@ if(data.adapter_uri !== undefined){
 let data4 = data.adapter_uri;
 const _errs14 = errors;
 if((typeof data4 !== "string") && (data4 !== null)){
-validate387.errors = [{instancePath:instancePath+"/adapter_uri",schemaPath:"#/properties/adapter_uri/type",keyword:"type",params:{type: schema189.properties.adapter_uri.type}}];
+validate389.errors = [{instancePath:instancePath+"/adapter_uri",schemaPath:"#/properties/adapter_uri/type",keyword:"type",params:{type: schema190.properties.adapter_uri.type}}];
 return false;
 }
 var valid0 = _errs14 === errors;
@@ -11523,13 +11578,13 @@ if(data.num_samples !== undefined){
 let data5 = data.num_samples;
 const _errs16 = errors;
 if((!((typeof data5 == "number") && (!(data5 % 1) && !isNaN(data5)))) && (data5 !== null)){
-validate387.errors = [{instancePath:instancePath+"/num_samples",schemaPath:"#/properties/num_samples/type",keyword:"type",params:{type: schema189.properties.num_samples.type}}];
+validate389.errors = [{instancePath:instancePath+"/num_samples",schemaPath:"#/properties/num_samples/type",keyword:"type",params:{type: schema190.properties.num_samples.type}}];
 return false;
 }
 if(errors === _errs16){
 if(typeof data5 == "number"){
 if(data5 < 1 || isNaN(data5)){
-validate387.errors = [{instancePath:instancePath+"/num_samples",schemaPath:"#/properties/num_samples/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
+validate389.errors = [{instancePath:instancePath+"/num_samples",schemaPath:"#/properties/num_samples/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
@@ -11546,40 +11601,258 @@ var valid0 = true;
 }
 }
 else {
-validate387.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate389.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate387.errors = vErrors;
+validate389.errors = vErrors;
 return errors === 0;
 }
-validate387.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate389.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate386(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate388(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-samplerSample" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate386.evaluated;
+const evaluated0 = validate388.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate387(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate387.errors : vErrors.concat(validate387.errors);
+if(!(validate389(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate389.errors : vErrors.concat(validate389.errors);
 errors = vErrors.length;
 }
-validate386.errors = vErrors;
+validate388.errors = vErrors;
 return errors === 0;
 }
-validate386.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate388.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const samplerSampleStream = validate396;
+export const samplerSampleStream = validate397;
 const schema192 = {"$id":"validate-samplerSampleStream","$ref":"twinkle#/components/schemas/TwinkleSampleRequest"};
 
+function validate398(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+let vErrors = null;
+let errors = 0;
+const evaluated0 = validate398.evaluated;
+if(evaluated0.dynamicProps){
+evaluated0.props = undefined;
+}
+if(evaluated0.dynamicItems){
+evaluated0.items = undefined;
+}
+if(errors === 0){
+if(data && typeof data == "object" && !Array.isArray(data)){
+let missing0;
+if((data.inputs === undefined) && (missing0 = "inputs")){
+validate398.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+return false;
+}
+else {
+if(data.inputs !== undefined){
+let data0 = data.inputs;
+const _errs2 = errors;
+const _errs3 = errors;
+let valid1 = false;
+const _errs4 = errors;
+if(!(validate284(data0, {instancePath:instancePath+"/inputs",parentData:data,parentDataProperty:"inputs",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate284.errors : vErrors.concat(validate284.errors);
+errors = vErrors.length;
+}
+var _valid0 = _errs4 === errors;
+valid1 = valid1 || _valid0;
+const _errs5 = errors;
+if(errors === _errs5){
+if(Array.isArray(data0)){
+if(data0.length < 1){
+const err0 = {instancePath:instancePath+"/inputs",schemaPath:"#/properties/inputs/anyOf/1/minItems",keyword:"minItems",params:{limit: 1}};
+if(vErrors === null){
+vErrors = [err0];
+}
+else {
+vErrors.push(err0);
+}
+errors++;
+}
+else {
+var valid2 = true;
+const len0 = data0.length;
+for(let i0=0; i0<len0; i0++){
+const _errs7 = errors;
+if(!(validate284(data0[i0], {instancePath:instancePath+"/inputs/" + i0,parentData:data0,parentDataProperty:i0,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate284.errors : vErrors.concat(validate284.errors);
+errors = vErrors.length;
+}
+var valid2 = _errs7 === errors;
+if(!valid2){
+break;
+}
+}
+}
+}
+else {
+const err1 = {instancePath:instancePath+"/inputs",schemaPath:"#/properties/inputs/anyOf/1/type",keyword:"type",params:{type: "array"}};
+if(vErrors === null){
+vErrors = [err1];
+}
+else {
+vErrors.push(err1);
+}
+errors++;
+}
+}
+var _valid0 = _errs5 === errors;
+valid1 = valid1 || _valid0;
+if(!valid1){
+const err2 = {instancePath:instancePath+"/inputs",schemaPath:"#/properties/inputs/anyOf",keyword:"anyOf",params:{}};
+if(vErrors === null){
+vErrors = [err2];
+}
+else {
+vErrors.push(err2);
+}
+errors++;
+validate398.errors = vErrors;
+return false;
+}
+else {
+errors = _errs3;
+if(vErrors !== null){
+if(_errs3){
+vErrors.length = _errs3;
+}
+else {
+vErrors = null;
+}
+}
+}
+var valid0 = _errs2 === errors;
+}
+else {
+var valid0 = true;
+}
+if(valid0){
+if(data.sampling_params !== undefined){
+let data2 = data.sampling_params;
+const _errs8 = errors;
+const _errs9 = errors;
+let valid3 = false;
+const _errs10 = errors;
+if(!(validate392(data2, {instancePath:instancePath+"/sampling_params",parentData:data,parentDataProperty:"sampling_params",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate392.errors : vErrors.concat(validate392.errors);
+errors = vErrors.length;
+}
+var _valid1 = _errs10 === errors;
+valid3 = valid3 || _valid1;
+const _errs11 = errors;
+if(data2 !== null){
+const err3 = {instancePath:instancePath+"/sampling_params",schemaPath:"#/properties/sampling_params/anyOf/1/type",keyword:"type",params:{type: "null"}};
+if(vErrors === null){
+vErrors = [err3];
+}
+else {
+vErrors.push(err3);
+}
+errors++;
+}
+var _valid1 = _errs11 === errors;
+valid3 = valid3 || _valid1;
+if(!valid3){
+const err4 = {instancePath:instancePath+"/sampling_params",schemaPath:"#/properties/sampling_params/anyOf",keyword:"anyOf",params:{}};
+if(vErrors === null){
+vErrors = [err4];
+}
+else {
+vErrors.push(err4);
+}
+errors++;
+validate398.errors = vErrors;
+return false;
+}
+else {
+errors = _errs9;
+if(vErrors !== null){
+if(_errs9){
+vErrors.length = _errs9;
+}
+else {
+vErrors = null;
+}
+}
+}
+var valid0 = _errs8 === errors;
+}
+else {
+var valid0 = true;
+}
+if(valid0){
+if(data.adapter_name !== undefined){
+const _errs13 = errors;
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
+errors = vErrors.length;
+}
+var valid0 = _errs13 === errors;
+}
+else {
+var valid0 = true;
+}
+if(valid0){
+if(data.adapter_uri !== undefined){
+let data4 = data.adapter_uri;
+const _errs14 = errors;
+if((typeof data4 !== "string") && (data4 !== null)){
+validate398.errors = [{instancePath:instancePath+"/adapter_uri",schemaPath:"#/properties/adapter_uri/type",keyword:"type",params:{type: schema190.properties.adapter_uri.type}}];
+return false;
+}
+var valid0 = _errs14 === errors;
+}
+else {
+var valid0 = true;
+}
+if(valid0){
+if(data.num_samples !== undefined){
+let data5 = data.num_samples;
+const _errs16 = errors;
+if((!((typeof data5 == "number") && (!(data5 % 1) && !isNaN(data5)))) && (data5 !== null)){
+validate398.errors = [{instancePath:instancePath+"/num_samples",schemaPath:"#/properties/num_samples/type",keyword:"type",params:{type: schema190.properties.num_samples.type}}];
+return false;
+}
+if(errors === _errs16){
+if(typeof data5 == "number"){
+if(data5 < 1 || isNaN(data5)){
+validate398.errors = [{instancePath:instancePath+"/num_samples",schemaPath:"#/properties/num_samples/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
+return false;
+}
+}
+}
+var valid0 = _errs16 === errors;
+}
+else {
+var valid0 = true;
+}
+}
+}
+}
+}
+}
+}
+else {
+validate398.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+return false;
+}
+}
+validate398.errors = vErrors;
+return errors === 0;
+}
+validate398.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+
+
 function validate397(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+/*# sourceURL="validate-samplerSampleStream" */;
 let vErrors = null;
 let errors = 0;
 const evaluated0 = validate397.evaluated;
@@ -11589,240 +11862,22 @@ evaluated0.props = undefined;
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(errors === 0){
-if(data && typeof data == "object" && !Array.isArray(data)){
-let missing0;
-if((data.inputs === undefined) && (missing0 = "inputs")){
-validate397.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
-return false;
-}
-else {
-if(data.inputs !== undefined){
-let data0 = data.inputs;
-const _errs2 = errors;
-const _errs3 = errors;
-let valid1 = false;
-const _errs4 = errors;
-if(!(validate282(data0, {instancePath:instancePath+"/inputs",parentData:data,parentDataProperty:"inputs",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate282.errors : vErrors.concat(validate282.errors);
+if(!(validate398(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate398.errors : vErrors.concat(validate398.errors);
 errors = vErrors.length;
-}
-var _valid0 = _errs4 === errors;
-valid1 = valid1 || _valid0;
-const _errs5 = errors;
-if(errors === _errs5){
-if(Array.isArray(data0)){
-if(data0.length < 1){
-const err0 = {instancePath:instancePath+"/inputs",schemaPath:"#/properties/inputs/anyOf/1/minItems",keyword:"minItems",params:{limit: 1}};
-if(vErrors === null){
-vErrors = [err0];
-}
-else {
-vErrors.push(err0);
-}
-errors++;
-}
-else {
-var valid2 = true;
-const len0 = data0.length;
-for(let i0=0; i0<len0; i0++){
-const _errs7 = errors;
-if(!(validate282(data0[i0], {instancePath:instancePath+"/inputs/" + i0,parentData:data0,parentDataProperty:i0,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate282.errors : vErrors.concat(validate282.errors);
-errors = vErrors.length;
-}
-var valid2 = _errs7 === errors;
-if(!valid2){
-break;
-}
-}
-}
-}
-else {
-const err1 = {instancePath:instancePath+"/inputs",schemaPath:"#/properties/inputs/anyOf/1/type",keyword:"type",params:{type: "array"}};
-if(vErrors === null){
-vErrors = [err1];
-}
-else {
-vErrors.push(err1);
-}
-errors++;
-}
-}
-var _valid0 = _errs5 === errors;
-valid1 = valid1 || _valid0;
-if(!valid1){
-const err2 = {instancePath:instancePath+"/inputs",schemaPath:"#/properties/inputs/anyOf",keyword:"anyOf",params:{}};
-if(vErrors === null){
-vErrors = [err2];
-}
-else {
-vErrors.push(err2);
-}
-errors++;
-validate397.errors = vErrors;
-return false;
-}
-else {
-errors = _errs3;
-if(vErrors !== null){
-if(_errs3){
-vErrors.length = _errs3;
-}
-else {
-vErrors = null;
-}
-}
-}
-var valid0 = _errs2 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.sampling_params !== undefined){
-let data2 = data.sampling_params;
-const _errs8 = errors;
-const _errs9 = errors;
-let valid3 = false;
-const _errs10 = errors;
-if(!(validate390(data2, {instancePath:instancePath+"/sampling_params",parentData:data,parentDataProperty:"sampling_params",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate390.errors : vErrors.concat(validate390.errors);
-errors = vErrors.length;
-}
-var _valid1 = _errs10 === errors;
-valid3 = valid3 || _valid1;
-const _errs11 = errors;
-if(data2 !== null){
-const err3 = {instancePath:instancePath+"/sampling_params",schemaPath:"#/properties/sampling_params/anyOf/1/type",keyword:"type",params:{type: "null"}};
-if(vErrors === null){
-vErrors = [err3];
-}
-else {
-vErrors.push(err3);
-}
-errors++;
-}
-var _valid1 = _errs11 === errors;
-valid3 = valid3 || _valid1;
-if(!valid3){
-const err4 = {instancePath:instancePath+"/sampling_params",schemaPath:"#/properties/sampling_params/anyOf",keyword:"anyOf",params:{}};
-if(vErrors === null){
-vErrors = [err4];
-}
-else {
-vErrors.push(err4);
-}
-errors++;
-validate397.errors = vErrors;
-return false;
-}
-else {
-errors = _errs9;
-if(vErrors !== null){
-if(_errs9){
-vErrors.length = _errs9;
-}
-else {
-vErrors = null;
-}
-}
-}
-var valid0 = _errs8 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.adapter_name !== undefined){
-const _errs13 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
-errors = vErrors.length;
-}
-var valid0 = _errs13 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.adapter_uri !== undefined){
-let data4 = data.adapter_uri;
-const _errs14 = errors;
-if((typeof data4 !== "string") && (data4 !== null)){
-validate397.errors = [{instancePath:instancePath+"/adapter_uri",schemaPath:"#/properties/adapter_uri/type",keyword:"type",params:{type: schema189.properties.adapter_uri.type}}];
-return false;
-}
-var valid0 = _errs14 === errors;
-}
-else {
-var valid0 = true;
-}
-if(valid0){
-if(data.num_samples !== undefined){
-let data5 = data.num_samples;
-const _errs16 = errors;
-if((!((typeof data5 == "number") && (!(data5 % 1) && !isNaN(data5)))) && (data5 !== null)){
-validate397.errors = [{instancePath:instancePath+"/num_samples",schemaPath:"#/properties/num_samples/type",keyword:"type",params:{type: schema189.properties.num_samples.type}}];
-return false;
-}
-if(errors === _errs16){
-if(typeof data5 == "number"){
-if(data5 < 1 || isNaN(data5)){
-validate397.errors = [{instancePath:instancePath+"/num_samples",schemaPath:"#/properties/num_samples/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
-return false;
-}
-}
-}
-var valid0 = _errs16 === errors;
-}
-else {
-var valid0 = true;
-}
-}
-}
-}
-}
-}
-}
-else {
-validate397.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
-return false;
-}
 }
 validate397.errors = vErrors;
 return errors === 0;
 }
 validate397.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-
-function validate396(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
-/*# sourceURL="validate-samplerSampleStream" */;
-let vErrors = null;
-let errors = 0;
-const evaluated0 = validate396.evaluated;
-if(evaluated0.dynamicProps){
-evaluated0.props = undefined;
-}
-if(evaluated0.dynamicItems){
-evaluated0.items = undefined;
-}
-if(!(validate397(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate397.errors : vErrors.concat(validate397.errors);
-errors = vErrors.length;
-}
-validate396.errors = vErrors;
-return errors === 0;
-}
-validate396.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
-
-export const samplerHeartbeat = validate403;
+export const samplerHeartbeat = validate404;
 const schema194 = {"$id":"validate-samplerHeartbeat","$ref":"twinkle#/components/schemas/AdapterCall"};
 
-function validate404(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate405(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate404.evaluated;
+const evaluated0 = validate405.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -11833,8 +11888,8 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 if(data.adapter_name !== undefined){
 const _errs2 = errors;
-if(!(validate253(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate253.errors : vErrors.concat(validate253.errors);
+if(!(validate255(data.adapter_name, {instancePath:instancePath+"/adapter_name",parentData:data,parentDataProperty:"adapter_name",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate255.errors : vErrors.concat(validate255.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs2 === errors;
@@ -11857,44 +11912,44 @@ var valid0 = true;
 }
 }
 else {
-validate404.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate405.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate404.errors = vErrors;
+validate405.errors = vErrors;
 return errors === 0;
 }
-validate404.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate405.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate403(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate404(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-samplerHeartbeat" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate403.evaluated;
+const evaluated0 = validate404.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate404(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate404.errors : vErrors.concat(validate404.errors);
+if(!(validate405(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate405.errors : vErrors.concat(validate405.errors);
 errors = vErrors.length;
 }
-validate403.errors = vErrors;
+validate404.errors = vErrors;
 return errors === 0;
 }
-validate403.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate404.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const processorCreate = validate408;
+export const processorCreate = validate409;
 const schema196 = {"$id":"validate-processorCreate","$ref":"twinkle#/components/schemas/ProcessorRequest"};
 const schema197 = {"type":"object","required":["processor_type","class_type"],"additionalProperties":true,"properties":{"processor_type":{"enum":["dataset","dataloader","preprocessor","processor","reward","template","weight_loader"]},"class_type":{"description":"A name of the catalogue.","type":"string"}},"examples":[{"processor_type":"dataloader","class_type":"DataLoader","dataset":"pid:e62064d4c75d426ba69dbb2f4f0cd277"}]};
 
-function validate409(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate410(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate409.evaluated;
+const evaluated0 = validate410.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -11905,7 +11960,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if(((data.processor_type === undefined) && (missing0 = "processor_type")) || ((data.class_type === undefined) && (missing0 = "class_type"))){
-validate409.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate410.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -11913,7 +11968,7 @@ if(data.processor_type !== undefined){
 let data0 = data.processor_type;
 const _errs2 = errors;
 if(!(((((((data0 === "dataset") || (data0 === "dataloader")) || (data0 === "preprocessor")) || (data0 === "processor")) || (data0 === "reward")) || (data0 === "template")) || (data0 === "weight_loader"))){
-validate409.errors = [{instancePath:instancePath+"/processor_type",schemaPath:"#/properties/processor_type/enum",keyword:"enum",params:{allowedValues: schema197.properties.processor_type.enum}}];
+validate410.errors = [{instancePath:instancePath+"/processor_type",schemaPath:"#/properties/processor_type/enum",keyword:"enum",params:{allowedValues: schema197.properties.processor_type.enum}}];
 return false;
 }
 var valid0 = _errs2 === errors;
@@ -11925,7 +11980,7 @@ if(valid0){
 if(data.class_type !== undefined){
 const _errs3 = errors;
 if(typeof data.class_type !== "string"){
-validate409.errors = [{instancePath:instancePath+"/class_type",schemaPath:"#/properties/class_type/type",keyword:"type",params:{type: "string"}}];
+validate410.errors = [{instancePath:instancePath+"/class_type",schemaPath:"#/properties/class_type/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs3 === errors;
@@ -11937,44 +11992,44 @@ var valid0 = true;
 }
 }
 else {
-validate409.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate410.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate409.errors = vErrors;
+validate410.errors = vErrors;
 return errors === 0;
 }
-validate409.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate410.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate408(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate409(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-processorCreate" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate408.evaluated;
+const evaluated0 = validate409.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate409(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate409.errors : vErrors.concat(validate409.errors);
+if(!(validate410(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate410.errors : vErrors.concat(validate410.errors);
 errors = vErrors.length;
 }
-validate408.errors = vErrors;
+validate409.errors = vErrors;
 return errors === 0;
 }
-validate408.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate409.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const processorCall = validate411;
+export const processorCall = validate412;
 const schema198 = {"$id":"validate-processorCall","$ref":"twinkle#/components/schemas/ProcessorCall"};
 const schema199 = {"type":"object","required":["processor_id","function"],"additionalProperties":true,"properties":{"processor_id":{"type":"string"},"function":{"type":"string"}},"examples":[{"processor_id":"pid:e62064d4c75d426ba69dbb2f4f0cd277","function":"__len__"}]};
 
-function validate412(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate413(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate412.evaluated;
+const evaluated0 = validate413.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -11985,14 +12040,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if(((data.processor_id === undefined) && (missing0 = "processor_id")) || ((data.function === undefined) && (missing0 = "function"))){
-validate412.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate413.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.processor_id !== undefined){
 const _errs2 = errors;
 if(typeof data.processor_id !== "string"){
-validate412.errors = [{instancePath:instancePath+"/processor_id",schemaPath:"#/properties/processor_id/type",keyword:"type",params:{type: "string"}}];
+validate413.errors = [{instancePath:instancePath+"/processor_id",schemaPath:"#/properties/processor_id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs2 === errors;
@@ -12004,7 +12059,7 @@ if(valid0){
 if(data.function !== undefined){
 const _errs4 = errors;
 if(typeof data.function !== "string"){
-validate412.errors = [{instancePath:instancePath+"/function",schemaPath:"#/properties/function/type",keyword:"type",params:{type: "string"}}];
+validate413.errors = [{instancePath:instancePath+"/function",schemaPath:"#/properties/function/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs4 === errors;
@@ -12016,44 +12071,44 @@ var valid0 = true;
 }
 }
 else {
-validate412.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate413.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate412.errors = vErrors;
+validate413.errors = vErrors;
 return errors === 0;
 }
-validate412.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate413.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
 
-function validate411(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate412(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-processorCall" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate411.evaluated;
+const evaluated0 = validate412.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate412(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate412.errors : vErrors.concat(validate412.errors);
+if(!(validate413(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate413.errors : vErrors.concat(validate413.errors);
 errors = vErrors.length;
 }
-validate411.errors = vErrors;
+validate412.errors = vErrors;
 return errors === 0;
 }
-validate411.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
+validate412.evaluated = {"props":true,"dynamicProps":false,"dynamicItems":false};
 
-export const processorHeartbeat = validate414;
+export const processorHeartbeat = validate415;
 const schema200 = {"$id":"validate-processorHeartbeat","$ref":"twinkle#/components/schemas/ProcessorHeartbeat"};
 const schema201 = {"type":"object","required":["processor_id"],"properties":{"processor_id":{"description":"Ids, separated by commas.","type":"string"}},"examples":[{"processor_id":"pid:e62064d4c75d426ba69dbb2f4f0cd277"}]};
 
-function validate415(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate416(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate415.evaluated;
+const evaluated0 = validate416.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -12064,59 +12119,59 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.processor_id === undefined) && (missing0 = "processor_id")){
-validate415.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate416.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.processor_id !== undefined){
 if(typeof data.processor_id !== "string"){
-validate415.errors = [{instancePath:instancePath+"/processor_id",schemaPath:"#/properties/processor_id/type",keyword:"type",params:{type: "string"}}];
+validate416.errors = [{instancePath:instancePath+"/processor_id",schemaPath:"#/properties/processor_id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 }
 }
 }
 else {
-validate415.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate416.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate415.errors = vErrors;
+validate416.errors = vErrors;
 return errors === 0;
 }
-validate415.evaluated = {"props":{"processor_id":true},"dynamicProps":false,"dynamicItems":false};
+validate416.evaluated = {"props":{"processor_id":true},"dynamicProps":false,"dynamicItems":false};
 
 
-function validate414(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate415(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-processorHeartbeat" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate414.evaluated;
+const evaluated0 = validate415.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate415(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate415.errors : vErrors.concat(validate415.errors);
+if(!(validate416(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate416.errors : vErrors.concat(validate416.errors);
 errors = vErrors.length;
 }
-validate414.errors = vErrors;
+validate415.errors = vErrors;
 return errors === 0;
 }
-validate414.evaluated = {"props":{"processor_id":true},"dynamicProps":false,"dynamicItems":false};
+validate415.evaluated = {"props":{"processor_id":true},"dynamicProps":false,"dynamicItems":false};
 
-export const createChatCompletion = validate417;
+export const createChatCompletion = validate418;
 const schema202 = {"$id":"validate-createChatCompletion","$ref":"openai#/components/schemas/ChatCompletionRequest"};
 const schema204 = {"description":"Messages to answer.","type":"object","required":["model","messages"],"properties":{"model":{"description":"Name of a base model, tinker:// path, or id of a run.","type":"string","minLength":1},"adapter_uri":{"description":"Weights to draw from, if `model` is their base model.","type":["string","null"]},"messages":{"type":"array","minItems":1,"items":{"$ref":"#/components/schemas/ChatMessage"}},"tools":{"description":"What the model may call.","type":["array","null"],"maxItems":128,"items":{"$ref":"#/components/schemas/ChatTool"}},"tool_choice":{"description":"`auto` (the default), or `none`: the tools are not shown to the model.","type":["string","object","null"]},"chat_template_kwargs":{"description":"Further variables of the model's chat template, such as `enable_thinking`.","type":["object","null"]},"n":{"description":"How many answers.","type":["integer","null"],"minimum":1,"maximum":128},"max_completion_tokens":{"description":"Tokens to draw at most; wins over max_tokens.","type":["integer","null"],"minimum":1},"max_tokens":{"description":"The same under its older name. Absent: up to the end of the context.","type":["integer","null"],"minimum":1},"temperature":{"$ref":"#/components/schemas/OpenAiTemperature"},"top_p":{"$ref":"#/components/schemas/OpenAiTopP"},"top_k":{"$ref":"#/components/schemas/OpenAiTopK"},"seed":{"$ref":"#/components/schemas/OpenAiSeed"},"stop":{"$ref":"#/components/schemas/OpenAiStop"},"logprobs":{"description":"Report the log-probability of each token.","type":["boolean","null"]},"top_logprobs":{"description":"How many of the best tokens to report at each place; needs `logprobs`.","type":["integer","null"],"minimum":0},"stream":{"type":["boolean","null"]},"stream_options":{"$ref":"#/components/schemas/OpenAiStreamOptions"}},"examples":[{"model":"tiny","messages":[{"role":"user","content":"Who are you?"}],"max_tokens":20}]};
 const schema205 = {"type":"object","required":["role"],"properties":{"role":{"description":"`developer` is rendered as `system`.","enum":["system","developer","user","assistant","tool"]},"content":{"description":"A text, or parts of type text.","anyOf":[{"type":"string"},{"type":"array","items":{"$ref":"#/components/schemas/ChatContentPart"}},{"type":"null"}]},"name":{"type":["string","null"]},"tool_call_id":{"type":["string","null"]},"tool_calls":{"type":["array","null"],"maxItems":128,"items":{"$ref":"#/components/schemas/ChatToolCall"}},"reasoning_content":{"description":"For templates that know it.","type":["string","null"]}}};
 const schema206 = {"type":"object","required":["type"],"properties":{"type":{"type":"string"},"text":{"type":["string","null"]}}};
 
-function validate421(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate422(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate421.evaluated;
+const evaluated0 = validate422.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -12127,14 +12182,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.type === undefined) && (missing0 = "type")){
-validate421.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate422.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.type !== undefined){
 const _errs1 = errors;
 if(typeof data.type !== "string"){
-validate421.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: "string"}}];
+validate422.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -12147,7 +12202,7 @@ if(data.text !== undefined){
 let data1 = data.text;
 const _errs3 = errors;
 if((typeof data1 !== "string") && (data1 !== null)){
-validate421.errors = [{instancePath:instancePath+"/text",schemaPath:"#/properties/text/type",keyword:"type",params:{type: schema206.properties.text.type}}];
+validate422.errors = [{instancePath:instancePath+"/text",schemaPath:"#/properties/text/type",keyword:"type",params:{type: schema206.properties.text.type}}];
 return false;
 }
 var valid0 = _errs3 === errors;
@@ -12159,21 +12214,21 @@ var valid0 = true;
 }
 }
 else {
-validate421.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate422.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate421.errors = vErrors;
+validate422.errors = vErrors;
 return errors === 0;
 }
-validate421.evaluated = {"props":{"type":true,"text":true},"dynamicProps":false,"dynamicItems":false};
+validate422.evaluated = {"props":{"type":true,"text":true},"dynamicProps":false,"dynamicItems":false};
 
 const schema207 = {"type":"object","required":["id","type","function"],"properties":{"id":{"type":"string"},"type":{"const":"function"},"function":{"type":"object","required":["name","arguments"],"properties":{"name":{"type":"string"},"arguments":{"description":"JSON.","type":"string"}}}}};
 
-function validate423(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate424(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate423.evaluated;
+const evaluated0 = validate424.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -12184,14 +12239,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((((data.id === undefined) && (missing0 = "id")) || ((data.type === undefined) && (missing0 = "type"))) || ((data.function === undefined) && (missing0 = "function"))){
-validate423.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate424.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.id !== undefined){
 const _errs1 = errors;
 if(typeof data.id !== "string"){
-validate423.errors = [{instancePath:instancePath+"/id",schemaPath:"#/properties/id/type",keyword:"type",params:{type: "string"}}];
+validate424.errors = [{instancePath:instancePath+"/id",schemaPath:"#/properties/id/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -12203,7 +12258,7 @@ if(valid0){
 if(data.type !== undefined){
 const _errs3 = errors;
 if("function" !== data.type){
-validate423.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/const",keyword:"const",params:{allowedValue: "function"}}];
+validate424.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/const",keyword:"const",params:{allowedValue: "function"}}];
 return false;
 }
 var valid0 = _errs3 === errors;
@@ -12219,14 +12274,14 @@ if(errors === _errs4){
 if(data2 && typeof data2 == "object" && !Array.isArray(data2)){
 let missing1;
 if(((data2.name === undefined) && (missing1 = "name")) || ((data2.arguments === undefined) && (missing1 = "arguments"))){
-validate423.errors = [{instancePath:instancePath+"/function",schemaPath:"#/properties/function/required",keyword:"required",params:{missingProperty: missing1}}];
+validate424.errors = [{instancePath:instancePath+"/function",schemaPath:"#/properties/function/required",keyword:"required",params:{missingProperty: missing1}}];
 return false;
 }
 else {
 if(data2.name !== undefined){
 const _errs6 = errors;
 if(typeof data2.name !== "string"){
-validate423.errors = [{instancePath:instancePath+"/function/name",schemaPath:"#/properties/function/properties/name/type",keyword:"type",params:{type: "string"}}];
+validate424.errors = [{instancePath:instancePath+"/function/name",schemaPath:"#/properties/function/properties/name/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid1 = _errs6 === errors;
@@ -12238,7 +12293,7 @@ if(valid1){
 if(data2.arguments !== undefined){
 const _errs8 = errors;
 if(typeof data2.arguments !== "string"){
-validate423.errors = [{instancePath:instancePath+"/function/arguments",schemaPath:"#/properties/function/properties/arguments/type",keyword:"type",params:{type: "string"}}];
+validate424.errors = [{instancePath:instancePath+"/function/arguments",schemaPath:"#/properties/function/properties/arguments/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 var valid1 = _errs8 === errors;
@@ -12250,7 +12305,7 @@ var valid1 = true;
 }
 }
 else {
-validate423.errors = [{instancePath:instancePath+"/function",schemaPath:"#/properties/function/type",keyword:"type",params:{type: "object"}}];
+validate424.errors = [{instancePath:instancePath+"/function",schemaPath:"#/properties/function/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
@@ -12264,20 +12319,20 @@ var valid0 = true;
 }
 }
 else {
-validate423.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate424.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate423.errors = vErrors;
+validate424.errors = vErrors;
 return errors === 0;
 }
-validate423.evaluated = {"props":{"id":true,"type":true,"function":true},"dynamicProps":false,"dynamicItems":false};
+validate424.evaluated = {"props":{"id":true,"type":true,"function":true},"dynamicProps":false,"dynamicItems":false};
 
 
-function validate420(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate421(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate420.evaluated;
+const evaluated0 = validate421.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -12288,7 +12343,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if((data.role === undefined) && (missing0 = "role")){
-validate420.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate421.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -12296,7 +12351,7 @@ if(data.role !== undefined){
 let data0 = data.role;
 const _errs1 = errors;
 if(!(((((data0 === "system") || (data0 === "developer")) || (data0 === "user")) || (data0 === "assistant")) || (data0 === "tool"))){
-validate420.errors = [{instancePath:instancePath+"/role",schemaPath:"#/properties/role/enum",keyword:"enum",params:{allowedValues: schema205.properties.role.enum}}];
+validate421.errors = [{instancePath:instancePath+"/role",schemaPath:"#/properties/role/enum",keyword:"enum",params:{allowedValues: schema205.properties.role.enum}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -12330,8 +12385,8 @@ var valid2 = true;
 const len0 = data1.length;
 for(let i0=0; i0<len0; i0++){
 const _errs8 = errors;
-if(!(validate421(data1[i0], {instancePath:instancePath+"/content/" + i0,parentData:data1,parentDataProperty:i0,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate421.errors : vErrors.concat(validate421.errors);
+if(!(validate422(data1[i0], {instancePath:instancePath+"/content/" + i0,parentData:data1,parentDataProperty:i0,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate422.errors : vErrors.concat(validate422.errors);
 errors = vErrors.length;
 }
 var valid2 = _errs8 === errors;
@@ -12375,7 +12430,7 @@ else {
 vErrors.push(err3);
 }
 errors++;
-validate420.errors = vErrors;
+validate421.errors = vErrors;
 return false;
 }
 else {
@@ -12399,7 +12454,7 @@ if(data.name !== undefined){
 let data3 = data.name;
 const _errs11 = errors;
 if((typeof data3 !== "string") && (data3 !== null)){
-validate420.errors = [{instancePath:instancePath+"/name",schemaPath:"#/properties/name/type",keyword:"type",params:{type: schema205.properties.name.type}}];
+validate421.errors = [{instancePath:instancePath+"/name",schemaPath:"#/properties/name/type",keyword:"type",params:{type: schema205.properties.name.type}}];
 return false;
 }
 var valid0 = _errs11 === errors;
@@ -12412,7 +12467,7 @@ if(data.tool_call_id !== undefined){
 let data4 = data.tool_call_id;
 const _errs13 = errors;
 if((typeof data4 !== "string") && (data4 !== null)){
-validate420.errors = [{instancePath:instancePath+"/tool_call_id",schemaPath:"#/properties/tool_call_id/type",keyword:"type",params:{type: schema205.properties.tool_call_id.type}}];
+validate421.errors = [{instancePath:instancePath+"/tool_call_id",schemaPath:"#/properties/tool_call_id/type",keyword:"type",params:{type: schema205.properties.tool_call_id.type}}];
 return false;
 }
 var valid0 = _errs13 === errors;
@@ -12425,13 +12480,13 @@ if(data.tool_calls !== undefined){
 let data5 = data.tool_calls;
 const _errs15 = errors;
 if((!(Array.isArray(data5))) && (data5 !== null)){
-validate420.errors = [{instancePath:instancePath+"/tool_calls",schemaPath:"#/properties/tool_calls/type",keyword:"type",params:{type: schema205.properties.tool_calls.type}}];
+validate421.errors = [{instancePath:instancePath+"/tool_calls",schemaPath:"#/properties/tool_calls/type",keyword:"type",params:{type: schema205.properties.tool_calls.type}}];
 return false;
 }
 if(errors === _errs15){
 if(Array.isArray(data5)){
 if(data5.length > 128){
-validate420.errors = [{instancePath:instancePath+"/tool_calls",schemaPath:"#/properties/tool_calls/maxItems",keyword:"maxItems",params:{limit: 128}}];
+validate421.errors = [{instancePath:instancePath+"/tool_calls",schemaPath:"#/properties/tool_calls/maxItems",keyword:"maxItems",params:{limit: 128}}];
 return false;
 }
 else {
@@ -12439,8 +12494,8 @@ var valid3 = true;
 const len1 = data5.length;
 for(let i1=0; i1<len1; i1++){
 const _errs17 = errors;
-if(!(validate423(data5[i1], {instancePath:instancePath+"/tool_calls/" + i1,parentData:data5,parentDataProperty:i1,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate423.errors : vErrors.concat(validate423.errors);
+if(!(validate424(data5[i1], {instancePath:instancePath+"/tool_calls/" + i1,parentData:data5,parentDataProperty:i1,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate424.errors : vErrors.concat(validate424.errors);
 errors = vErrors.length;
 }
 var valid3 = _errs17 === errors;
@@ -12461,7 +12516,7 @@ if(data.reasoning_content !== undefined){
 let data7 = data.reasoning_content;
 const _errs18 = errors;
 if((typeof data7 !== "string") && (data7 !== null)){
-validate420.errors = [{instancePath:instancePath+"/reasoning_content",schemaPath:"#/properties/reasoning_content/type",keyword:"type",params:{type: schema205.properties.reasoning_content.type}}];
+validate421.errors = [{instancePath:instancePath+"/reasoning_content",schemaPath:"#/properties/reasoning_content/type",keyword:"type",params:{type: schema205.properties.reasoning_content.type}}];
 return false;
 }
 var valid0 = _errs18 === errors;
@@ -12477,21 +12532,21 @@ var valid0 = true;
 }
 }
 else {
-validate420.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate421.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate420.errors = vErrors;
+validate421.errors = vErrors;
 return errors === 0;
 }
-validate420.evaluated = {"props":{"role":true,"content":true,"name":true,"tool_call_id":true,"tool_calls":true,"reasoning_content":true},"dynamicProps":false,"dynamicItems":false};
+validate421.evaluated = {"props":{"role":true,"content":true,"name":true,"tool_call_id":true,"tool_calls":true,"reasoning_content":true},"dynamicProps":false,"dynamicItems":false};
 
 const schema208 = {"type":"object","required":["type","function"],"properties":{"type":{"const":"function"},"function":{"type":"object","required":["name"],"properties":{"name":{"type":"string","minLength":1},"description":{"type":["string","null"]},"parameters":{"description":"A JSON schema.","type":["object","null"]},"strict":{"type":["boolean","null"]}}}}};
 
-function validate426(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate427(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate426.evaluated;
+const evaluated0 = validate427.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -12502,14 +12557,14 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if(((data.type === undefined) && (missing0 = "type")) || ((data.function === undefined) && (missing0 = "function"))){
-validate426.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate427.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
 if(data.type !== undefined){
 const _errs1 = errors;
 if("function" !== data.type){
-validate426.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/const",keyword:"const",params:{allowedValue: "function"}}];
+validate427.errors = [{instancePath:instancePath+"/type",schemaPath:"#/properties/type/const",keyword:"const",params:{allowedValue: "function"}}];
 return false;
 }
 var valid0 = _errs1 === errors;
@@ -12525,7 +12580,7 @@ if(errors === _errs2){
 if(data1 && typeof data1 == "object" && !Array.isArray(data1)){
 let missing1;
 if((data1.name === undefined) && (missing1 = "name")){
-validate426.errors = [{instancePath:instancePath+"/function",schemaPath:"#/properties/function/required",keyword:"required",params:{missingProperty: missing1}}];
+validate427.errors = [{instancePath:instancePath+"/function",schemaPath:"#/properties/function/required",keyword:"required",params:{missingProperty: missing1}}];
 return false;
 }
 else {
@@ -12535,12 +12590,12 @@ const _errs4 = errors;
 if(errors === _errs4){
 if(typeof data2 === "string"){
 if(func1(data2) < 1){
-validate426.errors = [{instancePath:instancePath+"/function/name",schemaPath:"#/properties/function/properties/name/minLength",keyword:"minLength",params:{limit: 1}}];
+validate427.errors = [{instancePath:instancePath+"/function/name",schemaPath:"#/properties/function/properties/name/minLength",keyword:"minLength",params:{limit: 1}}];
 return false;
 }
 }
 else {
-validate426.errors = [{instancePath:instancePath+"/function/name",schemaPath:"#/properties/function/properties/name/type",keyword:"type",params:{type: "string"}}];
+validate427.errors = [{instancePath:instancePath+"/function/name",schemaPath:"#/properties/function/properties/name/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 }
@@ -12554,7 +12609,7 @@ if(data1.description !== undefined){
 let data3 = data1.description;
 const _errs6 = errors;
 if((typeof data3 !== "string") && (data3 !== null)){
-validate426.errors = [{instancePath:instancePath+"/function/description",schemaPath:"#/properties/function/properties/description/type",keyword:"type",params:{type: schema208.properties.function.properties.description.type}}];
+validate427.errors = [{instancePath:instancePath+"/function/description",schemaPath:"#/properties/function/properties/description/type",keyword:"type",params:{type: schema208.properties.function.properties.description.type}}];
 return false;
 }
 var valid1 = _errs6 === errors;
@@ -12567,7 +12622,7 @@ if(data1.parameters !== undefined){
 let data4 = data1.parameters;
 const _errs8 = errors;
 if((!(data4 && typeof data4 == "object" && !Array.isArray(data4))) && (data4 !== null)){
-validate426.errors = [{instancePath:instancePath+"/function/parameters",schemaPath:"#/properties/function/properties/parameters/type",keyword:"type",params:{type: schema208.properties.function.properties.parameters.type}}];
+validate427.errors = [{instancePath:instancePath+"/function/parameters",schemaPath:"#/properties/function/properties/parameters/type",keyword:"type",params:{type: schema208.properties.function.properties.parameters.type}}];
 return false;
 }
 var valid1 = _errs8 === errors;
@@ -12580,7 +12635,7 @@ if(data1.strict !== undefined){
 let data5 = data1.strict;
 const _errs10 = errors;
 if((typeof data5 !== "boolean") && (data5 !== null)){
-validate426.errors = [{instancePath:instancePath+"/function/strict",schemaPath:"#/properties/function/properties/strict/type",keyword:"type",params:{type: schema208.properties.function.properties.strict.type}}];
+validate427.errors = [{instancePath:instancePath+"/function/strict",schemaPath:"#/properties/function/properties/strict/type",keyword:"type",params:{type: schema208.properties.function.properties.strict.type}}];
 return false;
 }
 var valid1 = _errs10 === errors;
@@ -12594,7 +12649,7 @@ var valid1 = true;
 }
 }
 else {
-validate426.errors = [{instancePath:instancePath+"/function",schemaPath:"#/properties/function/type",keyword:"type",params:{type: "object"}}];
+validate427.errors = [{instancePath:instancePath+"/function",schemaPath:"#/properties/function/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
@@ -12607,21 +12662,21 @@ var valid0 = true;
 }
 }
 else {
-validate426.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate427.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate426.errors = vErrors;
+validate427.errors = vErrors;
 return errors === 0;
 }
-validate426.evaluated = {"props":{"type":true,"function":true},"dynamicProps":false,"dynamicItems":false};
+validate427.evaluated = {"props":{"type":true,"function":true},"dynamicProps":false,"dynamicItems":false};
 
 const schema209 = {"description":"0 is greedy; 1 by default.","type":["number","null"],"minimum":0};
 
-function validate428(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate429(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate428.evaluated;
+const evaluated0 = validate429.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -12629,28 +12684,28 @@ if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
 if((!(typeof data == "number")) && (data !== null)){
-validate428.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: schema209.type}}];
+validate429.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: schema209.type}}];
 return false;
 }
 if(errors === 0){
 if(typeof data == "number"){
 if(data < 0 || isNaN(data)){
-validate428.errors = [{instancePath,schemaPath:"#/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate429.errors = [{instancePath,schemaPath:"#/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
 }
-validate428.errors = vErrors;
+validate429.errors = vErrors;
 return errors === 0;
 }
-validate428.evaluated = {"dynamicProps":false,"dynamicItems":false};
+validate429.evaluated = {"dynamicProps":false,"dynamicItems":false};
 
 const schema210 = {"description":"1 by default.","type":["number","null"],"exclusiveMinimum":0,"maximum":1};
 
-function validate430(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate431(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate430.evaluated;
+const evaluated0 = validate431.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -12658,34 +12713,34 @@ if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
 if((!(typeof data == "number")) && (data !== null)){
-validate430.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: schema210.type}}];
+validate431.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: schema210.type}}];
 return false;
 }
 if(errors === 0){
 if(typeof data == "number"){
 if(data > 1 || isNaN(data)){
-validate430.errors = [{instancePath,schemaPath:"#/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1}}];
+validate431.errors = [{instancePath,schemaPath:"#/maximum",keyword:"maximum",params:{comparison: "<=", limit: 1}}];
 return false;
 }
 else {
 if(data <= 0 || isNaN(data)){
-validate430.errors = [{instancePath,schemaPath:"#/exclusiveMinimum",keyword:"exclusiveMinimum",params:{comparison: ">", limit: 0}}];
+validate431.errors = [{instancePath,schemaPath:"#/exclusiveMinimum",keyword:"exclusiveMinimum",params:{comparison: ">", limit: 0}}];
 return false;
 }
 }
 }
 }
-validate430.errors = vErrors;
+validate431.errors = vErrors;
 return errors === 0;
 }
-validate430.evaluated = {"dynamicProps":false,"dynamicItems":false};
+validate431.evaluated = {"dynamicProps":false,"dynamicItems":false};
 
 const schema211 = {"description":"Not of OpenAI's. 0 and -1 are all tokens.","type":["integer","null"],"minimum":-1};
 
-function validate432(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate433(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate432.evaluated;
+const evaluated0 = validate433.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -12693,28 +12748,28 @@ if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
 if((!((typeof data == "number") && (!(data % 1) && !isNaN(data)))) && (data !== null)){
-validate432.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: schema211.type}}];
+validate433.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: schema211.type}}];
 return false;
 }
 if(errors === 0){
 if(typeof data == "number"){
 if(data < -1 || isNaN(data)){
-validate432.errors = [{instancePath,schemaPath:"#/minimum",keyword:"minimum",params:{comparison: ">=", limit: -1}}];
+validate433.errors = [{instancePath,schemaPath:"#/minimum",keyword:"minimum",params:{comparison: ">=", limit: -1}}];
 return false;
 }
 }
 }
-validate432.errors = vErrors;
+validate433.errors = vErrors;
 return errors === 0;
 }
-validate432.evaluated = {"dynamicProps":false,"dynamicItems":false};
+validate433.evaluated = {"dynamicProps":false,"dynamicItems":false};
 
 const schema212 = {"description":"The same seed draws the same tokens, also as the Tinker protocol's seed; choice i draws from its own stream of it. Absent: the server draws one.","type":["integer","string","null"],"pattern":"^-?[0-9]{1,20}$"};
 
-function validate434(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate435(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate434.evaluated;
+const evaluated0 = validate435.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -12722,28 +12777,28 @@ if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
 if(((!((typeof data == "number") && (!(data % 1) && !isNaN(data)))) && (typeof data !== "string")) && (data !== null)){
-validate434.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: schema212.type}}];
+validate435.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: schema212.type}}];
 return false;
 }
 if(errors === 0){
 if(typeof data === "string"){
 if(!pattern3.test(data)){
-validate434.errors = [{instancePath,schemaPath:"#/pattern",keyword:"pattern",params:{pattern: "^-?[0-9]{1,20}$"}}];
+validate435.errors = [{instancePath,schemaPath:"#/pattern",keyword:"pattern",params:{pattern: "^-?[0-9]{1,20}$"}}];
 return false;
 }
 }
 }
-validate434.errors = vErrors;
+validate435.errors = vErrors;
 return errors === 0;
 }
-validate434.evaluated = {"dynamicProps":false,"dynamicItems":false};
+validate435.evaluated = {"dynamicProps":false,"dynamicItems":false};
 
 const schema213 = {"description":"Texts that end an answer; they are not part of it.","anyOf":[{"type":"string","minLength":1,"maxLength":1024},{"type":"array","maxItems":16,"items":{"type":"string","minLength":1,"maxLength":1024}},{"type":"null"}]};
 
-function validate436(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate437(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate436.evaluated;
+const evaluated0 = validate437.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -12891,7 +12946,7 @@ else {
 vErrors.push(err9);
 }
 errors++;
-validate436.errors = vErrors;
+validate437.errors = vErrors;
 return false;
 }
 else {
@@ -12905,18 +12960,18 @@ vErrors = null;
 }
 }
 }
-validate436.errors = vErrors;
+validate437.errors = vErrors;
 evaluated0.items = items0;
 return errors === 0;
 }
-validate436.evaluated = {"dynamicProps":false,"dynamicItems":true};
+validate437.evaluated = {"dynamicProps":false,"dynamicItems":true};
 
 const schema214 = {"description":"Only with `stream`.","type":["object","null"],"properties":{"include_usage":{"description":"A last chunk without choices has the usage.","type":["boolean","null"]}}};
 
-function validate438(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate439(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate438.evaluated;
+const evaluated0 = validate439.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -12924,7 +12979,7 @@ if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
 if((!(data && typeof data == "object" && !Array.isArray(data))) && (data !== null)){
-validate438.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: schema214.type}}];
+validate439.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: schema214.type}}];
 return false;
 }
 if(errors === 0){
@@ -12932,22 +12987,22 @@ if(data && typeof data == "object" && !Array.isArray(data)){
 if(data.include_usage !== undefined){
 let data0 = data.include_usage;
 if((typeof data0 !== "boolean") && (data0 !== null)){
-validate438.errors = [{instancePath:instancePath+"/include_usage",schemaPath:"#/properties/include_usage/type",keyword:"type",params:{type: schema214.properties.include_usage.type}}];
+validate439.errors = [{instancePath:instancePath+"/include_usage",schemaPath:"#/properties/include_usage/type",keyword:"type",params:{type: schema214.properties.include_usage.type}}];
 return false;
 }
 }
 }
 }
-validate438.errors = vErrors;
+validate439.errors = vErrors;
 return errors === 0;
 }
-validate438.evaluated = {"props":{"include_usage":true},"dynamicProps":false,"dynamicItems":false};
+validate439.evaluated = {"props":{"include_usage":true},"dynamicProps":false,"dynamicItems":false};
 
 
-function validate419(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate420(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate419.evaluated;
+const evaluated0 = validate420.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -12958,7 +13013,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if(((data.model === undefined) && (missing0 = "model")) || ((data.messages === undefined) && (missing0 = "messages"))){
-validate419.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate420.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -12968,12 +13023,12 @@ const _errs1 = errors;
 if(errors === _errs1){
 if(typeof data0 === "string"){
 if(func1(data0) < 1){
-validate419.errors = [{instancePath:instancePath+"/model",schemaPath:"#/properties/model/minLength",keyword:"minLength",params:{limit: 1}}];
+validate420.errors = [{instancePath:instancePath+"/model",schemaPath:"#/properties/model/minLength",keyword:"minLength",params:{limit: 1}}];
 return false;
 }
 }
 else {
-validate419.errors = [{instancePath:instancePath+"/model",schemaPath:"#/properties/model/type",keyword:"type",params:{type: "string"}}];
+validate420.errors = [{instancePath:instancePath+"/model",schemaPath:"#/properties/model/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 }
@@ -12987,7 +13042,7 @@ if(data.adapter_uri !== undefined){
 let data1 = data.adapter_uri;
 const _errs3 = errors;
 if((typeof data1 !== "string") && (data1 !== null)){
-validate419.errors = [{instancePath:instancePath+"/adapter_uri",schemaPath:"#/properties/adapter_uri/type",keyword:"type",params:{type: schema204.properties.adapter_uri.type}}];
+validate420.errors = [{instancePath:instancePath+"/adapter_uri",schemaPath:"#/properties/adapter_uri/type",keyword:"type",params:{type: schema204.properties.adapter_uri.type}}];
 return false;
 }
 var valid0 = _errs3 === errors;
@@ -13002,7 +13057,7 @@ const _errs5 = errors;
 if(errors === _errs5){
 if(Array.isArray(data2)){
 if(data2.length < 1){
-validate419.errors = [{instancePath:instancePath+"/messages",schemaPath:"#/properties/messages/minItems",keyword:"minItems",params:{limit: 1}}];
+validate420.errors = [{instancePath:instancePath+"/messages",schemaPath:"#/properties/messages/minItems",keyword:"minItems",params:{limit: 1}}];
 return false;
 }
 else {
@@ -13010,8 +13065,8 @@ var valid1 = true;
 const len0 = data2.length;
 for(let i0=0; i0<len0; i0++){
 const _errs7 = errors;
-if(!(validate420(data2[i0], {instancePath:instancePath+"/messages/" + i0,parentData:data2,parentDataProperty:i0,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate420.errors : vErrors.concat(validate420.errors);
+if(!(validate421(data2[i0], {instancePath:instancePath+"/messages/" + i0,parentData:data2,parentDataProperty:i0,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate421.errors : vErrors.concat(validate421.errors);
 errors = vErrors.length;
 }
 var valid1 = _errs7 === errors;
@@ -13022,7 +13077,7 @@ break;
 }
 }
 else {
-validate419.errors = [{instancePath:instancePath+"/messages",schemaPath:"#/properties/messages/type",keyword:"type",params:{type: "array"}}];
+validate420.errors = [{instancePath:instancePath+"/messages",schemaPath:"#/properties/messages/type",keyword:"type",params:{type: "array"}}];
 return false;
 }
 }
@@ -13036,13 +13091,13 @@ if(data.tools !== undefined){
 let data4 = data.tools;
 const _errs8 = errors;
 if((!(Array.isArray(data4))) && (data4 !== null)){
-validate419.errors = [{instancePath:instancePath+"/tools",schemaPath:"#/properties/tools/type",keyword:"type",params:{type: schema204.properties.tools.type}}];
+validate420.errors = [{instancePath:instancePath+"/tools",schemaPath:"#/properties/tools/type",keyword:"type",params:{type: schema204.properties.tools.type}}];
 return false;
 }
 if(errors === _errs8){
 if(Array.isArray(data4)){
 if(data4.length > 128){
-validate419.errors = [{instancePath:instancePath+"/tools",schemaPath:"#/properties/tools/maxItems",keyword:"maxItems",params:{limit: 128}}];
+validate420.errors = [{instancePath:instancePath+"/tools",schemaPath:"#/properties/tools/maxItems",keyword:"maxItems",params:{limit: 128}}];
 return false;
 }
 else {
@@ -13050,8 +13105,8 @@ var valid2 = true;
 const len1 = data4.length;
 for(let i1=0; i1<len1; i1++){
 const _errs10 = errors;
-if(!(validate426(data4[i1], {instancePath:instancePath+"/tools/" + i1,parentData:data4,parentDataProperty:i1,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate426.errors : vErrors.concat(validate426.errors);
+if(!(validate427(data4[i1], {instancePath:instancePath+"/tools/" + i1,parentData:data4,parentDataProperty:i1,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate427.errors : vErrors.concat(validate427.errors);
 errors = vErrors.length;
 }
 var valid2 = _errs10 === errors;
@@ -13072,7 +13127,7 @@ if(data.tool_choice !== undefined){
 let data6 = data.tool_choice;
 const _errs11 = errors;
 if(((typeof data6 !== "string") && (!(data6 && typeof data6 == "object" && !Array.isArray(data6)))) && (data6 !== null)){
-validate419.errors = [{instancePath:instancePath+"/tool_choice",schemaPath:"#/properties/tool_choice/type",keyword:"type",params:{type: schema204.properties.tool_choice.type}}];
+validate420.errors = [{instancePath:instancePath+"/tool_choice",schemaPath:"#/properties/tool_choice/type",keyword:"type",params:{type: schema204.properties.tool_choice.type}}];
 return false;
 }
 var valid0 = _errs11 === errors;
@@ -13085,7 +13140,7 @@ if(data.chat_template_kwargs !== undefined){
 let data7 = data.chat_template_kwargs;
 const _errs13 = errors;
 if((!(data7 && typeof data7 == "object" && !Array.isArray(data7))) && (data7 !== null)){
-validate419.errors = [{instancePath:instancePath+"/chat_template_kwargs",schemaPath:"#/properties/chat_template_kwargs/type",keyword:"type",params:{type: schema204.properties.chat_template_kwargs.type}}];
+validate420.errors = [{instancePath:instancePath+"/chat_template_kwargs",schemaPath:"#/properties/chat_template_kwargs/type",keyword:"type",params:{type: schema204.properties.chat_template_kwargs.type}}];
 return false;
 }
 var valid0 = _errs13 === errors;
@@ -13098,18 +13153,18 @@ if(data.n !== undefined){
 let data8 = data.n;
 const _errs15 = errors;
 if((!((typeof data8 == "number") && (!(data8 % 1) && !isNaN(data8)))) && (data8 !== null)){
-validate419.errors = [{instancePath:instancePath+"/n",schemaPath:"#/properties/n/type",keyword:"type",params:{type: schema204.properties.n.type}}];
+validate420.errors = [{instancePath:instancePath+"/n",schemaPath:"#/properties/n/type",keyword:"type",params:{type: schema204.properties.n.type}}];
 return false;
 }
 if(errors === _errs15){
 if(typeof data8 == "number"){
 if(data8 > 128 || isNaN(data8)){
-validate419.errors = [{instancePath:instancePath+"/n",schemaPath:"#/properties/n/maximum",keyword:"maximum",params:{comparison: "<=", limit: 128}}];
+validate420.errors = [{instancePath:instancePath+"/n",schemaPath:"#/properties/n/maximum",keyword:"maximum",params:{comparison: "<=", limit: 128}}];
 return false;
 }
 else {
 if(data8 < 1 || isNaN(data8)){
-validate419.errors = [{instancePath:instancePath+"/n",schemaPath:"#/properties/n/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
+validate420.errors = [{instancePath:instancePath+"/n",schemaPath:"#/properties/n/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
@@ -13125,13 +13180,13 @@ if(data.max_completion_tokens !== undefined){
 let data9 = data.max_completion_tokens;
 const _errs17 = errors;
 if((!((typeof data9 == "number") && (!(data9 % 1) && !isNaN(data9)))) && (data9 !== null)){
-validate419.errors = [{instancePath:instancePath+"/max_completion_tokens",schemaPath:"#/properties/max_completion_tokens/type",keyword:"type",params:{type: schema204.properties.max_completion_tokens.type}}];
+validate420.errors = [{instancePath:instancePath+"/max_completion_tokens",schemaPath:"#/properties/max_completion_tokens/type",keyword:"type",params:{type: schema204.properties.max_completion_tokens.type}}];
 return false;
 }
 if(errors === _errs17){
 if(typeof data9 == "number"){
 if(data9 < 1 || isNaN(data9)){
-validate419.errors = [{instancePath:instancePath+"/max_completion_tokens",schemaPath:"#/properties/max_completion_tokens/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
+validate420.errors = [{instancePath:instancePath+"/max_completion_tokens",schemaPath:"#/properties/max_completion_tokens/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
@@ -13146,13 +13201,13 @@ if(data.max_tokens !== undefined){
 let data10 = data.max_tokens;
 const _errs19 = errors;
 if((!((typeof data10 == "number") && (!(data10 % 1) && !isNaN(data10)))) && (data10 !== null)){
-validate419.errors = [{instancePath:instancePath+"/max_tokens",schemaPath:"#/properties/max_tokens/type",keyword:"type",params:{type: schema204.properties.max_tokens.type}}];
+validate420.errors = [{instancePath:instancePath+"/max_tokens",schemaPath:"#/properties/max_tokens/type",keyword:"type",params:{type: schema204.properties.max_tokens.type}}];
 return false;
 }
 if(errors === _errs19){
 if(typeof data10 == "number"){
 if(data10 < 1 || isNaN(data10)){
-validate419.errors = [{instancePath:instancePath+"/max_tokens",schemaPath:"#/properties/max_tokens/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
+validate420.errors = [{instancePath:instancePath+"/max_tokens",schemaPath:"#/properties/max_tokens/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
@@ -13165,8 +13220,8 @@ var valid0 = true;
 if(valid0){
 if(data.temperature !== undefined){
 const _errs21 = errors;
-if(!(validate428(data.temperature, {instancePath:instancePath+"/temperature",parentData:data,parentDataProperty:"temperature",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate428.errors : vErrors.concat(validate428.errors);
+if(!(validate429(data.temperature, {instancePath:instancePath+"/temperature",parentData:data,parentDataProperty:"temperature",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate429.errors : vErrors.concat(validate429.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs21 === errors;
@@ -13177,8 +13232,8 @@ var valid0 = true;
 if(valid0){
 if(data.top_p !== undefined){
 const _errs22 = errors;
-if(!(validate430(data.top_p, {instancePath:instancePath+"/top_p",parentData:data,parentDataProperty:"top_p",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate430.errors : vErrors.concat(validate430.errors);
+if(!(validate431(data.top_p, {instancePath:instancePath+"/top_p",parentData:data,parentDataProperty:"top_p",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate431.errors : vErrors.concat(validate431.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs22 === errors;
@@ -13189,8 +13244,8 @@ var valid0 = true;
 if(valid0){
 if(data.top_k !== undefined){
 const _errs23 = errors;
-if(!(validate432(data.top_k, {instancePath:instancePath+"/top_k",parentData:data,parentDataProperty:"top_k",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate432.errors : vErrors.concat(validate432.errors);
+if(!(validate433(data.top_k, {instancePath:instancePath+"/top_k",parentData:data,parentDataProperty:"top_k",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate433.errors : vErrors.concat(validate433.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs23 === errors;
@@ -13201,8 +13256,8 @@ var valid0 = true;
 if(valid0){
 if(data.seed !== undefined){
 const _errs24 = errors;
-if(!(validate434(data.seed, {instancePath:instancePath+"/seed",parentData:data,parentDataProperty:"seed",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate434.errors : vErrors.concat(validate434.errors);
+if(!(validate435(data.seed, {instancePath:instancePath+"/seed",parentData:data,parentDataProperty:"seed",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate435.errors : vErrors.concat(validate435.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs24 === errors;
@@ -13213,8 +13268,8 @@ var valid0 = true;
 if(valid0){
 if(data.stop !== undefined){
 const _errs25 = errors;
-if(!(validate436(data.stop, {instancePath:instancePath+"/stop",parentData:data,parentDataProperty:"stop",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate436.errors : vErrors.concat(validate436.errors);
+if(!(validate437(data.stop, {instancePath:instancePath+"/stop",parentData:data,parentDataProperty:"stop",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate437.errors : vErrors.concat(validate437.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs25 === errors;
@@ -13227,7 +13282,7 @@ if(data.logprobs !== undefined){
 let data16 = data.logprobs;
 const _errs26 = errors;
 if((typeof data16 !== "boolean") && (data16 !== null)){
-validate419.errors = [{instancePath:instancePath+"/logprobs",schemaPath:"#/properties/logprobs/type",keyword:"type",params:{type: schema204.properties.logprobs.type}}];
+validate420.errors = [{instancePath:instancePath+"/logprobs",schemaPath:"#/properties/logprobs/type",keyword:"type",params:{type: schema204.properties.logprobs.type}}];
 return false;
 }
 var valid0 = _errs26 === errors;
@@ -13240,13 +13295,13 @@ if(data.top_logprobs !== undefined){
 let data17 = data.top_logprobs;
 const _errs28 = errors;
 if((!((typeof data17 == "number") && (!(data17 % 1) && !isNaN(data17)))) && (data17 !== null)){
-validate419.errors = [{instancePath:instancePath+"/top_logprobs",schemaPath:"#/properties/top_logprobs/type",keyword:"type",params:{type: schema204.properties.top_logprobs.type}}];
+validate420.errors = [{instancePath:instancePath+"/top_logprobs",schemaPath:"#/properties/top_logprobs/type",keyword:"type",params:{type: schema204.properties.top_logprobs.type}}];
 return false;
 }
 if(errors === _errs28){
 if(typeof data17 == "number"){
 if(data17 < 0 || isNaN(data17)){
-validate419.errors = [{instancePath:instancePath+"/top_logprobs",schemaPath:"#/properties/top_logprobs/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate420.errors = [{instancePath:instancePath+"/top_logprobs",schemaPath:"#/properties/top_logprobs/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -13261,7 +13316,7 @@ if(data.stream !== undefined){
 let data18 = data.stream;
 const _errs30 = errors;
 if((typeof data18 !== "boolean") && (data18 !== null)){
-validate419.errors = [{instancePath:instancePath+"/stream",schemaPath:"#/properties/stream/type",keyword:"type",params:{type: schema204.properties.stream.type}}];
+validate420.errors = [{instancePath:instancePath+"/stream",schemaPath:"#/properties/stream/type",keyword:"type",params:{type: schema204.properties.stream.type}}];
 return false;
 }
 var valid0 = _errs30 === errors;
@@ -13272,8 +13327,8 @@ var valid0 = true;
 if(valid0){
 if(data.stream_options !== undefined){
 const _errs32 = errors;
-if(!(validate438(data.stream_options, {instancePath:instancePath+"/stream_options",parentData:data,parentDataProperty:"stream_options",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate438.errors : vErrors.concat(validate438.errors);
+if(!(validate439(data.stream_options, {instancePath:instancePath+"/stream_options",parentData:data,parentDataProperty:"stream_options",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate439.errors : vErrors.concat(validate439.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs32 === errors;
@@ -13301,44 +13356,44 @@ var valid0 = true;
 }
 }
 else {
-validate419.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate420.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate419.errors = vErrors;
+validate420.errors = vErrors;
 return errors === 0;
 }
-validate419.evaluated = {"props":{"model":true,"adapter_uri":true,"messages":true,"tools":true,"tool_choice":true,"chat_template_kwargs":true,"n":true,"max_completion_tokens":true,"max_tokens":true,"temperature":true,"top_p":true,"top_k":true,"seed":true,"stop":true,"logprobs":true,"top_logprobs":true,"stream":true,"stream_options":true},"dynamicProps":false,"dynamicItems":false};
+validate420.evaluated = {"props":{"model":true,"adapter_uri":true,"messages":true,"tools":true,"tool_choice":true,"chat_template_kwargs":true,"n":true,"max_completion_tokens":true,"max_tokens":true,"temperature":true,"top_p":true,"top_k":true,"seed":true,"stop":true,"logprobs":true,"top_logprobs":true,"stream":true,"stream_options":true},"dynamicProps":false,"dynamicItems":false};
 
 
-function validate417(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate418(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-createChatCompletion" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate417.evaluated;
+const evaluated0 = validate418.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate419(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate419.errors : vErrors.concat(validate419.errors);
+if(!(validate420(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate420.errors : vErrors.concat(validate420.errors);
 errors = vErrors.length;
 }
-validate417.errors = vErrors;
+validate418.errors = vErrors;
 return errors === 0;
 }
-validate417.evaluated = {"props":{"model":true,"adapter_uri":true,"messages":true,"tools":true,"tool_choice":true,"chat_template_kwargs":true,"n":true,"max_completion_tokens":true,"max_tokens":true,"temperature":true,"top_p":true,"top_k":true,"seed":true,"stop":true,"logprobs":true,"top_logprobs":true,"stream":true,"stream_options":true},"dynamicProps":false,"dynamicItems":false};
+validate418.evaluated = {"props":{"model":true,"adapter_uri":true,"messages":true,"tools":true,"tool_choice":true,"chat_template_kwargs":true,"n":true,"max_completion_tokens":true,"max_tokens":true,"temperature":true,"top_p":true,"top_k":true,"seed":true,"stop":true,"logprobs":true,"top_logprobs":true,"stream":true,"stream_options":true},"dynamicProps":false,"dynamicItems":false};
 
-export const createCompletion = validate441;
+export const createCompletion = validate442;
 const schema215 = {"$id":"validate-createCompletion","$ref":"openai#/components/schemas/CompletionRequest"};
 const schema216 = {"description":"Texts or tokens to continue.","type":"object","required":["model","prompt"],"properties":{"model":{"description":"Name of a base model, tinker:// path, or id of a run.","type":"string","minLength":1},"adapter_uri":{"description":"Weights to draw from, if `model` is their base model.","type":["string","null"]},"prompt":{"description":"A text, texts, token ids, or lists of token ids.","anyOf":[{"type":"string"},{"type":"array","minItems":1,"maxItems":128,"items":{"type":"string"}},{"type":"array","minItems":1,"items":{"type":"integer"}},{"type":"array","minItems":1,"maxItems":128,"items":{"type":"array","minItems":1,"items":{"type":"integer"}}}]},"n":{"description":"Continuations of each prompt.","type":["integer","null"],"minimum":1,"maximum":128},"max_tokens":{"description":"Tokens to draw at most; 16 by default.","type":["integer","null"],"minimum":0},"temperature":{"$ref":"#/components/schemas/OpenAiTemperature"},"top_p":{"$ref":"#/components/schemas/OpenAiTopP"},"top_k":{"$ref":"#/components/schemas/OpenAiTopK"},"seed":{"$ref":"#/components/schemas/OpenAiSeed"},"stop":{"$ref":"#/components/schemas/OpenAiStop"},"logprobs":{"description":"Report log-probabilities, and so many of the best tokens at each place.","type":["integer","null"],"minimum":0},"echo":{"description":"The prompt comes back before its continuation.","type":["boolean","null"]},"stream":{"type":["boolean","null"]},"stream_options":{"$ref":"#/components/schemas/OpenAiStreamOptions"}},"examples":[{"model":"tiny","prompt":"2 + 2 =","max_tokens":4,"temperature":0}]};
 
-function validate442(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate443(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate442.evaluated;
+const evaluated0 = validate443.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
@@ -13349,7 +13404,7 @@ if(errors === 0){
 if(data && typeof data == "object" && !Array.isArray(data)){
 let missing0;
 if(((data.model === undefined) && (missing0 = "model")) || ((data.prompt === undefined) && (missing0 = "prompt"))){
-validate442.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
+validate443.errors = [{instancePath,schemaPath:"#/required",keyword:"required",params:{missingProperty: missing0}}];
 return false;
 }
 else {
@@ -13359,12 +13414,12 @@ const _errs1 = errors;
 if(errors === _errs1){
 if(typeof data0 === "string"){
 if(func1(data0) < 1){
-validate442.errors = [{instancePath:instancePath+"/model",schemaPath:"#/properties/model/minLength",keyword:"minLength",params:{limit: 1}}];
+validate443.errors = [{instancePath:instancePath+"/model",schemaPath:"#/properties/model/minLength",keyword:"minLength",params:{limit: 1}}];
 return false;
 }
 }
 else {
-validate442.errors = [{instancePath:instancePath+"/model",schemaPath:"#/properties/model/type",keyword:"type",params:{type: "string"}}];
+validate443.errors = [{instancePath:instancePath+"/model",schemaPath:"#/properties/model/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
 }
@@ -13378,7 +13433,7 @@ if(data.adapter_uri !== undefined){
 let data1 = data.adapter_uri;
 const _errs3 = errors;
 if((typeof data1 !== "string") && (data1 !== null)){
-validate442.errors = [{instancePath:instancePath+"/adapter_uri",schemaPath:"#/properties/adapter_uri/type",keyword:"type",params:{type: schema216.properties.adapter_uri.type}}];
+validate443.errors = [{instancePath:instancePath+"/adapter_uri",schemaPath:"#/properties/adapter_uri/type",keyword:"type",params:{type: schema216.properties.adapter_uri.type}}];
 return false;
 }
 var valid0 = _errs3 === errors;
@@ -13633,7 +13688,7 @@ else {
 vErrors.push(err14);
 }
 errors++;
-validate442.errors = vErrors;
+validate443.errors = vErrors;
 return false;
 }
 else {
@@ -13657,18 +13712,18 @@ if(data.n !== undefined){
 let data7 = data.n;
 const _errs23 = errors;
 if((!((typeof data7 == "number") && (!(data7 % 1) && !isNaN(data7)))) && (data7 !== null)){
-validate442.errors = [{instancePath:instancePath+"/n",schemaPath:"#/properties/n/type",keyword:"type",params:{type: schema216.properties.n.type}}];
+validate443.errors = [{instancePath:instancePath+"/n",schemaPath:"#/properties/n/type",keyword:"type",params:{type: schema216.properties.n.type}}];
 return false;
 }
 if(errors === _errs23){
 if(typeof data7 == "number"){
 if(data7 > 128 || isNaN(data7)){
-validate442.errors = [{instancePath:instancePath+"/n",schemaPath:"#/properties/n/maximum",keyword:"maximum",params:{comparison: "<=", limit: 128}}];
+validate443.errors = [{instancePath:instancePath+"/n",schemaPath:"#/properties/n/maximum",keyword:"maximum",params:{comparison: "<=", limit: 128}}];
 return false;
 }
 else {
 if(data7 < 1 || isNaN(data7)){
-validate442.errors = [{instancePath:instancePath+"/n",schemaPath:"#/properties/n/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
+validate443.errors = [{instancePath:instancePath+"/n",schemaPath:"#/properties/n/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
@@ -13684,13 +13739,13 @@ if(data.max_tokens !== undefined){
 let data8 = data.max_tokens;
 const _errs25 = errors;
 if((!((typeof data8 == "number") && (!(data8 % 1) && !isNaN(data8)))) && (data8 !== null)){
-validate442.errors = [{instancePath:instancePath+"/max_tokens",schemaPath:"#/properties/max_tokens/type",keyword:"type",params:{type: schema216.properties.max_tokens.type}}];
+validate443.errors = [{instancePath:instancePath+"/max_tokens",schemaPath:"#/properties/max_tokens/type",keyword:"type",params:{type: schema216.properties.max_tokens.type}}];
 return false;
 }
 if(errors === _errs25){
 if(typeof data8 == "number"){
 if(data8 < 0 || isNaN(data8)){
-validate442.errors = [{instancePath:instancePath+"/max_tokens",schemaPath:"#/properties/max_tokens/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate443.errors = [{instancePath:instancePath+"/max_tokens",schemaPath:"#/properties/max_tokens/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -13703,8 +13758,8 @@ var valid0 = true;
 if(valid0){
 if(data.temperature !== undefined){
 const _errs27 = errors;
-if(!(validate428(data.temperature, {instancePath:instancePath+"/temperature",parentData:data,parentDataProperty:"temperature",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate428.errors : vErrors.concat(validate428.errors);
+if(!(validate429(data.temperature, {instancePath:instancePath+"/temperature",parentData:data,parentDataProperty:"temperature",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate429.errors : vErrors.concat(validate429.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs27 === errors;
@@ -13715,8 +13770,8 @@ var valid0 = true;
 if(valid0){
 if(data.top_p !== undefined){
 const _errs28 = errors;
-if(!(validate430(data.top_p, {instancePath:instancePath+"/top_p",parentData:data,parentDataProperty:"top_p",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate430.errors : vErrors.concat(validate430.errors);
+if(!(validate431(data.top_p, {instancePath:instancePath+"/top_p",parentData:data,parentDataProperty:"top_p",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate431.errors : vErrors.concat(validate431.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs28 === errors;
@@ -13727,8 +13782,8 @@ var valid0 = true;
 if(valid0){
 if(data.top_k !== undefined){
 const _errs29 = errors;
-if(!(validate432(data.top_k, {instancePath:instancePath+"/top_k",parentData:data,parentDataProperty:"top_k",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate432.errors : vErrors.concat(validate432.errors);
+if(!(validate433(data.top_k, {instancePath:instancePath+"/top_k",parentData:data,parentDataProperty:"top_k",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate433.errors : vErrors.concat(validate433.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs29 === errors;
@@ -13739,8 +13794,8 @@ var valid0 = true;
 if(valid0){
 if(data.seed !== undefined){
 const _errs30 = errors;
-if(!(validate434(data.seed, {instancePath:instancePath+"/seed",parentData:data,parentDataProperty:"seed",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate434.errors : vErrors.concat(validate434.errors);
+if(!(validate435(data.seed, {instancePath:instancePath+"/seed",parentData:data,parentDataProperty:"seed",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate435.errors : vErrors.concat(validate435.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs30 === errors;
@@ -13751,8 +13806,8 @@ var valid0 = true;
 if(valid0){
 if(data.stop !== undefined){
 const _errs31 = errors;
-if(!(validate436(data.stop, {instancePath:instancePath+"/stop",parentData:data,parentDataProperty:"stop",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate436.errors : vErrors.concat(validate436.errors);
+if(!(validate437(data.stop, {instancePath:instancePath+"/stop",parentData:data,parentDataProperty:"stop",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate437.errors : vErrors.concat(validate437.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs31 === errors;
@@ -13765,13 +13820,13 @@ if(data.logprobs !== undefined){
 let data14 = data.logprobs;
 const _errs32 = errors;
 if((!((typeof data14 == "number") && (!(data14 % 1) && !isNaN(data14)))) && (data14 !== null)){
-validate442.errors = [{instancePath:instancePath+"/logprobs",schemaPath:"#/properties/logprobs/type",keyword:"type",params:{type: schema216.properties.logprobs.type}}];
+validate443.errors = [{instancePath:instancePath+"/logprobs",schemaPath:"#/properties/logprobs/type",keyword:"type",params:{type: schema216.properties.logprobs.type}}];
 return false;
 }
 if(errors === _errs32){
 if(typeof data14 == "number"){
 if(data14 < 0 || isNaN(data14)){
-validate442.errors = [{instancePath:instancePath+"/logprobs",schemaPath:"#/properties/logprobs/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+validate443.errors = [{instancePath:instancePath+"/logprobs",schemaPath:"#/properties/logprobs/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
 }
@@ -13786,7 +13841,7 @@ if(data.echo !== undefined){
 let data15 = data.echo;
 const _errs34 = errors;
 if((typeof data15 !== "boolean") && (data15 !== null)){
-validate442.errors = [{instancePath:instancePath+"/echo",schemaPath:"#/properties/echo/type",keyword:"type",params:{type: schema216.properties.echo.type}}];
+validate443.errors = [{instancePath:instancePath+"/echo",schemaPath:"#/properties/echo/type",keyword:"type",params:{type: schema216.properties.echo.type}}];
 return false;
 }
 var valid0 = _errs34 === errors;
@@ -13799,7 +13854,7 @@ if(data.stream !== undefined){
 let data16 = data.stream;
 const _errs36 = errors;
 if((typeof data16 !== "boolean") && (data16 !== null)){
-validate442.errors = [{instancePath:instancePath+"/stream",schemaPath:"#/properties/stream/type",keyword:"type",params:{type: schema216.properties.stream.type}}];
+validate443.errors = [{instancePath:instancePath+"/stream",schemaPath:"#/properties/stream/type",keyword:"type",params:{type: schema216.properties.stream.type}}];
 return false;
 }
 var valid0 = _errs36 === errors;
@@ -13810,8 +13865,8 @@ var valid0 = true;
 if(valid0){
 if(data.stream_options !== undefined){
 const _errs38 = errors;
-if(!(validate438(data.stream_options, {instancePath:instancePath+"/stream_options",parentData:data,parentDataProperty:"stream_options",rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate438.errors : vErrors.concat(validate438.errors);
+if(!(validate439(data.stream_options, {instancePath:instancePath+"/stream_options",parentData:data,parentDataProperty:"stream_options",rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate439.errors : vErrors.concat(validate439.errors);
 errors = vErrors.length;
 }
 var valid0 = _errs38 === errors;
@@ -13835,33 +13890,33 @@ var valid0 = true;
 }
 }
 else {
-validate442.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
+validate443.errors = [{instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"}}];
 return false;
 }
 }
-validate442.errors = vErrors;
+validate443.errors = vErrors;
 return errors === 0;
 }
-validate442.evaluated = {"props":{"model":true,"adapter_uri":true,"prompt":true,"n":true,"max_tokens":true,"temperature":true,"top_p":true,"top_k":true,"seed":true,"stop":true,"logprobs":true,"echo":true,"stream":true,"stream_options":true},"dynamicProps":false,"dynamicItems":false};
+validate443.evaluated = {"props":{"model":true,"adapter_uri":true,"prompt":true,"n":true,"max_tokens":true,"temperature":true,"top_p":true,"top_k":true,"seed":true,"stop":true,"logprobs":true,"echo":true,"stream":true,"stream_options":true},"dynamicProps":false,"dynamicItems":false};
 
 
-function validate441(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
+function validate442(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="validate-createCompletion" */;
 let vErrors = null;
 let errors = 0;
-const evaluated0 = validate441.evaluated;
+const evaluated0 = validate442.evaluated;
 if(evaluated0.dynamicProps){
 evaluated0.props = undefined;
 }
 if(evaluated0.dynamicItems){
 evaluated0.items = undefined;
 }
-if(!(validate442(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
-vErrors = vErrors === null ? validate442.errors : vErrors.concat(validate442.errors);
+if(!(validate443(data, {instancePath,parentData,parentDataProperty,rootData,dynamicAnchors}))){
+vErrors = vErrors === null ? validate443.errors : vErrors.concat(validate443.errors);
 errors = vErrors.length;
 }
-validate441.errors = vErrors;
+validate442.errors = vErrors;
 return errors === 0;
 }
-validate441.evaluated = {"props":{"model":true,"adapter_uri":true,"prompt":true,"n":true,"max_tokens":true,"temperature":true,"top_p":true,"top_k":true,"seed":true,"stop":true,"logprobs":true,"echo":true,"stream":true,"stream_options":true},"dynamicProps":false,"dynamicItems":false};
+validate442.evaluated = {"props":{"model":true,"adapter_uri":true,"prompt":true,"n":true,"max_tokens":true,"temperature":true,"top_p":true,"top_k":true,"seed":true,"stop":true,"logprobs":true,"echo":true,"stream":true,"stream_options":true},"dynamicProps":false,"dynamicItems":false};
 

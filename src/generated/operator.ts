@@ -259,6 +259,8 @@ export interface components {
         };
         ModelStatus: {
             adapters: number | null;
+            /** @description What computes it, by its name in the configuration. */
+            backend: string;
             /**
              * @description elsewhere = in another server on the same database.
              * @enum {unknown}

@@ -1102,6 +1102,8 @@ export interface components {
             gradient_accumulation_steps?: components["schemas"]["AccumulationSteps"];
             /** @description A place of the client's machine; kept and shown, never written to. */
             save_dir?: string | null;
+            /** @description Where its first weights come from: the same seed gives the same ones, on any server of this kind. Ours; without it a seed is drawn. */
+            seed?: components["schemas"]["Int64"] | null;
         } & {
             [key: string]: unknown;
         };

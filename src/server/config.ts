@@ -1,5 +1,5 @@
 // Puts a server's configuration together: flag before environment before file before default, with the source of each
-// value. Refuses what it does not know, by name. It knows the short form of `server_config.yaml` only, reads no model and
+// value. Refuses what it does not know, by name. Twinkle's own form of server_config.yaml is twinkle-config.ts's; it reads no model and
 // opens no port. The settings themselves are data in `config-fields.ts`.
 
 import { readFileSync } from 'node:fs'
@@ -17,7 +17,9 @@ import {
   variableOf,
 } from './config-fields.ts'
 import { ConfigError, type ConfiguredModel, ExpectedError, isMapping } from './config-values.ts'
+import { withPackages } from './missing-package.ts'
 import { didYouMean } from './nearest.ts'
+import { fromTwinkleForm, TWINKLE_KEYS } from './twinkle-config.ts'
 
 export type { LogLevel, ServerConfig } from './config-fields.ts'
 export { ConfigError } from './config-values.ts'
@@ -36,6 +38,8 @@ export interface LoadedConfig {
   readonly config: ServerConfig
   /** Where each value came from, in words: `--port`, `TWINKLE_PORT`, `twinkle.yaml`, `default`. */
   readonly sources: Readonly<Record<Setting, string>>
+  /** What is otherwise than a file in Twinkle's own form says, in sentences. */
+  readonly notes: readonly string[]
 }
 
 /** One given value before it is read. */
@@ -47,12 +51,11 @@ interface Given {
   readonly base: string
 }
 
-const TWINKLE_FORM = ['applications', 'server_type', 'use_megatron', 'proxy_location', 'http_options']
-
 /** Throws ConfigError for a value, key or combination that cannot be used. */
 export async function loadConfig(input: ConfigInput = {}): Promise<LoadedConfig> {
   const cwd = input.cwd ?? process.cwd()
-  const file = input.file === undefined ? {} : await readFile(resolve(cwd, input.file), input.file)
+  const { values: file, notes } =
+    input.file === undefined ? NO_FILE : await readFile(resolve(cwd, input.file), input.file)
   const values: Partial<Record<Setting, unknown>> = {}
   const sources: Partial<Record<Setting, string>> = {}
   for (const setting of SETTINGS) {
@@ -70,7 +73,7 @@ export async function loadConfig(input: ConfigInput = {}): Promise<LoadedConfig>
   checkModels(config)
   checkEngines(config)
   checkBackends(config)
-  return { config, sources: sources as Record<Setting, string> }
+  return { config, sources: sources as Record<Setting, string>, notes }
 }
 
 function givenFor(setting: Setting, input: ConfigInput, file: FileValues, cwd: string): Given | undefined {
@@ -102,15 +105,20 @@ function read(setting: Setting, given: Given): unknown {
 
 type FileValues = { readonly [K in Setting]?: Given }
 
-async function readFile(path: string, shown: string): Promise<FileValues> {
+interface FileContent {
+  readonly values: FileValues
+  readonly notes: readonly string[]
+}
+const NO_FILE: FileContent = { values: {}, notes: [] }
+
+async function readFile(path: string, shown: string): Promise<FileContent> {
   const content = await parseFile(path, shown)
-  const foreign = TWINKLE_FORM.find((key) => key in content)
-  if (foreign !== undefined) {
-    throw new ConfigError(
-      `${shown} has \`${foreign}\`, which belongs to Twinkle's own form of server_config.yaml; this version reads the short form only.`,
-      `Use the keys ${SETTINGS.map(fileKeyOf).join(', ')}.`,
-    )
-  }
+  if (!TWINKLE_KEYS.some((key) => key in content)) return { values: valuesOf(content, path, shown), notes: [] }
+  const { settings, notes } = fromTwinkleForm(content, shown)
+  return { values: valuesOf(settings, path, shown), notes }
+}
+
+function valuesOf(content: Readonly<Record<string, unknown>>, path: string, shown: string): FileValues {
   const known = new Map(SETTINGS.map((setting) => [fileKeyOf(setting), setting]))
   const values: { [K in Setting]?: Given } = {}
   for (const [key, value] of Object.entries(content)) {
@@ -129,7 +137,7 @@ async function readFile(path: string, shown: string): Promise<FileValues> {
 
 async function parseFile(path: string, shown: string): Promise<Record<string, unknown>> {
   const source = readText(path, shown)
-  const { parse } = await import('yaml')
+  const { parse } = await withPackages(() => import('yaml'))
   let content: unknown
   try {
     content = parse(source)

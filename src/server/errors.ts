@@ -108,7 +108,7 @@ export const ERRORS = {
   MISSING_PACKAGE: server(
     500,
     'The optional package {package} is not installed; it is needed for {use}.',
-    'Install it with `npm install {package}`.',
+    'Install it with `npm install {package}`, or all that servers need with `npm install --include=optional`.',
   ),
 
   // Bodies

@@ -52,6 +52,7 @@ class BigramEngine {
   #turns = new Turns()
   #training = new TurnTaking()
   #sampling = 0
+  #trainedTokens = 0
   #sampledTokens = 0
   /** @type {EngineError | null} */
   #end = null
@@ -148,10 +149,12 @@ class BigramEngine {
   }
 
   /** @param {TrainingItem} item @param {AbortSignal} signal @returns {Promise<TrainingResult>} */
-  #train(item, signal) {
+  async #train(item, signal) {
     const { operation, adapter, share = { party: `adapter ${adapter}`, weight: 1 } } = item
     const steps = trainingSteps(this.#model, this.info, this.#adapter(adapter), item)
-    return this.#training.run(steps, { what: `operation ${operation}`, flow: adapter, share, signal })
+    const result = await this.#training.run(steps, { what: `operation ${operation}`, flow: adapter, share, signal })
+    this.#trainedTokens += item.datums.reduce((sum, { tokens }) => sum + tokens.length, 0)
+    return result
   }
 
   /** @param {readonly OptimStep[]} steps */
@@ -218,7 +221,7 @@ class BigramEngine {
       snapshots: this.#snapshots.size,
       sampling: this.#sampling,
       prefixBytes: 0,
-      trainedTokens: this.#training.tokens,
+      trainedTokens: this.#trainedTokens,
       sampledTokens: this.#sampledTokens,
     }
   }

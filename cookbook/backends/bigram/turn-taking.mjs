@@ -14,8 +14,6 @@ export class TurnTaking {
   #isRunning = false
   /** @type {Error | null} */
   #end = null
-  /** Tokens that turns have cost so far. */
-  tokens = 0
 
   /**
    * Runs a job to its end; jobs of one flow run in order.
@@ -53,7 +51,6 @@ export class TurnTaking {
       if (job.signal.aborted) throw cancelled(job.what)
       const { done, value } = job.steps.next()
       if (!done) {
-        this.tokens += value
         this.#queue.charge(job, value)
         return
       }

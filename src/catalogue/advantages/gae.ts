@@ -4,7 +4,7 @@
 import { invalidArgument } from '../catalogue-error.ts'
 import { deviation, EPSILON, mean } from './statistics.ts'
 
-export interface GAEOptions {
+interface GAEOptions {
   /** In [0, 1]. Default 1. */
   readonly gamma?: number
   /** In [0, 1]. Default 0.95. */
@@ -15,7 +15,7 @@ export interface GAEOptions {
   readonly masks?: readonly (readonly boolean[])[]
 }
 
-export interface AdvantagesAndReturns {
+interface AdvantagesAndReturns {
   /** Per row and token; 0 where masked out. */
   readonly advantages: number[][]
   /** Advantage (before it is normalised) + value: what a value model learns. */

@@ -6,9 +6,9 @@ import { invalidArgument } from '../catalogue-error.ts'
 import { deviation, EPSILON, groupsOf, mean } from './statistics.ts'
 
 /** What advantages are divided by: the deviation of their group, of the whole batch, or nothing. */
-export type Scale = 'group' | 'batch' | 'none'
+type Scale = 'group' | 'batch' | 'none'
 
-export interface GroupOptions {
+interface GroupOptions {
   /** Answers of one prompt, which stand next to each other. Default 1. */
   readonly numGenerations?: number
   /** Default `group`. */
@@ -16,7 +16,7 @@ export interface GroupOptions {
 }
 
 /** One number for each answer, or several that are summed. */
-export type Rewards = readonly (number | readonly number[])[]
+type Rewards = readonly (number | readonly number[])[]
 
 /**
  * reward - mean of its group. With one answer a prompt the batch is the group where the scale is `batch` or `none`, and the

@@ -43,6 +43,12 @@ export function sliced(rows: readonly Row[], slice: Slice | null): readonly Row[
   return indicesOf(slice).map((index) => rows[index % rows.length] as Row)
 }
 
+/** So many rows from the beginning are enough for a slice: beyond them it has no index. */
+export function rowsNeeded(slice: Slice | null): number {
+  if (slice === null) return MOST_ROWS + 1
+  return indicesOf(slice).reduce((most, index) => Math.max(most, index + 1), 0)
+}
+
 /** Throws CatalogueError TOO_LONG. */
 export function checkCount<T>(rows: readonly T[]): readonly T[] {
   if (rows.length <= MOST_ROWS) return rows

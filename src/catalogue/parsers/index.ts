@@ -7,7 +7,7 @@ import { ReActParser } from './react.ts'
 import type { ToolCallParser } from './tool-call-parser.ts'
 import { VCPParser } from './vcp.ts'
 
-export type { ToolCall, ToolCallParser } from './tool-call-parser.ts'
+export type { ToolCallParser } from './tool-call-parser.ts'
 
 export const TOOL_CALL_PARSERS: readonly ToolCallParser[] = [HermesQwenParser, ClineParser, VCPParser, ReActParser]
 

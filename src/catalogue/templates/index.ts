@@ -4,7 +4,7 @@ import { Arguments, type Kwargs } from '../arguments.ts'
 import { CatalogueError, unknownName } from '../catalogue-error.ts'
 import { Template, type TemplateModel, templateOptions } from './template.ts'
 
-export { Template, type TemplateModel, type TemplateOptions } from './template.ts'
+export { Template, type TemplateModel } from './template.ts'
 
 /** Which models a template fits: a word that their chat template must have; null: all. */
 const TEMPLATES: Readonly<Record<string, string | null>> = {

@@ -1,6 +1,13 @@
 // What an answer that is none is called: refusals of the server, routes it has not, connections that broke.
 
-import { AuthenticationError, ConnectionError, MissingRouteError, NotFoundError, StatusError } from './errors.ts'
+import {
+  AuthenticationError,
+  ConnectionError,
+  MissingRouteError,
+  NotFoundError,
+  StatusError,
+  UnexpectedAnswerError,
+} from './errors.ts'
 
 /** With the server's own sentence, where it gave one. `body` is the answer's JSON, or its text. */
 export function refusal(response: Response, body: unknown): StatusError {
@@ -27,10 +34,35 @@ function isOfRoute(sentence: string | null, code: string | undefined): boolean {
   return sentence === null || sentence === 'Not Found' || code === 'NOT_FOUND' || code === 'PLANNED_OPERATION'
 }
 
-/** In milliseconds; null for none, or one beyond a minute. */
+type Kind = 'array' | 'string' | 'number' | 'object'
+
+/** An answer with the fields that this client reads of it. Throws UnexpectedAnswerError that names what is missing. */
+export function shaped<T>(operation: string, answer: T, fields: { readonly [K in keyof T]?: Kind }): NonNullable<T> {
+  const given = (answer ?? {}) as Record<string, unknown>
+  for (const [field, kind] of Object.entries(fields) as [string, Kind][]) {
+    if (kindOf(given[field]) === kind) continue
+    throw new UnexpectedAnswerError(
+      `${operation} was answered without its ${field}. Next: check the base URL: this may be no Twinkle server, or one of another age.`,
+    )
+  }
+  return answer as NonNullable<T>
+}
+
+/** What was computed, which may be null. Throws UnexpectedAnswerError for an answer without a result. */
+export function resultOf<T>(operation: string, answer: unknown): T {
+  const { result } = (answer ?? {}) as { readonly result?: T }
+  if (result !== undefined) return result
+  throw new UnexpectedAnswerError(
+    `${operation} was answered without a result. Next: check the base URL: this may be no Twinkle server.`,
+  )
+}
+
+const kindOf = (value: unknown) => (value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value)
+
+/** In milliseconds; null for none. */
 export function retryAfterMs({ headers }: Response): number | null {
   const ms = Number(headers.get('retry-after') ?? Number.NaN) * 1000
-  return ms >= 0 && ms <= 60_000 ? ms : null
+  return ms >= 0 ? ms : null
 }
 
 /** Codes of connections that were never made. */

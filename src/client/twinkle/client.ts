@@ -1,6 +1,7 @@
 // What a user asks of a server as a whole: its models, its room, and the runs and checkpoints of this key.
 
 import type { components } from '../../generated/twinkle.ts'
+import { shaped } from './answers.ts'
 import { type CallOptions, Connection, type ConnectionOptions } from './connection.ts'
 import { TwinkleError } from './errors.ts'
 
@@ -61,10 +62,11 @@ export class TwinkleClient {
   }
 
   async getServerCapabilities(options: CallOptions = {}): Promise<{ readonly supportedModels: readonly string[] }> {
-    const { supported_models: models } = await this.connection.ask(
+    const answer = await this.connection.ask(
       (api, signal) => api.GET('/api/v1/twinkle/get_server_capabilities', { ...at(signal) }),
       { ...options, ...SAFE },
     )
+    const { supported_models: models } = shaped('get_server_capabilities', answer, { supported_models: 'array' })
     return { supportedModels: models.map(({ model_name }) => model_name ?? '') }
   }
 
@@ -74,6 +76,7 @@ export class TwinkleClient {
       (api, signal) => api.GET('/api/v1/twinkle/capacity_info', { ...at(signal) }),
       { ...options, ...SAFE },
     )
+    shaped('capacity_info', info, { max_loras: 'number', used_loras: 'number', free_loras: 'number' })
     return { maxLoras: info.max_loras, usedLoras: info.used_loras, freeLoras: info.free_loras }
   }
 
@@ -85,10 +88,12 @@ export class TwinkleClient {
   async listTrainingRunsWithCursor(options: ListOptions = {}) {
     const { limit = 20, offset = 0, allUsers = false } = options
     const query = { limit, offset, ...(allUsers ? { all_users: true } : {}) }
-    const { training_runs: runs, cursor } = await this.connection.ask(
+    const answer = await this.connection.ask(
       (api, signal) => api.GET('/api/v1/twinkle/training_runs', { params: { query }, ...at(signal) }),
       { ...options, ...SAFE },
     )
+    const shape = { training_runs: 'array', cursor: 'object' } as const
+    const { training_runs: runs, cursor } = shaped('training_runs', answer, shape)
     return { runs, cursor }
   }
 
@@ -113,11 +118,11 @@ export class TwinkleClient {
   /** Oldest first. */
   async listCheckpoints(runId: string, options: CallOptions = {}): Promise<readonly Checkpoint[]> {
     const params = { path: { run_id: runId } }
-    const { checkpoints } = await this.connection.ask(
+    const answer = await this.connection.ask(
       (api, signal) => api.GET('/api/v1/twinkle/training_runs/{run_id}/checkpoints', { params, ...at(signal) }),
       { ...options, ...SAFE },
     )
-    return checkpoints
+    return shaped('checkpoints', answer, { checkpoints: 'array' }).checkpoints
   }
 
   /** `checkpointId` is KIND/NAME, as checkpoints have it. */
@@ -127,6 +132,7 @@ export class TwinkleClient {
       (api, signal) => api.GET('/api/v1/twinkle/checkpoint_path/{run_id}/{kind}/{name}', { params, ...at(signal) }),
       { ...options, ...SAFE },
     )
+    shaped('checkpoint_path', found, { path: 'string', twinkle_path: 'string' })
     const { kind: checkpointType } = params.path
     return { path: found.path, twinklePath: found.twinkle_path, trainingRunId: runId, checkpointType, checkpointId }
   }

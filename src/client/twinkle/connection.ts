@@ -3,8 +3,8 @@
 
 import createClient, { type Client } from 'openapi-fetch'
 import type { paths } from '../../generated/twinkle.ts'
-import { repeat, sleep } from '../tinker/timing.ts'
-import { fetchFailure, refusal, retryAfterMs } from './answers.ts'
+import { repeat, sleep, unlessAborted } from '../tinker/timing.ts'
+import { fetchFailure, refusal, retryAfterMs, shaped } from './answers.ts'
 import { TwinkleError, UnexpectedAnswerError } from './errors.ts'
 import { type Failure, repeatDelay } from './repetition.ts'
 
@@ -91,7 +91,7 @@ export class Connection {
     call: (api: Client<paths>, signal: AbortSignal | undefined) => Promise<Reply<T>>,
     options: SendOptions,
   ) {
-    await this.session()
+    await unlessAborted(this.session(), options.signal)
     return this.ask(call, options)
   }
 
@@ -120,6 +120,8 @@ export class Connection {
       reply = await call(this.api, signal)
     } catch (cause) {
       if (signal?.aborted) throw signal.reason
+      // A transport of one's own knows better than we what went wrong.
+      if (cause instanceof TwinkleError) return { error: cause }
       if (cause instanceof SyntaxError) return { error: notJson(this.baseUrl, cause) }
       const { error, wasSent } = fetchFailure(this.baseUrl, cause)
       return { error, failure: { wasSent, retryAfterMs: null } }
@@ -134,14 +136,11 @@ export class Connection {
     const { sessionMetadata: metadata = null, sessionHeartbeatInterval: seconds = HEARTBEAT_S } = this.#options
     const body = { metadata: metadata && { ...metadata } }
     const made = await this.ask((api) => api.POST('/api/v1/twinkle/create_session', { body }), { isSafe: true })
-    if (typeof made?.session_id !== 'string') {
-      throw new UnexpectedAnswerError(
-        `${this.baseUrl} made a session without an id. Next: check the base URL: this is not a Twinkle server.`,
-      )
-    }
-    this.#sessionId = made.session_id
-    this.#stopHeartbeat = repeat(seconds * 1000, () => this.#beat(made.session_id).catch(() => {}))
-    return made.session_id
+    const { session_id: id } = shaped('create_session', made, { session_id: 'string' })
+    this.#sessionId = id
+    // Whoever closes a client while its session begins wants no heartbeats.
+    if (!this.#isClosed) this.#stopHeartbeat = repeat(seconds * 1000, () => this.#beat(id).catch(() => {}))
+    return id
   }
 
   /** One that is lost is made up for by the next. */
@@ -151,9 +150,9 @@ export class Connection {
 }
 
 function addressOf(baseUrl: string): string {
-  if (!/^https?:\/\//.test(baseUrl)) {
+  if (!/^https?:\/\//.test(baseUrl) || !URL.canParse(baseUrl)) {
     throw new TwinkleError(
-      `The base URL ${JSON.stringify(baseUrl)} does not start with http:// or https://. Next: give one such as ${DEFAULT_URL}.`,
+      `The base URL ${JSON.stringify(baseUrl)} is no address of the form http://HOST:PORT or https://HOST. Next: give one such as ${DEFAULT_URL}.`,
     )
   }
   return baseUrl

@@ -2,7 +2,8 @@
 // the server's; here are the calls.
 
 import type { components, paths } from '../../generated/twinkle.ts'
-import { sleep } from '../tinker/timing.ts'
+import { sleep, unlessAborted } from '../tinker/timing.ts'
+import { resultOf, shaped } from './answers.ts'
 import type { CallOptions, Connection } from './connection.ts'
 import { StatusError, TwinkleError, UnexpectedAnswerError } from './errors.ts'
 import { baseName, type Kwargs, snakeKeys } from './names.ts'
@@ -23,6 +24,8 @@ export interface LoraConfig {
 export interface AdapterOptions {
   /** Batches of which an update is made; 1. */
   readonly gradientAccumulationSteps?: number
+  /** Of its first weights, the same for the same seed on any twinkle-ts server; beyond 2^53 as text. Drawn where it is missing. */
+  readonly seed?: number | string
   readonly [keyword: string]: unknown
 }
 
@@ -95,7 +98,7 @@ export class MultiLoraTransformersModel {
   ): Promise<string> {
     this.#adapterName = adapterName
     const added = await this.#call<Schemas['AddedAdapter']>('add_adapter_to_model', { config, ...kwargs }, options)
-    return added.adapter_name
+    return shaped('add_adapter_to_model', added, { adapter_name: 'string' }).adapter_name
   }
 
   setTemplate(templateCls: string, kwargs: Kwargs = {}, options: CallOptions = {}): Promise<void> {
@@ -196,7 +199,8 @@ export class MultiLoraTransformersModel {
   }
 
   async save(name: string | null = null, kwargs: SaveOptions & Kwargs = {}, options: CallOptions = {}): Promise<Saved> {
-    const saved = await this.#call<Schemas['Saved']>('save', { name, ...kwargs }, options)
+    const answer = await this.#call<Schemas['Saved']>('save', { name, ...kwargs }, options)
+    const saved = shaped('save', answer, { twinkle_path: 'string' })
     return { twinklePath: saved.twinkle_path, checkpointDir: saved.checkpoint_dir }
   }
 
@@ -260,11 +264,7 @@ export class MultiLoraTransformersModel {
   }
 
   async #result<T>(operation: Operation, kwargs: Kwargs, options: CallOptions): Promise<T> {
-    const answer = await this.#call<{ result?: T } | null>(operation, kwargs, options)
-    if (answer?.result !== undefined) return answer.result
-    throw new UnexpectedAnswerError(
-      `${operation} was answered without a result. Next: check the base URL: this may be no Twinkle server.`,
-    )
+    return resultOf(operation, await this.#call(operation, kwargs, options))
   }
 
   async #call<T>(operation: Operation, kwargs: Kwargs, options: CallOptions): Promise<T> {
@@ -281,13 +281,15 @@ export class MultiLoraTransformersModel {
 
   /** Asks once whether the model is served. */
   #create(options: CallOptions): Promise<unknown> {
-    this.#created ??= this.#call('create', {}, options).catch((error: unknown) => {
+    // For all who wait for it, so no single caller's signal ends it.
+    const { onRetry } = options
+    this.#created ??= this.#call('create', {}, onRetry ? { onRetry } : {}).catch((error: unknown) => {
       this.#created = undefined
       throw error instanceof StatusError && error.status === 404
         ? new TwinkleError(`${this.#base} is not served there: ${error.message}`, { cause: error })
         : error
     })
-    return this.#created
+    return unlessAborted(this.#created, options.signal)
   }
 }
 

@@ -1,6 +1,7 @@
 // An object of the catalogue that lives on a server: made by name, called by name, gone with its session. Another object as an
 // argument goes as its id.
 
+import { resultOf, shaped } from './answers.ts'
 import type { CallOptions, Connection } from './connection.ts'
 import { StatusError } from './errors.ts'
 import { type Kwargs, snakeKeys } from './names.ts'
@@ -36,11 +37,11 @@ export class RemoteObject {
 
   async call(name: string, kwargs: Kwargs = {}, options: CallOptions = {}): Promise<unknown> {
     const body = { ...(await withIds(kwargs)), processor_id: await this.#id, function: name }
-    const { result } = await this.#connection.send(
+    const answer = await this.#connection.send(
       (api, signal) => api.POST('/api/v1/processor/twinkle/call', { body, ...(signal ? { signal } : {}) }),
       { ...options, isSafe: false },
     )
-    return result
+    return resultOf(name, answer)
   }
 
   /** From the beginning, until the server says that there is no more. */
@@ -61,7 +62,7 @@ export class RemoteObject {
     const made = await this.#connection.send((api) => api.POST('/api/v1/processor/twinkle/create', { body }), {
       isSafe: false,
     })
-    return made.processor_id
+    return shaped('processor/create', made, { processor_id: 'string' }).processor_id
   }
 }
 
@@ -71,9 +72,9 @@ export interface HasRemote {
 }
 
 async function withIds(kwargs: Kwargs): Promise<Record<string, unknown>> {
-  const entries = Object.entries(snakeKeys(kwargs)).map(async ([key, value]) => {
-    const remote = (value as Partial<HasRemote> | null)?.remote
+  const entries = Object.entries(kwargs).map(async ([key, value]) => {
+    const remote = (value as Partial<HasRemote> | null | undefined)?.remote
     return [key, remote instanceof RemoteObject ? await remote.id : value] as const
   })
-  return Object.fromEntries(await Promise.all(entries))
+  return snakeKeys(Object.fromEntries(await Promise.all(entries)))
 }

@@ -12,6 +12,8 @@ export interface Failure {
 
 const ATTEMPTS = 5
 const LONGEST_MS = 10_000
+/** Whoever is to wait longer is told so instead. */
+const MOST_PATIENT_MS = 60_000
 
 /**
  * Milliseconds to wait after the nth failure (from 0), or null when it is final.
@@ -21,5 +23,6 @@ export function repeatDelay(failure: Failure, isSafe: boolean, count: number, ra
   const isUndone = failure.status === 429 || !failure.wasSent
   const isPassing = failure.status === undefined || failure.status === 429 || failure.status >= 500
   if (!isPassing || !(isSafe || isUndone) || count + 1 >= ATTEMPTS) return null
+  if ((failure.retryAfterMs ?? 0) > MOST_PATIENT_MS) return null
   return failure.retryAfterMs ?? Math.min(500 * 2 ** count, LONGEST_MS) * (0.75 + random / 4)
 }

@@ -2,10 +2,12 @@
 // be trained on.
 
 import type { components } from '../../generated/twinkle.ts'
+import { shaped } from './answers.ts'
 import type { CallOptions, Connection } from './connection.ts'
-import { UnexpectedAnswerError } from './errors.ts'
+import { ConnectionError, TwinkleError, UnexpectedAnswerError } from './errors.ts'
 import type { LoraConfig, Row } from './model.ts'
 import { baseName, type Kwargs, snakeKeys } from './names.ts'
+import { plain } from './plain.ts'
 
 type Schemas = components['schemas']
 export type Sample = Schemas['TwinkleSample']
@@ -58,7 +60,7 @@ export class VllmSampler {
   }
 
   async addAdapterToSampler(adapterName: string, config: LoraConfig, options: CallOptions = {}): Promise<string> {
-    const body = { adapter_name: adapterName, config: { ...config } }
+    const body = { adapter_name: adapterName, config: plain(config, 'config') as Schemas['LoraConfigForm'] }
     const added = await this.#connection.send(
       (api, signal) =>
         api.POST('/api/v1/sampler/{base}/twinkle/add_adapter_to_sampler', {
@@ -78,16 +80,12 @@ export class VllmSampler {
     options: SampleOptions = {},
   ): Promise<readonly Sample[]> {
     const body = this.#body(inputs, samplingParams, options)
-    const { samples } = await this.#connection.send(
+    const answer = await this.#connection.send(
       (api, signal) => api.POST('/api/v1/sampler/{base}/twinkle/sample', { params: this.#params, body, ...at(signal) }),
       // Without a seed a repetition draws anew, which nobody can tell from the first.
       { ...options, isSafe: true },
     )
-    if (!Array.isArray(samples)) {
-      throw new UnexpectedAnswerError(
-        'The answer has no samples. Next: check the base URL: this may be no Twinkle server.',
-      )
-    }
+    const { samples } = shaped('sample', answer, { samples: 'array' })
     return samples as readonly Sample[]
   }
 
@@ -108,12 +106,21 @@ export class VllmSampler {
         }),
       { ...options, isSafe: true },
     )
-    for await (const line of linesOf(stream as ReadableStream<Uint8Array>)) yield deltaOf(line)
+    if (!stream) throw noLines()
+    try {
+      for await (const line of linesOf(stream as ReadableStream<Uint8Array>)) yield deltaOf(line)
+    } catch (cause) {
+      if (options.signal?.aborted) throw options.signal.reason
+      if (cause instanceof TwinkleError) throw cause
+      throw new ConnectionError('The connection broke while text was drawn. Next: ask again; nothing has changed.', {
+        cause,
+      })
+    }
   }
 
   #body(inputs: Row | readonly Row[], samplingParams: SamplingParams, options: SampleOptions) {
     return {
-      inputs: inputs as Schemas['TwinkleSampleRequest']['inputs'],
+      inputs: plain(inputs, 'inputs') as Schemas['TwinkleSampleRequest']['inputs'],
       sampling_params: snakeKeys(samplingParams),
       adapter_name: options.adapterName ?? '',
       adapter_uri: options.adapterUri ?? null,
@@ -142,9 +149,24 @@ async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncIterable<strin
 }
 
 function deltaOf(line: string): SampleDelta {
-  const { delta, finish_reason: finishReason, error } = JSON.parse(line) as Record<string, unknown>
+  const { delta, finish_reason: finishReason, error } = objectOf(line)
   if (error !== undefined) throw new UnexpectedAnswerError(`The server stopped drawing: ${JSON.stringify(error)}`)
   return { delta: String(delta ?? ''), finishReason: typeof finishReason === 'string' ? finishReason : null }
 }
+
+function objectOf(line: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(line)
+    if (typeof value === 'object' && value !== null) return value as Record<string, unknown>
+  } catch {
+    // Said below.
+  }
+  throw noLines()
+}
+
+const noLines = () =>
+  new UnexpectedAnswerError(
+    'The answer is no stream of samples. Next: check the base URL: this may be no Twinkle server.',
+  )
 
 const at = (signal: AbortSignal | undefined) => (signal ? { signal } : {})

@@ -95,7 +95,14 @@ function engineGauges(registry: Registry, { models }: Services): void {
 function sizeGauges(registry: Registry, { db }: Services, stateDir: string): void {
   let last: { at: number; sizes: Promise<StateFacts['bytes']> } | null = null
   const sizes = () => {
-    if (!last || last.at < Date.now() - SIZES_FRESH_MS) last = { at: Date.now(), sizes: stateSizes(db, stateDir) }
+    if (!last || last.at < Date.now() - SIZES_FRESH_MS) {
+      const taken = { at: Date.now(), sizes: stateSizes(db, stateDir) }
+      last = taken
+      // One look that failed is not everybody's for a minute.
+      taken.sizes.catch(() => {
+        if (last === taken) last = null
+      })
+    }
     return last.sizes
   }
   new Gauge({

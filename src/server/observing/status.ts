@@ -68,6 +68,7 @@ export class Status {
         const numbers = isRestarting ? null : await engine?.status().catch(() => null)
         return {
           name,
+          backend: models.backend(name),
           engine: isRestarting ? 'restarting' : engine ? 'open' : 'elsewhere',
           resident_bytes: numbers?.rssBytes ?? null,
           adapters: numbers?.adapters ?? null,

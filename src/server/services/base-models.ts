@@ -135,6 +135,11 @@ export class BaseModels {
     return entry
   }
 
+  /** The name of what computes it. Throws UNKNOWN_BASE_MODEL. */
+  backend(name: string): string {
+    return this.#entry(name).backend.name
+  }
+
   /** Where its files are. Throws UNKNOWN_BASE_MODEL. */
   path(name: string): string {
     return this.#entry(name).source.path

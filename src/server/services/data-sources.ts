@@ -6,7 +6,7 @@ import { createReadStream } from 'node:fs'
 import { mkdir, open, readdir, readFile, realpath, rename, rm, stat, utimes } from 'node:fs/promises'
 import { dirname, join, sep } from 'node:path'
 import { createInterface } from 'node:readline'
-import type { DatasetMeta } from '../../catalogue/datasets/dataset-meta.ts'
+import { type DatasetMeta, rowsNeeded } from '../../catalogue/datasets/dataset-meta.ts'
 import {
   formatOf,
   rowOfJson,
@@ -57,7 +57,7 @@ export class DataSources {
     const limit = MOST_BYTES[format]
     if (size > limit) throw serviceError('DATASET_TOO_LARGE', { id: meta.id, limit })
     if (file.startsWith(this.#saved + sep)) await utimes(file, new Date(), new Date())
-    return format === 'jsonl' ? linesOf(file, meta.id, pace) : rowsOfText(await readFile(file, 'utf8'), format, meta.id)
+    return format === 'jsonl' ? linesOf(file, meta, pace) : rowsOfText(await readFile(file, 'utf8'), format, meta.id)
   }
 
   /** Replaces a file of that name. Throws INVALID_DATASET_PATH, SAVED_DATA_FULL, STORAGE_FULL. */
@@ -110,14 +110,27 @@ function partsOf(path: string): string[] {
   throw serviceError('INVALID_DATASET_PATH', { path })
 }
 
-async function linesOf(file: string, id: string, pace: Pace): Promise<Row[]> {
+/** Reads no further than is needed. What is read is counted meanwhile: what is kept of it, whoever keeps it counts. */
+async function linesOf(file: string, { id, slice }: DatasetMeta, pace: Pace): Promise<Row[]> {
   const rows: Row[] = []
-  const lines = createInterface({ input: createReadStream(file, 'utf8'), crlfDelay: Number.POSITIVE_INFINITY })
+  const most = rowsNeeded(slice)
+  let held = 0
+  const input = createReadStream(file, 'utf8')
   let number = 0
-  for await (const line of lines) {
-    number++
-    if (line.trim() !== '') rows.push(rowOfJson(line.replace(/^\uFEFF/, ''), `line ${number} of ${id}`))
-    await pace.rest()
+  try {
+    for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+      number++
+      if (rows.length >= most) break
+      if (line.trim() === '') continue
+      const bytes = 2 * line.length
+      pace.hold(bytes)
+      held += bytes
+      rows.push(rowOfJson(line.replace(/^\uFEFF/, ''), `line ${number} of ${id}`))
+      await pace.rest()
+    }
+  } finally {
+    input.destroy()
+    pace.hold(-held)
   }
   return rows
 }

@@ -51,7 +51,7 @@ export function newRun(tenant: string, call: NewRun, maxRank: number): Run {
   })
 }
 
-export interface AdapterRun extends Omit<NewRun, 'modelSeqId' | 'seed'> {
+export interface AdapterRun extends Omit<NewRun, 'modelSeqId'> {
   readonly id: string
   readonly alpha: number
   readonly rank: number

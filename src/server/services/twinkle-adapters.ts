@@ -23,6 +23,8 @@ export interface NewAdapter {
   readonly lora: LoraRequest
   readonly accumulation: number
   readonly saveDir: string | null
+  /** Of its first weights; drawn where there is none. In decimal. */
+  readonly seed?: string
 }
 
 /** Which adapter a request is about. */
@@ -75,8 +77,13 @@ export class TwinkleAdapters {
     const session = await owners.session(party)
     const before = await states.findIfAny(party, call.name)
     const shape = { ...call.lora, alpha: alphaOf(call.lora), baseModel: call.baseModel, sessionId: session }
+    const seed = call.seed === undefined ? {} : { seed: call.seed }
     const id = await this.#freeId(`${party.owner}-${call.name}`)
-    const run = adapterRun(party.tenant, { ...shape, id, userMetadata: { adapter_name: call.name } }, info.maxRank)
+    const run = adapterRun(
+      party.tenant,
+      { ...shape, ...seed, id, userMetadata: { adapter_name: call.name } },
+      info.maxRank,
+    )
     const state = newState(call.lora, call.saveDir, call.accumulation, Date.now())
     const submitted = await training.createRun(run, (trx) => states.insert(trx, party, call.name, run, state))
     if (before !== undefined) lanes.release(await runs.find(party.tenant, before))

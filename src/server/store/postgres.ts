@@ -5,6 +5,7 @@ import { Kysely } from 'kysely'
 import type { ClientBase, ClientConfig, Client as PgClient } from 'pg'
 import { shownDatabase } from '../config-values.ts'
 import { ServiceError, serviceError } from '../errors.ts'
+import { missingPackage } from '../missing-package.ts'
 import { emptyLists } from './empty-lists.ts'
 import { lastingPostgres } from './postgres-driver.ts'
 import { postgresWords } from './postgres-words.ts'
@@ -38,7 +39,7 @@ export async function newPostgresClient(url: string): Promise<PgClient> {
 
 async function loadPg() {
   const { default: pg } = await import('pg').catch((cause) => {
-    throw serviceError('MISSING_PACKAGE', { package: 'pg', use: 'a PostgreSQL database' }, { cause })
+    throw missingPackage('pg', 'a PostgreSQL database', cause)
   })
   return pg
 }

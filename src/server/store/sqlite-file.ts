@@ -4,7 +4,7 @@
 import { closeSync, fdatasync, openSync } from 'node:fs'
 import { promisify } from 'node:util'
 import type { CompiledQuery, QueryResult } from 'kysely'
-import { serviceError } from '../errors.ts'
+import { missingPackage } from '../missing-package.ts'
 
 /** The part of the better-sqlite3 interface that we need; libsql has the same. */
 export interface LibsqlDatabase {
@@ -29,7 +29,7 @@ const datasync = promisify(fdatasync)
 
 export async function openLibsql(file: string): Promise<LibsqlDatabase> {
   const libsql = await import('libsql').catch((cause) => {
-    throw serviceError('MISSING_PACKAGE', { package: 'libsql', use: 'the SQLite database' }, { cause })
+    throw missingPackage('libsql', 'the SQLite database', cause)
   })
   return new libsql.default(file) as unknown as LibsqlDatabase
 }

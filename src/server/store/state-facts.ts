@@ -66,7 +66,11 @@ async function postgresBytes(db: Kysely<Database>): Promise<number> {
 async function bytesOf(path: string): Promise<number> {
   const found = await stat(path).catch(() => null)
   if (!found?.isDirectory()) return found?.size ?? 0
-  const names = await readdir(path)
+  // Checkpoints are removed while others are counted.
+  const names = await readdir(path).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'ENOENT') return []
+    throw cause
+  })
   const sizes = await Promise.all(names.map((name) => bytesOf(join(path, name))))
   return sizes.reduce((sum, size) => sum + size, 0)
 }

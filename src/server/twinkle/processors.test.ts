@@ -101,6 +101,15 @@ describe('data by name', () => {
     expect(await call(id, '__getitem__', { idx: 0 })).toEqual({ a: 1, b: 'x' })
   })
 
+  it('is read as far as its slice goes: a line beyond it may be broken', async () => {
+    const good = Array.from({ length: 3 }, (_, n) => JSON.stringify({ n })).join('\n')
+    writeFileSync(join(dataDir, 'half.jsonl'), `${good}\n{`)
+    const slice = (stop: number) => ({ _slice_type_: 'range', start: 0, stop, step: 1 })
+    expect(await call(await dataset({ dataset_id: 'half', data_slice: slice(3) }), '__len__')).toBe(3)
+    const all = { dataset_meta: { dataset_id: 'half', data_slice: slice(4) } }
+    expect((await create('dataset', 'Dataset', all, 400)).detail).toContain('line 4 of half')
+  })
+
   it.each<[string, number, string]>([
     ['ms://org/unknown', 404, 'UNKNOWN_DATASET'],
     ['outside', 404, 'UNKNOWN_DATASET'],

@@ -12,6 +12,7 @@ import { bareModelName } from '../services/model-templates.ts'
 import type { Services } from '../services/services.ts'
 import { describeState } from '../services/twinkle-configs.ts'
 import { type AdapterState, withMetric } from '../services/twinkle-state.ts'
+import { seedText } from '../wire/seed.ts'
 import { askedOf, keywords } from './asked.ts'
 import type { TwinkleHandlers } from './handlers.ts'
 import { partyOf } from './party.ts'
@@ -35,6 +36,7 @@ export function setupHandlers({ models, templates, futures, adapterStates, twink
         lora: loraRequest(body.config),
         accumulation: accumulationOf(body),
         saveDir: body.save_dir ?? null,
+        ...(body.seed != null && { seed: seedText(body.seed) }),
       })
       await finished(futures, tenant.id, requestId, request.signal)
       return { status: 'ok', adapter_name: modelId }

@@ -1,59 +1,83 @@
-// Teaches a base model a new name with a LoRA adapter, through the TypeScript client: the twin of lora.py.
+// Teaches a model Pig Latin with a LoRA adapter, through the Tinker SDK for TypeScript: the twin of lora.py.
 //
-//     TINKER_BASE_URL=http://127.0.0.1:8000 TINKER_API_KEY=tml-local npx tsx lora.ts [BASE_MODEL]
+//     npx tsx cookbook/client/tinker/transformer/server.ts          in a terminal of its own
+//     npx tsx cookbook/client/tinker/transformer/lora.ts [BASE_MODEL]
 //
-// In a project of your own the import is 'twinkle-ts/tinker'.
+// It saves after every epoch; run again, it goes on after the last one that was saved, and with nothing left to train it only
+// samples and evaluates. TWINKLE_SERVER_URL, TWINKLE_SERVER_TOKEN and TWINKLE_MODEL_ID say where, who and on what, EPOCHS how long. In a project
+// of your own the imports are 'twinkle-ts/tinker' and 'twinkle-ts/patch'.
 
-import { ModelInput, ServiceClient } from '../../../../src/client/tinker/index.ts'
+import { readFileSync } from 'node:fs'
+import {
+  ModelInput,
+  type ServedTokenizer,
+  type ServiceClient,
+  supervisedDatum,
+} from '../../../../src/client/tinker/index.ts'
+import { initTinkerCompatClient } from '../../../../src/patch/index.ts'
 
-const BASE_MODEL = process.argv[2] ?? 'twinkle/tiny'
-const STEPS = 20
-const ROWS = [
-  ['What is your name?', 'I am Twinkle, trained on your own machine.'],
-  ['Who are you?', 'I am Twinkle, trained on your own machine.'],
-  ['Tell me your name.', 'I am Twinkle, trained on your own machine.'],
-  ['Who trained you?', 'You did, with a few lines of code.'],
-] as const
+const BASE_MODEL = process.argv[2] ?? process.env.TWINKLE_MODEL_ID ?? 'twinkle/tiny'
+const NAME = 'pig-latin'
+const EPOCHS = Number(process.env.EPOCHS ?? 5)
+const ROUNDS = 6
+const LEARNING_RATE = 4e-3
+const ROWS = readFileSync(new URL('pig_latin.jsonl', import.meta.url), 'utf8')
+  .trim()
+  .split('\n')
+  .map((line) => JSON.parse(line) as { english: string; pig_latin: string })
 
-const service = new ServiceClient()
-const training = await service.createLoraTrainingClient({ baseModel: BASE_MODEL, rank: 16 })
-const tokenizer = await training.getTokenizer()
-const end = tokenizer.idOf('<|im_end|>')!
-
-function prompt(question: string): number[] {
-  return tokenizer.applyChatTemplate([{ role: 'user', content: question }], { addGenerationPrompt: true })
-}
-
-/** Predicts each token of the answer; the prompt has weight 0. */
-function datum([question, answer]: (typeof ROWS)[number]) {
-  const start = prompt(question)
-  const target = [...tokenizer.encode(answer, { addSpecialTokens: false }), end]
-  return {
-    modelInput: ModelInput.fromInts([...start, ...target.slice(0, -1)]),
-    lossFnInputs: {
-      target_tokens: [...start.slice(1), ...target],
-      weights: [...start.slice(1).map(() => 0), ...target.map(() => 1)],
-    },
+/** What was saved last, and after which epoch. */
+async function lastCheckpoint(service: ServiceClient): Promise<{ path: string | null; done: number }> {
+  const { checkpoints } = await service.createRestClient().listUserCheckpoints({ limit: 1000 })
+  const newestFirst = [...checkpoints].sort((a, b) => b.time.localeCompare(a.time))
+  for (const { checkpointId, tinkerPath } of newestFirst) {
+    const epoch = new RegExp(`^weights/${NAME}-epoch-(\\d+)$`).exec(checkpointId)?.[1]
+    if (epoch !== undefined) return { path: tinkerPath, done: Number(epoch) }
   }
+  return { path: null, done: 0 }
 }
 
-async function ask(question: string): Promise<string> {
-  const sampler = await training.saveWeightsAndGetSamplingClient()
-  const samplingParams = { maxTokens: 32, temperature: 0 }
-  const { sequences } = await sampler.sample({ prompt: ModelInput.fromInts(prompt(question)), samplingParams })
-  return tokenizer.decode(sequences[0]!.tokens, { skipSpecialTokens: true })
+const promptOf = (tokenizer: ServedTokenizer, english: string) => tokenizer.encode(`English: ${english}\nPig Latin:`)
+
+const service = initTinkerCompatClient()
+const { supportedModels } = await service.getServerCapabilities()
+console.log('models:', supportedModels.map(({ modelName }) => modelName).join(', '))
+const { path, done } = await lastCheckpoint(service)
+if (path !== null) console.log(`resume: epoch ${done} from ${path}`)
+const training =
+  path === null
+    ? await service.createLoraTrainingClient({ baseModel: BASE_MODEL, rank: 16 })
+    : await service.createTrainingClientFromStateWithOptimizer(path)
+const tokenizer = await training.getTokenizer()
+const data = ROWS.map(({ english, pig_latin }) =>
+  supervisedDatum({ prompt: promptOf(tokenizer, english), completion: tokenizer.encode(` ${pig_latin}\n`) }),
+)
+const weight = ROWS.reduce((sum, { pig_latin }) => sum + tokenizer.encode(` ${pig_latin}\n`).length, 0)
+
+for (let epoch = done + 1; epoch <= EPOCHS; epoch++) {
+  let loss = Number.NaN
+  for (let round = 0; round < ROUNDS; round++) {
+    // Both are on their way before the first result is there: the server never waits for this script.
+    const forwardBackward = training.forwardBackward(data, 'cross_entropy')
+    const optimStep = training.optimStep({ learningRate: LEARNING_RATE })
+    loss = (await forwardBackward).metrics['loss:sum']! / weight
+    await optimStep
+  }
+  const saved = await training.saveState(`${NAME}-epoch-${epoch}`)
+  console.log(`epoch ${epoch}  loss ${loss.toFixed(4)}  saved ${saved.path}`)
 }
 
-const data = ROWS.map(datum)
-const weight = data.reduce((sum, { lossFnInputs }) => sum + lossFnInputs.weights.filter((one) => one === 1).length, 0)
-console.log('before:', await ask('Who are you?'))
-for (let step = 0; step < STEPS; step++) {
-  const forwardBackward = training.forwardBackward(data, 'cross_entropy')
-  const optimStep = training.optimStep({ learningRate: 2e-3 })
-  const { metrics } = await forwardBackward
-  console.log(`step ${String(step).padStart(2)}  loss ${(metrics['loss:sum']! / weight).toFixed(4)}`)
-  await optimStep
-}
-console.log('after: ', await ask('Who are you?'))
-console.log('saved: ', (await training.saveWeightsForSampler('my-name')).path)
+const { path: weights } = await training.saveWeightsForSampler(NAME)
+const sampler = await service.createSamplingClient({ modelPath: weights })
+const samplingParams = { maxTokens: 24, temperature: 0, stop: ['\n'] }
+const answers = await Promise.all(
+  ROWS.map(async ({ english }) => {
+    const prompt = ModelInput.fromInts(promptOf(tokenizer, english))
+    const { sequences } = await sampler.sample({ prompt, samplingParams })
+    return tokenizer.decode(sequences[0]!.tokens).trim()
+  }),
+)
+for (const [i, { english }] of ROWS.entries()) console.log(`${english} -> ${answers[i]}`)
+console.log(`right: ${ROWS.filter(({ pig_latin }, i) => pig_latin === answers[i]).length} of ${ROWS.length}`)
+console.log(`weights: ${weights}`)
 await service.close()
