@@ -67,7 +67,6 @@ const SAFE: readonly Operation[] = [
   'set_optimizer',
   'set_lr_scheduler',
   'forward_only',
-  'calculate_metric',
   'get_train_configs',
   'get_state_dict',
   'load',
