@@ -15,6 +15,8 @@ export interface Program {
   readonly command: string
   readonly args: readonly string[]
   readonly env?: Readonly<Record<string, string>>
+  /** Default: the root of the checkout. */
+  readonly cwd?: string
 }
 
 /** `file` is a path from the root of the checkout. */
@@ -58,8 +60,8 @@ export class Terminal {
 
   /** What the script printed. Throws with all that it said when it fails. */
   async run(program: Program): Promise<string> {
-    const { command, args, env } = program
-    const { stdout } = await promisify(execFile)(command, args, { cwd: ROOT, env: this.#environment(env) })
+    const { command, args, env, cwd = ROOT } = program
+    const { stdout } = await promisify(execFile)(command, args, { cwd, env: this.#environment(env) })
     return stdout
   }
 
@@ -78,8 +80,8 @@ export class Terminal {
     rmSync(this.#folder, { recursive: true, force: true })
   }
 
-  #spawn({ command, args, env }: Program): ChildProcess {
-    return spawn(command, args, { cwd: ROOT, env: this.#environment(env), stdio: ['ignore', 'pipe', 'pipe'] })
+  #spawn({ command, args, env, cwd = ROOT }: Program): ChildProcess {
+    return spawn(command, args, { cwd, env: this.#environment(env), stdio: ['ignore', 'pipe', 'pipe'] })
   }
 
   #environment(more: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {

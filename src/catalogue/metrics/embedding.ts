@@ -29,15 +29,16 @@ export const embeddingMetric = metric({
     const pairs = pairsOf(rows)
     if (pairs.length === 0) return counts
     const cosines = pairs.map(([anchor, positive]) => cosine(anchor, positive))
-    const others = pairs.flatMap(([anchor], i) =>
-      pairs.flatMap(([, other], k) => (i === k ? [] : [dot(anchor, other)])),
-    )
+    // Of each anchor with each positive but its own: as a product of two sums, so that many rows take no square of time.
+    const own = sum(pairs.map(([anchor, positive]) => dot(anchor, positive)))
+    const all = dot(total(pairs.map(([anchor]) => anchor)), total(pairs.map(([, positive]) => positive)))
     const sums = plus(counts, {
-      ...{ positives: cosines.length, positiveSum: sum(cosines), negatives: others.length, negativeSum: sum(others) },
+      ...{ positives: pairs.length, positiveSum: sum(cosines) },
+      ...{ negatives: pairs.length * (pairs.length - 1), negativeSum: pairs.length > 1 ? all - own : 0 },
       ...(loss !== null && { loss, losses: 1 }),
     })
-    const least = Math.min(...cosines, counts.least ?? Number.POSITIVE_INFINITY)
-    return { ...sums, least, most: Math.max(...cosines, counts.most ?? Number.NEGATIVE_INFINITY) }
+    const least = cosines.reduce((a, b) => Math.min(a, b), counts.least ?? Number.POSITIVE_INFINITY)
+    return { ...sums, least, most: cosines.reduce((a, b) => Math.max(a, b), counts.most ?? Number.NEGATIVE_INFINITY) }
   },
   result: (_, sums: Sums, { gradientNorm }): MetricResult => {
     const { positives, positiveSum, least, most, negatives, negativeSum, losses } = sums
@@ -64,6 +65,13 @@ function pairsOf(rows: readonly MetricRow[]): (readonly [Vector, Vector])[] {
 }
 
 const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0)
+
+/** Of all vectors, element by element. */
+function total(vectors: readonly Vector[]): Float64Array {
+  const sums = new Float64Array(vectors[0]?.length ?? 0)
+  for (const vector of vectors) for (let i = 0; i < sums.length; i++) sums[i]! += vector[i] ?? 0
+  return sums
+}
 
 function dot(a: Vector, b: Vector): number {
   let total = 0

@@ -86,6 +86,15 @@ describe('a metric of rows', () => {
     expect(resultOf('GRPOMetric', [])).toEqual({})
   })
 
+  it('compares the anchors of a large batch with all positives of others', () => {
+    const pairs = Array.from({ length: 40_000 }, (_, i) => [
+      { logps: [0], embedding: [1, 0], isAnchor: true },
+      { logps: [0], embedding: i % 2 ? [1, 0] : [0, 1], isAnchor: false },
+    ])
+    const result = resultOf('EmbeddingMetric', [pass(pairs.flat())])
+    expect(result).toEqual({ pos_sim: '0.5000', pos_sim_min: '0.0000', pos_sim_max: '1.0000', neg_sim: '0.5000' })
+  })
+
   it('leaves what a mask leaves', () => {
     const masked = pass([{ logps: [-1, -9], mask: [1, 0] }])
     expect(resultOf('GRPOMetric', [masked])['train/mean_new_logp']).toBe(-1)

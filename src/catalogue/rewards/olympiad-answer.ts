@@ -36,7 +36,11 @@ const SPELLINGS: readonly (readonly [RegExp, string])[] = [
   [/^[,.]+|[,.]+$/g, ''],
 ]
 
+/** An answer that is longer stands as it is: patterns take the square of its length. */
+const MOST_CHARACTERS = 1000
+
 export function normalAnswer(answer: string): string {
+  if (answer.length > MOST_CHARACTERS) return answer
   const halfWidth = answer
     .replace(DIGITS_AND_LETTERS, (sign) => String.fromCharCode(sign.charCodeAt(0) - FULL_WIDTH_OFFSET))
     .replace(/[，。（）：；]/g, (sign) => PUNCTUATION[sign] as string)

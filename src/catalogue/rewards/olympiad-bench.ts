@@ -1,9 +1,13 @@
 // Rewards for OlympiadBench, each from 0 to 1: is the answer right, is it given as asked, is its reasoning worth reading.
 // The weights and bounds are Twinkle's, so that runs can be compared.
 
+import { invalidRow } from '../rows.ts'
 import { boxedIn } from './boxed.ts'
 import { normalAnswer, separateAnswers } from './olympiad-answer.ts'
 import { each, type MakeReward, noted } from './reward.ts'
+
+/** Of each answer that was given with each that is right. */
+const MOST_COMPARISONS = 10_000
 
 /**
  * 1 for the right answer; for a number that is not right, 0.99 exp(-5 relative error); else 0. Where several answers are asked
@@ -16,10 +20,14 @@ export const OlympiadBenchAccuracyReward: MakeReward = () =>
     const [last, first] = [given.at(-1), right[0]]
     if (last === undefined || first === undefined) return 0
     if (noted(row, 'is_multiple_answer')) {
+      if (given.length * right.length > MOST_COMPARISONS) throw tooMany(given.length, right.length)
       return right.filter((answer) => given.some((one) => isRight(one, answer))).length / right.length
     }
     return isRight(last, first) ? 1 : 0.99 * similarity(last, first)
   })
+
+const tooMany = (given: number, right: number) =>
+  invalidRow(`has ${given} boxed answers and ${right} right ones: more than ${MOST_COMPARISONS} comparisons`)
 
 /** An answer in a box 0.4; near the end 0.3; always the same one 0.3, more than two different ones -0.3. */
 export const OlympiadBenchFormatReward: MakeReward = () =>

@@ -125,6 +125,15 @@ describe('OlympiadBench', () => {
     ).toEqual([1, 1, expect.closeTo(0.99 * Math.exp(-0.5), 12), 0, 0, expect.closeTo(2 / 3, 12), 1])
   })
 
+  it('ends with answers that are made to be slow', () => {
+    const slow = ['1'.repeat(2 ** 18), `x${'.,'.repeat(2 ** 17)}x`].map((answer) =>
+      said(`\\boxed{${answer}}`, truth('1')),
+    )
+    expect(scores('OlympiadBenchAccuracyReward', ...slow)).toEqual([0, 0])
+    const many = said('\\boxed{1}'.repeat(1000), truth('2,'.repeat(1000)), ['is_multiple_answer', true])
+    expect(() => scores('OlympiadBenchAccuracyReward', many)).toThrow('1000 boxed answers and 1000 right ones')
+  })
+
   it('rewards one answer at the end', () => {
     const early = `\\boxed{1}${'.'.repeat(300)}`
     const rows = [

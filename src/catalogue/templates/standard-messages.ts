@@ -34,9 +34,17 @@ function withThoughts({ content, reasoning_content: known }: Record<string, unkn
   const before = text.slice(0, text.indexOf('</think>'))
   const thought = before.slice(before.lastIndexOf('<think>') + 1 ? before.lastIndexOf('<think>') + '<think>'.length : 0)
   return {
-    reasoning_content: thought.replace(/^\n+|\n+$/g, ''),
+    reasoning_content: withoutNewlines(thought),
     content: text.slice(end + '</think>'.length).replace(/^\n+/, ''),
   }
+}
+
+/** At either end. In one pass: a pattern for the last ones would look anew from each newline of the text. */
+function withoutNewlines(text: string): string {
+  let [start, end] = [0, text.length]
+  while (start < end && text[start] === '\n') start++
+  while (end > start && text[end - 1] === '\n') end--
+  return text.slice(start, end)
 }
 
 /** A text, nothing, or parts that are texts. */

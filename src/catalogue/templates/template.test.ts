@@ -3,6 +3,7 @@ import { CatalogueError } from '../catalogue-error.ts'
 import { IGNORED, type InputFeature, type Row } from '../rows.ts'
 import { THINKING, TINY } from '../testing/tiny.ts'
 import { createTemplate, defaultTemplate, type TemplateModel } from './index.ts'
+import { standardMessages } from './standard-messages.ts'
 
 const turn = (role: string, content: unknown, more: object = {}) => ({ role, content, ...more })
 const ASKED = [turn('user', 'What is 7 + 5?')]
@@ -117,6 +118,13 @@ describe('a row that is too long', async () => {
 })
 
 describe('thoughts', () => {
+  it('lose the newlines around them, however many they have inside', async () => {
+    const inside = `a${'\n'.repeat(100_000)}b`
+    const messages = [...CHAT.slice(0, 1), turn('assistant', `<think>\n\n${inside}\n</think>\nYes.`)]
+    const [, answer] = standardMessages({ messages }, true)
+    expect(answer).toMatchObject({ reasoning_content: inside, content: 'Yes.' })
+  })
+
   const thoughtful = [...CHAT.slice(0, 3), turn('assistant', '<think>\nhm\n</think>\n\nYes.')]
 
   it('are told apart where the chat template knows them, and stay in the text where it does not', async () => {

@@ -167,6 +167,7 @@ function isGood({ eb, or }: ExpressionBuilder<Database, 'checkpoints'>): Express
   return or([eb('checkpoints.expires_at', 'is', null), eb('checkpoints.expires_at', '>', Date.now())])
 }
 
-function bounded({ limit, offset }: PageRequest): PageRequest {
+/** Within what a database can count; beyond the last row is beyond it anyway. */
+export function bounded({ limit, offset }: PageRequest): PageRequest {
   return { limit: Math.min(limit, MAX_LIMIT), offset: Math.min(offset, Number.MAX_SAFE_INTEGER) }
 }

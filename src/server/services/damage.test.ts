@@ -5,15 +5,18 @@ import { readdirSync, readFileSync, renameSync, rmSync, truncateSync } from 'nod
 import { join } from 'node:path'
 import sinon from 'sinon'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { fakeBackend } from '../../backends/testing/fake-backend.ts'
+import { type FakeBackend, fakeBackend } from '../../backends/testing/fake-backend.ts'
+import type { FakeEngine } from '../../backends/testing/fake-engine.ts'
 import { ADAMW, House, pass, savedAs } from './testing/house.ts'
 
 /** So many datums of so many tokens make a call, and its answer, too large for a row. */
 const MANY = [100, 500] as const
 
 let house: House
+let backend: FakeBackend
 beforeEach(async () => {
-  house = await House.open(fakeBackend())
+  backend = fakeBackend()
+  house = await House.open(backend)
 })
 afterEach(() => house.remove())
 
@@ -132,5 +135,18 @@ describe('a checkpoint that is cut off', () => {
     expect(await house.end(draw({ modelPath: path }))).toMatchObject(failed('CHECKPOINT_UNREADABLE'))
     expect(await house.end(train(run, 3))).toMatchObject(done)
     expect(await house.end(step(run, 4))).toMatchObject(done)
+  })
+
+  it('is said to be gone when it was removed between the asking for a sample and its turn', async () => {
+    const run = await house.newRun()
+    await house.end(house.services.training.saveWeights('anna', run, 1, savedAs('brief')))
+    const path = `tinker://${run}/weights/brief`
+    const gate = (backend.engines[0] as FakeEngine).block('loadSnapshot')
+    const asked = draw({ modelPath: path })
+    await gate.entered
+    await house.services.retention.remove('anna', path)
+    gate.open()
+    const end = await house.end(asked)
+    expect(end).toMatchObject({ state: 'failed', error: { code: 'CHECKPOINT_NOT_FOUND', category: 'user' } })
   })
 })

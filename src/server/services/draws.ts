@@ -10,7 +10,7 @@ import { type Drawable, DrawQueue, type DrawRules } from '../scheduler/draw-queu
 import { Meter } from '../scheduler/meter.ts'
 import type { OperationRow } from '../store/journal.ts'
 import type { BaseModels } from './base-models.ts'
-import { type Checkpoints, unreadable } from './checkpoints.ts'
+import { type Checkpoints, isUnreadable, unreadable } from './checkpoints.ts'
 import { type Survival, staysInJournal } from './engine-loss.ts'
 import type { Futures } from './futures.ts'
 import { collect, type NewTokens } from './generation.ts'
@@ -188,10 +188,20 @@ export class Draws implements QueueSource {
       return request.prompt.length + drawn
     } catch (thrown) {
       const cause = signal.aborted ? serviceError('CANCELLED', { what: 'The sample' }) : thrown
-      if (!staysInJournal(cause))
-        await this.#parts.futures.reject(id, unreadable(cause, call.modelPath ?? call.samplingSessionId ?? ''))
+      if (!staysInJournal(cause)) await this.#parts.futures.reject(id, await this.#told(cause, draw))
       return request.prompt.length
     }
+  }
+
+  /** Weights that an engine cannot take may have been removed since the sample was accepted: that is no fault of ours. */
+  async #told(cause: unknown, { payer, call }: Draw): Promise<unknown> {
+    const { modelPath, samplingSessionId } = call
+    if (!isUnreadable(cause) || modelPath === undefined) return unreadable(cause, modelPath ?? samplingSessionId ?? '')
+    const found = this.#parts.checkpoints.find(payer.tenant, modelPath)
+    return found.then(
+      () => unreadable(cause, modelPath),
+      (gone: unknown) => gone,
+    )
   }
 
   standing(requestId: string): Standing | null {

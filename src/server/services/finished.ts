@@ -4,7 +4,7 @@
 import type { Reply } from '../calls.ts'
 import { failedWith, serviceError } from '../errors.ts'
 import { replyOf } from '../wire/reply.ts'
-import type { Futures } from './futures.ts'
+import type { FutureState, Futures } from './futures.ts'
 
 /** A timer cannot be set for longer. */
 const FOREVER_MS = 2 ** 31 - 1
@@ -20,8 +20,19 @@ export async function finished(
   requestId: string,
   signal: AbortSignal,
 ): Promise<Reply> {
-  const future = await futures.retrieve(tenant, requestId, FOREVER_MS, signal)
+  const future = await ended(futures, tenant, requestId, signal)
   if (future.state === 'failed') throw failedWith(future.error)
-  if (future.state === 'pending') throw serviceError('SHUTTING_DOWN')
   return replyOf(future.type, future.bytes)
+}
+
+/** Its end, be it good or not. Throws SHUTTING_DOWN. */
+export async function ended(
+  futures: Pick<Futures, 'retrieve'>,
+  tenant: string,
+  requestId: string,
+  signal: AbortSignal,
+): Promise<Exclude<FutureState, { state: 'pending' }>> {
+  const future = await futures.retrieve(tenant, requestId, FOREVER_MS, signal)
+  if (future.state === 'pending') throw serviceError('SHUTTING_DOWN')
+  return future
 }

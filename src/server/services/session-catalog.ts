@@ -4,7 +4,7 @@
 import type { Kysely, Selectable } from 'kysely'
 import { serviceError } from '../errors.ts'
 import type { Database, SessionTable } from '../store/schema.ts'
-import type { PageRequest } from './catalog.ts'
+import { bounded, type PageRequest } from './catalog.ts'
 
 export type Session = Selectable<SessionTable>
 
@@ -46,7 +46,6 @@ export interface SessionSummary {
 
 /** Rows that are read at once where a search looks into their metadata. */
 const BATCH = 200
-const MAX_LIMIT = 1000
 
 export class SessionCatalog {
   readonly #db: Kysely<Database>
@@ -56,7 +55,8 @@ export class SessionCatalog {
 
   /** Ids, newest first. */
   async list(tenant: string, { limit, offset }: PageRequest): Promise<string[]> {
-    const rows = await this.#newestFirst(tenant).limit(Math.min(limit, MAX_LIMIT)).offset(offset).execute()
+    const page = bounded({ limit, offset })
+    const rows = await this.#newestFirst(tenant).limit(page.limit).offset(page.offset).execute()
     return rows.map((row) => row.id)
   }
 

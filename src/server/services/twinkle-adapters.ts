@@ -4,8 +4,11 @@
 import { Turns } from '../../backends/turns.ts'
 import type { Kwargs } from '../../catalogue/arguments.ts'
 import { serviceError } from '../errors.ts'
+import type { Journal } from '../store/journal.ts'
 import type { AdapterStates } from './adapter-states.ts'
 import type { BaseModels } from './base-models.ts'
+import { ended } from './finished.ts'
+import type { Futures } from './futures.ts'
 import { alphaOf, type LoraRequest } from './lora-request.ts'
 import { adapterRun } from './new-run.ts'
 import type { RunLanes } from './run-lanes.ts'
@@ -25,18 +28,17 @@ export interface NewAdapter {
 }
 
 /** Which adapter a request is about. */
-export interface Address {
+export interface Asked {
   readonly party: Party
   readonly baseModel: string
   readonly name: string
-}
-
-/** A request about an adapter, and whether its caller is still there. */
-export interface Asked extends Address {
+  /** Whether the caller is still there. */
   readonly signal: AbortSignal
 }
 
 export interface TwinkleAdapterParts {
+  readonly journal: Journal
+  readonly futures: Futures
   readonly states: AdapterStates
   readonly owners: TwinkleOwners
   readonly runs: Runs
@@ -98,11 +100,12 @@ export class TwinkleAdapters {
   }
 
   /**
-   * Does something with an adapter when everything that was asked of it before is over.
+   * Does something with an adapter when everything that was asked of it before is over; also what its caller no longer waits
+   * for, be it that the caller went away or that the server was started anew.
    *
-   * @throws ServiceError UNKNOWN_ADAPTER, MODEL_GONE
+   * @throws ServiceError UNKNOWN_ADAPTER, MODEL_GONE; SHUTTING_DOWN
    */
-  async inTurn<T>({ party, baseModel, name }: Address, work: (run: Run) => Promise<T>): Promise<T> {
+  async inTurn<T>({ party, baseModel, name, signal }: Asked, work: (run: Run) => Promise<T>): Promise<T> {
     const { states, owners, runs, models } = this.#parts
     models.get(baseModel)
     const turn = this.#turns.take([turnOf(party, name)])
@@ -111,20 +114,26 @@ export class TwinkleAdapters {
       const run = await runs.require(party.tenant, await states.find(party, name))
       if (run.base_model !== baseModel) throw serviceError('ADAPTER_OF_OTHER_MODEL', { name, model: run.base_model })
       await owners.touch(party)
+      await this.#settled(run, signal)
       return await work(run)
     } finally {
       turn.allOver()
     }
   }
 
+  async #settled({ id: run, tenant }: Run, signal: AbortSignal): Promise<void> {
+    const { journal, futures } = this.#parts
+    for (const id of await journal.openOn(run)) await ended(futures, tenant, id, signal)
+  }
+
   /** The same with its state as it is then. Any call may change of how many passes an update is made. */
   async withState<T>(
-    address: Address,
+    asked: Asked,
     { gradient_accumulation_steps: accumulation }: Kwargs,
     work: (run: Run, state: AdapterState) => Promise<T>,
   ): Promise<T> {
     const { states } = this.#parts
-    return this.inTurn(address, async (run) => {
+    return this.inTurn(asked, async (run) => {
       const state = isSteps(accumulation)
         ? await states.change(run.id, (now) => ({ ...now, accumulation }))
         : await states.read(run.id)

@@ -4,6 +4,8 @@
 
 import type { Kwargs } from '../../catalogue/arguments.ts'
 import { checkMetrics } from '../../catalogue/metrics/metrics.ts'
+import type { Pace } from '../../catalogue/pace.ts'
+import type { Row } from '../../catalogue/rows.ts'
 import type { SampleCall, TrainingReply } from '../calls.ts'
 import { serviceError } from '../errors.ts'
 import type { Journal } from '../store/journal.ts'
@@ -25,6 +27,7 @@ import type { HeldSamples } from './held-samples.ts'
 import type { ModelTemplates } from './model-templates.ts'
 import type { Run } from './runs.ts'
 import type { Training } from './training.ts'
+import { TurnsBetween } from './turns-between.ts'
 import type { Asked, TwinkleAdapters } from './twinkle-adapters.ts'
 import { checkTask, EMBEDDING, type LossChoice, lossFor } from './twinkle-losses.ts'
 import { type AdapterState, afterLook, type Named, type Pass } from './twinkle-state.ts'
@@ -60,6 +63,7 @@ const FIXED: Readonly<Record<string, readonly unknown[]>> = {
 
 export class TwinklePasses {
   readonly #parts: TwinklePassParts
+  readonly #turns = new TurnsBetween()
   constructor(parts: TwinklePassParts) {
     this.#parts = parts
   }
@@ -68,7 +72,7 @@ export class TwinklePasses {
   async forward(asked: Asked, inputs: unknown, kwargs: Kwargs): Promise<ModelOutput> {
     checkFixed(kwargs)
     return this.#parts.adapters.withState(asked, kwargs, async (run, state) => {
-      const rows = await this.#encoded(run.base_model, state.template, inputs, kwargs)
+      const rows = await this.#encoded(asked, state.template, inputs, kwargs)
       const { output, operation } = await this.#pass(asked, run, lossFor(state.loss, rows, kwargs), rows, true)
       await this.#parts.states.change(run.id, (now) => ({ ...now, batch: operation }))
       return output
@@ -80,9 +84,9 @@ export class TwinklePasses {
     checkFixed(kwargs)
     const isBase = asked.name === '' || kwargs.disable_lora === true
     if (isBase && kwargs.task === EMBEDDING) refuseKeyword('task', kwargs.task, 'causal_lm')
-    if (asked.name === '') return this.#base(asked, await this.#encoded(asked.baseModel, null, inputs, kwargs))
+    if (asked.name === '') return this.#base(asked, await this.#encoded(asked, null, inputs, kwargs))
     return this.#parts.adapters.withState(asked, kwargs, async (run, state) => {
-      const rows = await this.#encoded(run.base_model, state.template, inputs, kwargs)
+      const rows = await this.#encoded(asked, state.template, inputs, kwargs)
       if (kwargs.disable_lora === true) return this.#base(asked, rows)
       checkMetrics(state.metrics.evaluation, rows.length)
       const { output, pass } = await this.#pass(asked, run, lossFor(state.loss, rows, kwargs), rows, true)
@@ -94,7 +98,7 @@ export class TwinklePasses {
   async forwardBackward(asked: Asked, inputs: unknown, kwargs: Kwargs): Promise<ModelOutput> {
     checkFixed(kwargs)
     return this.#parts.adapters.withState(asked, kwargs, async (run, state) => {
-      const rows = await this.#encoded(run.base_model, state.template, inputs, kwargs)
+      const rows = await this.#encoded(asked, state.template, inputs, kwargs)
       checkTask(state.loss, kwargs)
       checkMetrics(state.metrics.training, rows.length)
       return (await this.#pass(asked, run, { spec: state.loss, isComputed: true }, rows, false)).output
@@ -119,16 +123,40 @@ export class TwinklePasses {
     })
   }
 
-  /** Of a template that splits what is too long, one row may become several. */
-  async #encoded(baseModel: string, template: Named | null, inputs: unknown, kwargs: Kwargs): Promise<EncodedRow[]> {
+  /**
+   * Of a template that splits what is too long, one row may become several. A long conversation is encoded turn by turn, and
+   * others are served in between.
+   */
+  async #encoded(
+    { baseModel, signal }: Asked,
+    template: Named | null,
+    inputs: unknown,
+    kwargs: Kwargs,
+  ): Promise<EncodedRow[]> {
     const rows = rowsOf(inputs)
     if (!areConversations(rows)) return encodedAs(kwargs, rows)
     const { templates } = this.#parts
     const encoder = template
       ? templates.create(baseModel, template.name, template.kwargs)
       : templates.standard(baseModel)
-    const features = await Promise.all(rows.map((row) => encoder.encode(row)))
-    return encodedAs(kwargs, features.flat())
+    const pace = this.#pace(signal)
+    const features: Row[] = []
+    for (const row of rows) {
+      features.push(...(await encoder.encode(row, false, pace)))
+      await pace.rest()
+    }
+    return encodedAs(kwargs, features)
+  }
+
+  #pace(signal: AbortSignal): Pace {
+    const turn = this.#turns.job()
+    return {
+      rest: async () => {
+        await turn()
+        if (signal.aborted) throw serviceError('CANCELLED', { what: 'The call' })
+      },
+      hold: () => {},
+    }
   }
 
   async #pass(

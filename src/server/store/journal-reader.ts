@@ -78,6 +78,21 @@ export class JournalReader {
     return rows.sort((a, b) => (place(a) === place(b) ? 0 : place(a) - place(b)))
   }
 
+  /**
+   * Ids of what was acknowledged on a run, without a number of its own, and has not ended. Found among what is open, which is
+   * little: a run may have any number of operations behind it.
+   */
+  async openOn(run: string): Promise<string[]> {
+    const rows = await this.db
+      .selectFrom('operations')
+      .select('id')
+      .where('state', 'in', ['queued', 'running'])
+      .where(sql`coalesce(subject, '')`, '=', run)
+      .where(sql`coalesce(seq, 0)`, '=', 0)
+      .execute()
+    return rows.map(({ id }) => id)
+  }
+
   /** Bytes of what was acknowledged and has not ended. */
   async openCalls(): Promise<{ id: string; tenant: string; subject: string | null; seq: number; bytes: number }[]> {
     const rows = await this.db

@@ -28,6 +28,8 @@ export interface Sent {
   readonly query?: Readonly<Record<string, string | number>>
   readonly body?: unknown
   readonly headers?: Readonly<Record<string, string>>
+  /** Aborts it: the caller goes away. */
+  readonly signal?: AbortSignal
 }
 
 export class TestServer {
@@ -73,13 +75,14 @@ export class TestServer {
   }
 
   /** The answer as it is. */
-  async send(id: OperationId, { key = 'tml-anna', params = {}, query = {}, body, headers }: Sent = {}) {
+  async send(id: OperationId, { key = 'tml-anna', params = {}, query = {}, body, headers, signal }: Sent = {}) {
     const { method, path } = operations[id]
     const filled = path.replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(params[name] ?? ''))
     const search = new URLSearchParams(Object.entries(query).map(([k, v]): [string, string] => [k, String(v)]))
     return fetch(`${this.url}${filled}?${search}`, {
       method: method.toUpperCase(),
       redirect: 'manual',
+      ...(signal && { signal }),
       headers: { 'x-api-key': key, ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
       ...(body !== undefined && { body: JSON.stringify(body) }),
     })

@@ -93,6 +93,7 @@ describe('many sessions', () => {
     expect([...all].sort()).toEqual([...ids].sort())
     expect((await server.call('listSessions', { query: { limit: 2 } })).sessions).toEqual(all.slice(0, 2))
     expect((await server.call('listSessions', { query: { limit: 2, offset: 2 } })).sessions).toEqual(all.slice(2))
+    expect((await server.call('listSessions', { query: { offset: 1e300 } })).sessions).toEqual([])
   })
 
   it('are found by project, name, metadata and status', async () => {

@@ -4,7 +4,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Kwargs } from '../../catalogue/arguments.ts'
 import type { Tenant } from '../services/tenants.ts'
-import type { Address, Asked } from '../services/twinkle-adapters.ts'
+import type { Asked } from '../services/twinkle-adapters.ts'
 import { partyOf } from './party.ts'
 
 interface AdapterCall {
@@ -15,12 +15,9 @@ interface AdapterCall {
 }
 
 /** Throws INVALID_OWNER. */
-export function addressOf(call: Omit<AdapterCall, 'request'> & { request: { headers: IncomingHttpHeaders } }): Address {
-  return { party: partyOf(call), baseModel: call.params.base, name: call.body.adapter_name ?? '' }
-}
-
 export function askedOf(call: AdapterCall): Asked {
-  return { ...addressOf(call), signal: call.request.signal }
+  const { params, body, request } = call
+  return { party: partyOf(call), baseModel: params.base, name: body.adapter_name ?? '', signal: request.signal }
 }
 
 /** Without the fields that say what the call is about, and without what is null, which is absent. */

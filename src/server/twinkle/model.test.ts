@@ -177,6 +177,17 @@ describe('a pass', () => {
     expect((await call('modelSetTemplate', { template_cls: 'NoTemplate' }, 400)).code).toBe('UNKNOWN_NAME')
   })
 
+  it('of a long conversation lets others through while it is encoded', async () => {
+    const { call } = await newClient()
+    const messages = Array.from({ length: 300 }, (_, i) => ({ role: i % 2 ? 'assistant' : 'user', content: 'hi' }))
+    const ended: string[] = []
+    // It is too long for the model, which is seen when it is encoded.
+    const pass = call('modelForwardBackward', { inputs: [{ messages }] }, 400).then(() => ended.push('pass'))
+    await server.call('modelCreate', { params: { base: 'org/tiny' }, body: {} }).then(() => ended.push('other'))
+    await pass
+    expect(ended).toEqual(['other', 'pass'])
+  })
+
   it('is counted by metrics, which begin anew when they are asked', async () => {
     const { call } = await newClient()
     await call('modelAddMetric', { metric_cls: 'DPOMetric', is_training: true, beta: 0.1 })
@@ -332,6 +343,26 @@ describe('a restart', () => {
     // The pass of before counts: with one more of them an update is due.
     await client.call('modelForwardBackward', { inputs: [ROW] })
     await client.call('modelClipGradAndStep')
+    expect(await stepsOf(client)).toBe(1)
+  })
+})
+
+describe('a pass whose caller went away', () => {
+  it('is over before what is asked next begins', async () => {
+    const client = await newClient()
+    const gate = server.backend.engines.at(-1)?.block('train')
+    const leaving = new AbortController()
+    const body = { adapter_name: 'default', inputs: [ROW] }
+    const sent = { params: { base: 'org/tiny' }, headers: { 'x-twinkle-session-id': client.owner }, body }
+    const pass = server.send('modelForwardBackward', { ...sent, signal: leaving.signal })
+    await gate?.entered
+    leaving.abort()
+    await expect(pass).rejects.toThrow('abort')
+    const step = client.call('modelClipGradAndStep')
+    // Others are answered in the meantime: it waits for nothing but the pass.
+    for (let i = 0; i < 3; i++) await server.call('modelCreate', { params: sent.params, body: {} })
+    gate?.open()
+    await step
     expect(await stepsOf(client)).toBe(1)
   })
 })

@@ -13,14 +13,14 @@ import type { Services } from '../services/services.ts'
 import { describeState } from '../services/twinkle-configs.ts'
 import { type AdapterState, withMetric } from '../services/twinkle-state.ts'
 import { seedText } from '../wire/seed.ts'
-import { addressOf, keywords } from './asked.ts'
+import { askedOf, keywords } from './asked.ts'
 import type { TwinkleHandlers } from './handlers.ts'
 import { partyOf } from './party.ts'
 
 export function setupHandlers({ models, templates, futures, adapterStates, twinkleAdapters }: Services) {
   /** Changes the state of an adapter in its turn. */
-  const set = async (call: Parameters<typeof addressOf>[0], next: (state: AdapterState) => AdapterState) => {
-    await twinkleAdapters.inTurn(addressOf(call), (run) => adapterStates.change(run.id, next))
+  const set = async (call: Parameters<typeof askedOf>[0], next: (state: AdapterState) => AdapterState) => {
+    await twinkleAdapters.inTurn(askedOf(call), (run) => adapterStates.change(run.id, next))
     return null
   }
   return {
@@ -86,11 +86,11 @@ export function setupHandlers({ models, templates, futures, adapterStates, twink
       throw serviceError('UNKNOWN_PATCH', { name: body.patch_cls })
     },
     modelGetTrainConfigs: async (call) =>
-      twinkleAdapters.inTurn(addressOf(call), async (run) => ({
+      twinkleAdapters.inTurn(askedOf(call), async (run) => ({
         result: describeState(run, models.get(run.base_model).info, await adapterStates.read(run.id)),
       })),
     modelHeartbeat: async (call) => {
-      await twinkleAdapters.inTurn(addressOf(call), async () => {})
+      await twinkleAdapters.inTurn(askedOf(call), async () => {})
       return { status: 'ok' }
     },
   } satisfies Partial<TwinkleHandlers>

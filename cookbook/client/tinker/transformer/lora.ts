@@ -4,8 +4,8 @@
 //     npx tsx cookbook/client/tinker/transformer/lora.ts [BASE_MODEL]
 //
 // It saves after every epoch; run again, it goes on after the last one that was saved, and with nothing left to train it only
-// samples and evaluates. TWINKLE_SERVER_URL, TWINKLE_SERVER_TOKEN and TWINKLE_MODEL_ID say where, who and on what, EPOCHS how long. In a project
-// of your own the imports are 'twinkle-ts/tinker' and 'twinkle-ts/patch'.
+// samples and evaluates. TWINKLE_SERVER_URL, TWINKLE_SERVER_TOKEN and TWINKLE_MODEL_ID say where, who and on what, EPOCHS how
+// long. In a project of your own the imports are 'twinkle-ts/tinker' and 'twinkle-ts/patch'.
 
 import { readFileSync } from 'node:fs'
 import {
