@@ -1,18 +1,20 @@
 #!/usr/bin/env node
 // Packs the package as npm would publish it and looks at the result: what is in it, what publint and attw say of its
-// exports, and whether the command in it answers, quickly. Leaves nothing behind but dist/.
+// exports, whether the command in it answers, quickly, and whether it works where it is installed (`package/installed.mjs`).
+// Leaves nothing behind but dist/.
 
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { checkInstalled } from './package/installed.mjs'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const BIN = join(ROOT, 'node_modules', '.bin')
 const NEEDED = ['dist/index.js', 'dist/cli/main.js', 'dist/generated/tinker-proto.js', 'openapi/tinker.yaml', 'LICENSE']
 const NEEDED_MODEL = ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']
-const UNWANTED = /\.test\.|\/testing\/|\/goldens\/|__pycache__|\.sqlite/
+const UNWANTED = /\.test\.|\.map$|\/testing\/|\/goldens\/|__pycache__|\.sqlite/
 const HELP_LIMIT_MS = 150
 
 const problems = []
@@ -23,6 +25,7 @@ try {
   run(join(BIN, 'publint'), ['run', tarball, '--strict'])
   run(join(BIN, 'attw'), [tarball, '--profile', 'esm-only'])
   checkCommand(tarball, folder)
+  problems.push(...(await checkInstalled(tarball, folder)))
 } finally {
   rmSync(folder, { recursive: true, force: true })
 }
