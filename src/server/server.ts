@@ -39,6 +39,8 @@ export async function startServer(config: ServerConfig, log: Logger): Promise<Ru
   const app = createApp({ config, services, operator, registry: observing.registry, log, isClosing: () => isClosing })
   const server = createServer(app.callback())
   server.keepAliveTimeout = KEEP_ALIVE_MS
+  // A client that has closed its side gets its answer all the same; what is held for it ends (see signalOf in the router).
+  Object.assign(server, { httpAllowHalfOpen: true })
   try {
     await listen(server, config)
   } catch (error) {

@@ -184,10 +184,17 @@ function unfit({ id, document }: Operation, part: 'BODY' | 'PATH' | 'QUERY', pro
   return serviceError(code, { operation: id, problem })
 }
 
-function signalOf(ctx: HttpContext): AbortSignal {
+/** Aborts when the client goes away. One that has closed its side may have: nothing is held for it. */
+function signalOf({ req: { socket }, res }: HttpContext): AbortSignal {
   const controller = new AbortController()
-  ctx.res.once('close', () => {
-    if (!ctx.res.writableFinished) controller.abort(new Error('the client went away'))
+  const leave = () => {
+    if (!res.writableFinished) controller.abort(new Error('the client went away'))
+  }
+  if (socket.readableEnded) leave()
+  socket.once('end', leave)
+  res.once('close', () => {
+    socket.removeListener('end', leave)
+    leave()
   })
   return controller.signal
 }
