@@ -94,8 +94,14 @@ async function eachOf<T>(items: readonly T[], work: (item: T) => Promise<void>):
   )
 }
 
+/** The path of a run's checkpoints, whose id is one segment. */
+const OF_A_RUN = /^\/api\/v1\/models\/[^/?]*\/checkpoints(\?|$)/
+
 /** Why an answer is none that a server may give; null when it is. */
-function problemWith({ operation, method }: HostileRequest, { status, type, body, failure }: Ending): string | null {
+function problemWith(
+  { operation, method, path }: HostileRequest,
+  { status, type, body, failure }: Ending,
+): string | null {
   if (failure !== null) return `no answer: ${failure}`
   // Deep health says 503 when the machine cannot follow; a busy one may.
   if (status >= 500 && !(operation === 'health' && status === 503)) return `status ${status}`
@@ -105,7 +111,7 @@ function problemWith({ operation, method }: HostileRequest, { status, type, body
   if (answer?.code === 'NOT_FOUND') return null
   const asked = operation as OperationId
   // An id with slashes in it may make it the path of a model, whose name may have some.
-  const isModel = asked === 'listModelCheckpoints' && answer?.error?.param === 'model'
+  const isModel = asked === 'listModelCheckpoints' && !OF_A_RUN.test(path)
   const id = isModel ? 'retrieveModel' : asked
   // A file that happens to be JSON: the document does not say what is in it.
   const { responseMedia }: Operation = operations[id]
