@@ -118,23 +118,21 @@ describe.each(golden.cases.map((c) => [title(c), c] as const))('%s', (_, wanted)
   })
 
   // What is held constant in a formula is not in its differences.
-  it.skipIf(wanted.loss === 'CISPOLoss' || 'dft' in wanted.kwargs || isOnPolicy(wanted))(
-    'has the derivatives of its own value, by central differences',
-    () => {
-      const logps = logpsOf(wanted.inputs)
-      logps.forEach((row, i) => {
-        row.forEach((p, at) => {
-          const moved = (step: number) => {
-            row[at] = p + step
-            return evaluate(name, config, datums, logps).value
-          }
-          const difference = (moved(1e-5) - moved(-1e-5)) / 2e-5
-          row[at] = p
-          expect(Math.abs(difference - (found.gradient[i]?.[at] as number)), `row ${i}, ${at}`).toBeLessThan(1e-8)
-        })
+  const isDerived = wanted.loss !== 'CISPOLoss' && !('dft' in wanted.kwargs) && !isOnPolicy(wanted)
+  it.each(isDerived ? [wanted] : [])('has the derivatives of its own value, by central differences', () => {
+    const logps = logpsOf(wanted.inputs)
+    logps.forEach((row, i) => {
+      row.forEach((p, at) => {
+        const moved = (step: number) => {
+          row[at] = p + step
+          return evaluate(name, config, datums, logps).value
+        }
+        const difference = (moved(1e-5) - moved(-1e-5)) / 2e-5
+        row[at] = p
+        expect(Math.abs(difference - (found.gradient[i]?.[at] as number)), `row ${i}, ${at}`).toBeLessThan(1e-8)
       })
-    },
-  )
+    })
+  })
 })
 
 const isOnPolicy = ({ inputs }: GoldenCase) => !inputs.includes('old') && inputs.includes('advantages')
