@@ -36,7 +36,10 @@ export class Runs {
     this.#db = db
   }
 
+  /** Throws SEQ_CONFLICT where a copy or an imported adapter has the number already. */
   async insert(trx: Transaction<Database>, run: Run): Promise<void> {
+    const taken = await trx.selectFrom('runs').select('id').where('id', '=', run.id).executeTakeFirst()
+    if (taken) throw serviceError('SEQ_CONFLICT', { identity: `model:${run.id}` })
     await trx.insertInto('runs').values(run).execute()
   }
 

@@ -36,6 +36,13 @@ const checkpointsOf = (path: string, key?: string) => {
 }
 
 describe('a copy', () => {
+  it('into a session takes the number of a model there: who asks for it after hears so', async () => {
+    const path = await copy({ session_id: session, model_seq_id: 7 })
+    expect(path).toContain(`${session}:train:7/`)
+    const body = { session_id: session, model_seq_id: 7, base_model: 'org/tiny', type: 'create_model' }
+    expect((await server.call('createModel', { body }, 400)).code).toBe('SEQ_CONFLICT')
+  })
+
   it('is of the same kind and name, in a run of the project, without the source’s end', async () => {
     const path = await copy({ destination_project_id: 'p2' })
     expect(path).toMatch(/^tinker:\/\/[^/]+:train:0\/weights\/a$/)
